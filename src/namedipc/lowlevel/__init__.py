@@ -1,9 +1,10 @@
-"""System calls, thin and typed: one function each, for FIFOs, UNIX sockets, shared memory, locks, watches, processes.
+"""System calls, thin and typed: FIFOs, UNIX sockets, shared memory, locks, watches, processes.
 
-The law of this package: plain values in, plain values out; every failure is an OSError as the kernel gave it, its
-errno unchanged; every descriptor is close-on-exec from birth and belongs to the caller; where a kernel lacks a call
-or an option, the function's docstring says what happens. Nothing here knows of names, owners or messages, and
-nothing else in namedipc imports socket, mmap, fcntl, ctypes or select.
+The law of this package: one function a call, plain values in, plain values out; every failure is an OSError
+as the kernel gave it, its errno unchanged; every descriptor is close-on-exec from birth and belongs to the
+caller; where a kernel lacks a call or an option, the function's docstring says what happens. Nothing here
+knows of names, owners or messages, and nothing else in namedipc imports socket, mmap, fcntl, ctypes or
+select.
 
 A socket is a `socket.socket`, a mapping an `mmap.mmap`; every other descriptor is an int.
 """

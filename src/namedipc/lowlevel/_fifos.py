@@ -29,8 +29,8 @@ def make_fifo(path: StrPath, *, mode: int = 0o600, directory_fd: int | None = No
         directory_fd: A directory, or None.
     Raises:
         FileExistsError: Something stands under the path. It is not touched.
-        OSError: ENOENT, EACCES, ENAMETOOLONG and the like of the path; ESTALE where another process has replaced
-            the new FIFO at once.
+        OSError: ENOENT, EACCES, ENAMETOOLONG and the like of the path; ESTALE where another process has
+            replaced the new FIFO at once.
     Source: mkfifo(3), chmod(2).
     """
     os.mkfifo(path, mode, dir_fd=directory_fd)
@@ -42,8 +42,8 @@ def open_fifo_for_reading(path: StrPath, *, blocking: bool = False, directory_fd
 
     Args:
         path: The FIFO; a symbolic link is followed, and so is a descriptor's link in /proc/self/fd.
-        blocking: Wait for a writer, as open(2) does by default, and read blocking. Otherwise open at once, and a
-            read without a writer finds the end.
+        blocking: Wait for a writer, as open(2) does by default, and read blocking. Otherwise open at once,
+            and a read without a writer finds the end.
         directory_fd: A directory that `path` is relative to, or None.
     Returns:
         A descriptor, close-on-exec; the caller closes it.
@@ -64,8 +64,8 @@ def open_fifo_for_writing(path: StrPath, *, blocking: bool = False, directory_fd
     Returns:
         A descriptor, close-on-exec; the caller closes it.
     Raises:
-        OSError: ENXIO without `blocking` where nobody has it open for reading; ENOENT, EACCES and the like of the
-            path. That it is a FIFO is not checked.
+        OSError: ENXIO without `blocking` where nobody has it open for reading; ENOENT, EACCES and the like of
+            the path. That it is a FIFO is not checked.
     Source: open(2), fifo(7).
     """
     return os.open(path, os.O_WRONLY | _waiting(blocking), dir_fd=directory_fd)
@@ -129,8 +129,8 @@ def set_blocking(fd: int, blocking: bool) -> None:
 def write_pipe(fd: int, data: Buffer) -> int:
     """Write as much of `data` as fits to a pipe or FIFO, without SIGPIPE where the kernel can.
 
-    At most 4096 bytes (PIPE_BUF) are written whole or not at all, never mixed with another writer's. Before Linux
-    6.18 the signal is raised as its disposition is; Python ignores it unless told otherwise.
+    At most 4096 bytes (PIPE_BUF) are written whole or not at all, never mixed with another writer's. Before
+    Linux 6.18 the signal is raised as its disposition is; Python ignores it unless told otherwise.
 
     Returns:
         The bytes taken.
@@ -152,7 +152,8 @@ def _no_signal_flag() -> int:
     try:
         os.pwritev(writer, [b"?"], -1, _RWF_NOSIGNAL)
     except (OSError, NotImplementedError) as error:
-        # EOPNOTSUPP: a kernel before 6.18. NotImplementedError: a C library without pwritev2. ENOSYS: a sandbox.
+        # EOPNOTSUPP: a kernel before 6.18. NotImplementedError: a C library without pwritev2. ENOSYS: a
+        # sandbox.
         if isinstance(error, OSError) and error.errno not in {errno.EOPNOTSUPP, errno.ENOSYS}:
             raise
         return 0

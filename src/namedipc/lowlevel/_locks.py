@@ -1,8 +1,8 @@
 """Locks of files: of the open file description, so that neither another descriptor nor a thread loses them.
 
-Both families are advisory, belong to the open file description (what open(2) makes and dup(2) shares), and are freed
-by the kernel when its last descriptor is closed, also by a kill. They do not see each other. A mapping before Python
-3.13 and a child after fork(2) hold descriptors of their own: unlock explicitly.
+Both families are advisory, belong to the open file description (what open(2) makes and dup(2) shares), and
+are freed by the kernel when its last descriptor is closed, also by a kill. They do not see each other. A
+mapping before Python 3.13 and a child after fork(2) hold descriptors of their own: unlock explicitly.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def lock_ofd(fd: int, *, exclusive: bool, start: int = 0, length: int = 0) -> No
 def wait_lock_ofd(fd: int, *, exclusive: bool, start: int = 0, length: int = 0) -> None:
     """Lock a range of a file, and wait while another holds it.
 
-    The kernel finds no deadlock: a thread that waits for another description of its own process, which nobody else
-    unlocks, waits for ever. Other threads run meanwhile.
+    The kernel finds no deadlock: a thread that waits for another description of its own process, which nobody
+    else unlocks, waits for ever. Other threads run meanwhile.
 
     Args:
         fd: A file, open for writing where `exclusive`, for reading otherwise.

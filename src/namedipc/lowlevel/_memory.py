@@ -1,7 +1,7 @@
 """Memory that processes share: anonymous files with seals, files without a name yet, shared mappings.
 
-Sizes are bytes. Whoever may write a file may also shorten it unless a seal forbids that, and touching a mapping past
-the end kills the process by SIGBUS: check seals and sizes before mapping.
+Sizes are bytes. Whoever may write a file may also shorten it unless a seal forbids that, and touching a
+mapping past the end kills the process by SIGBUS: check seals and sizes before mapping.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class Seal(enum.IntFlag):
 
 
 def create_memfd(name: str, size_bytes: int, *, sealable: bool = True) -> int:
-    """Create an anonymous file in memory, filled with zeros, which cannot be executed where the kernel can say so.
+    """Create an anonymous file in memory, filled with zeros, not executable.
+
+    Before Linux 6.3 it can be executed: the kernel knows no memfd that cannot.
 
     Args:
         name: For diagnostics only: /proc/PID/fd shows it. At most 249 bytes.
@@ -96,9 +98,9 @@ def seals(fd: int) -> Seal:
 def map_shared(fd: int, size_bytes: int, *, writable: bool) -> Mapping:
     """Map the first bytes of a file into this process: stores are seen by everybody who maps it.
 
-    The mapping outlives `fd`. Before Python 3.13 it keeps a duplicate of it open (close-on-exec), and with it what
-    belongs to the open file description, as its locks; from 3.13 it keeps none, and its `size()` and `resize()`
-    raise.
+    The mapping outlives `fd`. Before Python 3.13 it keeps a duplicate of it open (close-on-exec), and with it
+    what belongs to the open file description, as its locks; from 3.13 it keeps none, and its `size()` and
+    `resize()` raise.
 
     Args:
         fd: A regular file or a memfd, open for reading, and for writing too where `writable`.
@@ -107,8 +109,8 @@ def map_shared(fd: int, size_bytes: int, *, writable: bool) -> Mapping:
     Returns:
         The mapping; the caller closes it, after every memoryview of it.
     Raises:
-        OSError: EINVAL for a size of 0 or less, or for one above the file's; EACCES or EPERM where the descriptor's
-            mode or a seal forbids it; ENOMEM.
+        OSError: EINVAL for a size of 0 or less, or for one above the file's; EACCES or EPERM where the
+            descriptor's mode or a seal forbids it; ENOMEM.
     Source: mmap(2) MAP_SHARED.
     """
     if size_bytes <= 0:  # Python would take 0 for "the whole file"
@@ -159,10 +161,13 @@ def link_file(fd: int, name: str, *, directory_fd: int) -> None:
 
 
 def allocate(fd: int, size_bytes: int) -> None:
-    """Reserve the room for a file's first bytes, and make it at least that large: no store fails for a full disk.
+    """Reserve the room for a file's first bytes, and make it at least that large.
+
+    No store into them then fails for a full disk, which in a mapping would be SIGBUS.
 
     Raises:
-        OSError: ENOSPC where there is no room, EFBIG; EINVAL for a size of 0 or less; EPERM where a seal forbids it.
+        OSError: ENOSPC where there is no room, EFBIG; EINVAL for a size of 0 or less; EPERM where a seal
+            forbids it.
     Source: posix_fallocate(3).
     """
     os.posix_fallocate(fd, 0, size_bytes)

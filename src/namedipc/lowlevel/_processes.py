@@ -55,7 +55,8 @@ def process_executable(pid: int) -> str:
     Returns:
         The absolute path; " (deleted)" follows where the file has been removed or replaced.
     Raises:
-        ProcessLookupError: There is no such process, or it runs none (it has ended, or belongs to the kernel).
+        ProcessLookupError: There is no such process, or it runs none (it has ended, or belongs to the
+            kernel).
         PermissionError: It belongs to another user.
     Source: proc_pid_exe(5).
     """

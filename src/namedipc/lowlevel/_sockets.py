@@ -1,7 +1,7 @@
 """UNIX domain sockets: names of any length, credentials, descriptors in ancillary data.
 
-Sockets are `socket.socket` objects, because they are the only kernel objects for which Python has one. Every socket
-is SOCK_STREAM and close-on-exec from birth, and no write raises SIGPIPE.
+Sockets are `socket.socket` objects, because they are the only kernel objects for which Python has one. Every
+socket is SOCK_STREAM and close-on-exec from birth, and no write raises SIGPIPE.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def unix_socket() -> Socket:
 def unix_listen(path: StrPath, *, backlog: int = 128, mode: int = 0o600) -> Socket:
     """Create the server end of the channel that `path` names: `domain_socket_server_create` of the chapter.
 
-    The path may have any length. The socket's file has exactly `mode`, whatever the umask, and never more of it for
-    an instant. Nothing that stands under the path is removed, not even the socket of a server that was killed; on
-    failure a file that was just made may be left, as after a kill.
+    The path may have any length. The socket's file has exactly `mode`, whatever the umask, and never more of
+    it for an instant. Nothing that stands under the path is removed, not even the socket of a server that was
+    killed; on failure a file that was just made may be left, as after a kill.
 
     Args:
         path: Where the socket's file is made.
@@ -67,8 +67,8 @@ def unix_listen(path: StrPath, *, backlog: int = 128, mode: int = 0o600) -> Sock
         A blocking, listening socket; the caller closes it and removes the file. `getsockname` of it tells an
         address in /proc instead of `path`.
     Raises:
-        OSError: EADDRINUSE where something stands under the path; ENOENT, EACCES, ENAMETOOLONG and the like of the
-            path. `filename` is the path.
+        OSError: EADDRINUSE where something stands under the path; ENOENT, EACCES, ENAMETOOLONG and the like
+            of the path. `filename` is the path.
     Source: socket(2), bind(2), listen(2), unix(7).
     """
     sock = unix_socket()
@@ -95,8 +95,8 @@ def unix_connect(path: StrPath) -> Socket:
     Returns:
         A blocking, connected socket; the caller closes it.
     Raises:
-        OSError: ENOENT where nothing stands under the path; ECONNREFUSED where nobody listens, or where it is no
-            socket at all; EACCES without write permission. `filename` is the path.
+        OSError: ENOENT where nothing stands under the path; ECONNREFUSED where nobody listens, or where it is
+            no socket at all; EACCES without write permission. `filename` is the path.
     Source: socket(2), connect(2), unix(7).
     """
     sock = unix_socket()
@@ -116,8 +116,9 @@ def unix_connect(path: StrPath) -> Socket:
 def bind_at(sock: Socket, directory_fd: int, name: str) -> None:
     """Bind a socket to a name in an open directory, without changing the working directory.
 
-    A name of more than about 85 bytes does not fit the address even so: the socket is then bound to a short name
-    beside it, which becomes `name` by link(2). A kill between the two leaves the short name (`.` and 16 digits).
+    A name of more than about 85 bytes does not fit the address even so: the socket is then bound to a short
+    name beside it, which becomes `name` by link(2). A kill between the two leaves the short name (`.` and 16
+    digits).
 
     Args:
         sock: An unbound socket. Its mode (fchmod(2)) less the umask becomes the file's.
@@ -143,13 +144,16 @@ def bind_at(sock: Socket, directory_fd: int, name: str) -> None:
 
 
 def connect_at(sock: Socket, name_fd: int) -> None:
-    """Connect a socket to the socket file behind an O_PATH descriptor: what was looked at is what is connected to.
+    """Connect a socket to the socket file behind an O_PATH descriptor.
+
+    What was looked at by fstat(2) is what is connected to, whatever has happened to the name since.
 
     Args:
         sock: An unconnected socket.
         name_fd: The file, opened with O_PATH.
     Raises:
-        BlockingIOError: The socket is non-blocking and the server's backlog is full. It is not connected; try again.
+        BlockingIOError: The socket is non-blocking and the server's backlog is full. It is not connected; try
+            again.
         ConnectionRefusedError: Nobody listens, or the file is no socket.
         PermissionError: No write permission on the file.
     Source: connect(2), unix(7), proc(5) "/proc/PID/fd".
@@ -228,8 +232,8 @@ class Credentials:
 def peer_credentials(sock: Socket) -> Credentials:
     """Tell who connected, or at the client who listens.
 
-    They are those of connect(2), listen(2) or socketpair(2): who drops privileges later still shows the old ones.
-    A socket without a peer has pid 0 and the ids -1, read as 4294967295.
+    They are those of connect(2), listen(2) or socketpair(2): who drops privileges later still shows the old
+    ones. A socket without a peer has pid 0 and the ids -1, read as 4294967295.
 
     Source: unix(7) "SO_PEERCRED".
     """
@@ -271,8 +275,9 @@ def peer_pidfd(sock: Socket) -> int:
     Returns:
         A pidfd, close-on-exec; the caller closes it.
     Raises:
-        OSError: ENOPROTOOPT where the kernel has no such option (before Linux 6.5); ENODATA where the socket has no
-            peer; ESRCH or EINVAL where the peer has gone and the kernel does not open the dead (before Linux 6.16).
+        OSError: ENOPROTOOPT where the kernel has no such option (before Linux 6.5); ENODATA where the socket
+            has no peer; ESRCH or EINVAL where the peer has gone and the kernel does not open the dead (before
+            Linux 6.16).
     Source: SO_PEERPIDFD, Linux 6.5.
     """
     return sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
@@ -284,8 +289,8 @@ def refuse_descriptors(sock: Socket) -> bool:
     The sender gets EPERM instead of filling this process's table.
 
     Returns:
-        False where the kernel has no such option (before Linux 6.16): nothing has changed, and what recv(2) does
-        not ask for is dropped by the kernel anyway.
+        False where the kernel has no such option (before Linux 6.16): nothing has changed, and what recv(2)
+        does not ask for is dropped by the kernel anyway.
     Raises:
         OSError: EOPNOTSUPP where it is no UNIX domain socket.
     Source: SO_PASSRIGHTS, Linux 6.16.
@@ -329,8 +334,8 @@ def send_descriptors(sock: Socket, data: Buffer, descriptors: Sequence[int]) -> 
 def receive_descriptors(sock: Socket, max_bytes: int) -> tuple[bytes, list[int]]:
     """Receive bytes and the descriptors that came with them.
 
-    Bytes of before may come first in one piece with those which carried the descriptors; what was sent after these
-    is never merged to them.
+    Bytes of before may come first in one piece with those which carried the descriptors; what was sent after
+    these is never merged to them.
 
     Args:
         sock: A connected socket.
@@ -339,8 +344,8 @@ def receive_descriptors(sock: Socket, max_bytes: int) -> tuple[bytes, list[int]]
         The data, empty at the end; and the descriptors, close-on-exec, which the caller closes.
     Raises:
         BlockingIOError: The socket is non-blocking and nothing is there.
-        OSError: EMSGSIZE where the kernel could not deliver every descriptor, as at this process's limit of them:
-            those that arrived are closed and the bytes are lost, so the connection is of no more use.
+        OSError: EMSGSIZE where the kernel could not deliver every descriptor, as at this process's limit of
+            them: those that arrived are closed and the bytes are lost, so the connection is of no more use.
     Source: recvmsg(2) MSG_CMSG_CLOEXEC and MSG_CTRUNC, unix(7) "SCM_RIGHTS".
     """
     room = socket.CMSG_SPACE(_DESCRIPTORS_MAX * _ID_BYTES)

@@ -1,4 +1,4 @@
-"""Waiting: for changes of files (inotify), for a bell inside one process (eventfd), for descriptors (poll, epoll)."""
+"""Waiting: for changes of files (inotify), for a bell (eventfd), for descriptors (poll, epoll)."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ def create_inotify() -> int:
     Returns:
         A descriptor, non-blocking and close-on-exec; the caller closes it.
     Raises:
-        OSError: EMFILE where this user has too many (128 by default, /proc/sys/fs/inotify/max_user_instances), or
-            this process no descriptor left.
+        OSError: EMFILE where this user has too many (128 by default,
+            /proc/sys/fs/inotify/max_user_instances), or this process no descriptor left.
     Source: inotify_init1(2).
     """
     return succeed(LIBC.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
@@ -152,7 +152,9 @@ def remove_watch(fd: int, descriptor: int) -> None:
 
 
 def read_watch(fd: int) -> list[WatchEvent]:
-    """Take the changes that have queued up, the oldest first: one read of at most 64 KiB, so more may be there.
+    """Take the changes that have queued up, the oldest first.
+
+    One read of at most 64 KiB: more may be there.
 
     Raises:
         BlockingIOError: There are none.
@@ -195,8 +197,8 @@ def wait_ready(
         fd: Any descriptor that poll(2) takes.
         read: Whether to wait for something to read, or for the end.
         write: Whether to wait for room to write.
-        timeout_seconds: The longest wait, rounded up to a millisecond; None or more than 24 days: no limit. 0 or
-            less only looks.
+        timeout_seconds: The longest wait, rounded up to a millisecond; None or more than 24 days: no limit. 0
+            or less only looks.
     Returns:
         False where the time has passed.
     Raises:
