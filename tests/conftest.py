@@ -1,9 +1,10 @@
 """Fixtures which all tests may use.
 
-* `child(script, *arguments)` starts a python process which runs `script` (its text) and speaks by lines: what it
-  prints (`flush=True`) is `read_line()` here, what one says by `say(line)` is its `input()`. `kill()` is SIGKILL.
-  Every child is killed and reaped at the end of the test. Every wait fails after 20 s, so that no test hangs. The
-  methods block: where the child talks to a server in this very loop, `await trio.to_thread.run_sync(it.read_line)`.
+* `child(script, *arguments)` starts a python process which runs `script` (its text) and speaks by lines: what
+  it prints (`flush=True`) is `read_line()` here, `say(line)` here is its `input()`. `kill()` is SIGKILL.
+  Every child is killed and reaped at the end of the test; every wait fails after 20 s, so that no test hangs.
+  The methods block: where the child talks to a server in this very loop, call them in a worker thread,
+  `await trio.to_thread.run_sync(other.read_line)`.
 * `no_leaks` fails the test if it ends with more open descriptors than it began with.
 
 Their types, for annotations: `from .conftest import Child, Children`.
