@@ -1,0 +1,109 @@
+"""Whether a value belongs to a declared type: at its top, as `send` asks; or all through, where a union must choose.
+
+The law: isinstance, with three exceptions, each because the other side would refuse or change the value: a bool is no
+int, a datetime is no date; and an int is a float, as type checkers have it.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from ._nodes import Array, Choice, Enumeration, Fixed, Items, Node, Record, Scalar, Table, Union
+
+
+def exact_types(node: Node) -> frozenset[type]:
+    """The classes whose direct instances belong to the type, whatever their value."""
+    if isinstance(node, Union):
+        return frozenset().union(*map(exact_types, node.members))
+    if isinstance(node, Items):
+        return frozenset(_accepted(node))
+    if isinstance(node, Table) or (isinstance(node, Record) and node.style == "typeddict"):
+        return frozenset([dict])
+    if isinstance(node, Scalar):
+        return frozenset([int, float] if node.type is float else [node.type])
+    return frozenset([node.type] if isinstance(node, Record | Enumeration) else [])
+
+
+def admits(node: Node, value: object) -> bool:
+    """Whether a value belongs to the type at its top; what it contains is not looked at."""
+    if isinstance(node, Union):
+        return any(admits(member, value) for member in node.members)
+    if isinstance(node, Choice):
+        return _chosen(node, value)
+    if isinstance(node, Fixed):
+        return isinstance(value, tuple) and len(value) == len(node.items)
+    if isinstance(node, Items):
+        return isinstance(value, _accepted(node))
+    if isinstance(node, Array):
+        return _is_array(node, value)
+    if isinstance(node, Record) and node.style == "struct":
+        return type(value) is node.type  # a subclass may be laid out otherwise
+    if isinstance(node, Scalar):
+        return _is_scalar(node.type, value)
+    return bool(exact_types(node)) and isinstance(value, tuple(exact_types(node)))
+
+
+def fits(node: Node, value: object, *, strict: bool) -> bool:
+    """Whether a value belongs to the type all through; `strict`: no subclass, no int for a float."""
+    if isinstance(node, Union):
+        return any(fits(member, value, strict=strict) for member in node.members)
+    if strict and not _is_exactly(node, value):
+        return False
+    return admits(node, value) and all(fits(inner, part, strict=strict) for inner, part in _inside(node, value))
+
+
+def _is_exactly(node: Node, value: object) -> bool:
+    if isinstance(node, Scalar):
+        return type(value) is node.type
+    if isinstance(node, Fixed):
+        return type(value) is tuple
+    exact = exact_types(node)
+    return not exact or type(value) in exact
+
+
+def _inside(node: Node, value: Any) -> list[tuple[Node, object]]:
+    """What the value contains, each with its declared type."""
+    if isinstance(node, Items):
+        return [(node.item, item) for item in value]
+    if isinstance(node, Fixed):
+        return list(zip(node.items, value, strict=True))
+    if isinstance(node, Table):
+        return [pair for key, held in value.items() for pair in ((node.key, key), (node.value, held))]
+    if isinstance(node, Record):
+        if node.style == "typeddict":
+            return [(field.node, value.get(field.name)) for field in node.fields if _is_expected(field.presence, field.name, value)]
+        return [(field.node, getattr(value, field.name)) for field in node.fields]
+    return []
+
+
+def _is_expected(presence: str, name: str, value: dict[str, object]) -> bool:
+    return presence == "required" or name in value
+
+
+def _accepted(node: Items) -> tuple[type, ...]:
+    if node.abstract is None:
+        return (node.type,)
+    return (list, tuple) if node.type is list else (set, frozenset)
+
+
+def _is_scalar(cls: type, value: object) -> bool:
+    if isinstance(value, bool):
+        return cls is bool
+    if isinstance(value, datetime.datetime):
+        return cls is datetime.datetime
+    return isinstance(value, (float, int) if cls is float else cls)
+
+
+def _chosen(node: Choice, value: object) -> bool:
+    return any(type(value) is type(choice) and value == choice for choice in node.values)
+
+
+def _is_array(node: Array, value: Any) -> bool:
+    if type(value) is not node.type:
+        return False
+    import numpy as np
+
+    dtype = value.dtype
+    is_same = dtype.type is node.scalar or dtype.newbyteorder("=") == np.dtype(node.scalar)
+    return is_same and node.dimensions in {None, value.ndim}
