@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import trio
 
 from .. import _errors
+from .._errors import IPCError
 
 
 class ConnectionLost(_errors.ConnectionLost, trio.BrokenResourceError):
@@ -25,3 +28,21 @@ class Busy(_errors.Busy, trio.BusyResourceError):
 
 class WouldBlock(_errors.WouldBlock, trio.WouldBlock):
     """A `..._nowait` operation would have to wait."""
+
+
+_VARIANTS: Final[dict[type[IPCError], type[IPCError]]] = {
+    _errors.ConnectionLost: ConnectionLost,
+    _errors.EndOfChannel: EndOfChannel,
+    _errors.Closed: Closed,
+    _errors.Busy: Busy,
+    _errors.WouldBlock: WouldBlock,
+}
+
+
+def translate(error: IPCError) -> IPCError:
+    """Return a new exception of the same kind and text, which in trio is also trio's."""
+    kind = type(error)
+    fresh = _VARIANTS.get(kind, kind)(*error.args)
+    fresh.__dict__.update(error.__dict__)
+    fresh.__cause__ = error.__cause__
+    return fresh

@@ -50,9 +50,12 @@ from ._sockets import peer_credentials as peer_credentials
 from ._sockets import peer_groups as peer_groups
 from ._sockets import peer_pidfd as peer_pidfd
 from ._sockets import receive_descriptors as receive_descriptors
+from ._sockets import receive_now as receive_now
 from ._sockets import refuse_descriptors as refuse_descriptors
 from ._sockets import send as send
 from ._sockets import send_descriptors as send_descriptors
+from ._sockets import send_now as send_now
+from ._sockets import shutdown as shutdown
 from ._sockets import shutdown_write as shutdown_write
 from ._sockets import socket_pair as socket_pair
 from ._sockets import unix_connect as unix_connect
@@ -64,11 +67,13 @@ from ._watches import EPOLLIN as EPOLLIN
 from ._watches import EPOLLOUT as EPOLLOUT
 from ._watches import EPOLLRDHUP as EPOLLRDHUP
 from ._watches import Epoll as Epoll
+from ._watches import Poll as Poll
 from ._watches import Watch as Watch
 from ._watches import WatchEvent as WatchEvent
 from ._watches import add_watch as add_watch
 from ._watches import create_inotify as create_inotify
 from ._watches import eventfd as eventfd
+from ._watches import poll_readable as poll_readable
 from ._watches import read_watch as read_watch
 from ._watches import remove_watch as remove_watch
 from ._watches import wait_ready as wait_ready
@@ -82,6 +87,7 @@ __all__ = [
     "Credentials",
     "Epoll",
     "Mapping",
+    "Poll",
     "Seal",
     "Socket",
     "StrPath",
@@ -111,19 +117,23 @@ __all__ = [
     "peer_pidfd",
     "pipe",
     "pipe_capacity",
+    "poll_readable",
     "process_alive",
     "process_executable",
     "process_start_time",
     "read_watch",
     "receive_descriptors",
+    "receive_now",
     "refuse_descriptors",
     "remove_watch",
     "seals",
     "send",
     "send_descriptors",
+    "send_now",
     "set_blocking",
     "set_packet_mode",
     "set_pipe_capacity",
+    "shutdown",
     "shutdown_write",
     "signal_pidfd",
     "socket_pair",

@@ -214,6 +214,42 @@ def send(sock: Socket, data: Buffer) -> int:
     return sock.send(data, socket.MSG_NOSIGNAL)
 
 
+def send_now(sock: Socket, data: Buffer) -> int:
+    """Send as much of `data` as fits, without SIGPIPE and without waiting, also where the socket is blocking.
+
+    Returns:
+        The bytes taken, 1 or more for data that is not empty.
+    Raises:
+        BlockingIOError: Nothing fits.
+        BrokenPipeError: The peer has gone.
+    Source: send(2) MSG_DONTWAIT, MSG_NOSIGNAL.
+    """
+    return sock.send(data, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+
+
+def receive_now(sock: Socket, max_bytes: int) -> bytes:
+    """Receive what is there, without waiting, also where the socket is blocking.
+
+    Returns:
+        At most `max_bytes`; empty at the end.
+    Raises:
+        BlockingIOError: Nothing is there.
+        ConnectionResetError: The peer has closed with bytes of ours unread.
+    Source: recv(2) MSG_DONTWAIT.
+    """
+    return sock.recv(max_bytes, socket.MSG_DONTWAIT)
+
+
+def shutdown(sock: Socket) -> None:
+    """Close both directions for every process that holds the socket; wakes whoever waits for it.
+
+    Raises:
+        OSError: ENOTCONN where the socket is not connected.
+    Source: shutdown(2) SHUT_RDWR.
+    """
+    sock.shutdown(socket.SHUT_RDWR)
+
+
 @attrs.frozen
 class Credentials:
     """Who was at the other end when the connection was made; frozen then by the kernel.
@@ -284,9 +320,10 @@ def peer_pidfd(sock: Socket) -> int:
 
 
 def refuse_descriptors(sock: Socket) -> bool:
-    """Let the kernel refuse descriptors sent to this socket; accepted sockets inherit it from the listener.
+    """Let the kernel refuse descriptors that are sent to this socket.
 
-    The sender gets EPERM instead of filling this process's table.
+    The sender gets EPERM instead of filling this process's table. Connections made to a listener afterwards
+    inherit it, those which wait in its backlog already do not.
 
     Returns:
         False where the kernel has no such option (before Linux 6.16): nothing has changed, and what recv(2)

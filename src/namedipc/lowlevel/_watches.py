@@ -23,15 +23,20 @@ __all__ = [
     "EPOLLOUT",
     "EPOLLRDHUP",
     "Epoll",
+    "Poll",
     "Watch",
     "WatchEvent",
     "add_watch",
     "create_inotify",
     "eventfd",
+    "poll_readable",
     "read_watch",
     "remove_watch",
     "wait_ready",
 ]
+
+Poll: TypeAlias = select.poll
+"""Descriptors to poll for, as Python has them; itself no descriptor. Source: poll(2)."""
 
 Epoll: TypeAlias = select.epoll
 """A set of descriptors to wait for, as Python has it; close-on-exec. Source: epoll(7)."""
@@ -186,6 +191,16 @@ def eventfd(initial: int = 0) -> int:
     return os.eventfd(initial, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
 
+def poll_readable(fd: int) -> Poll:
+    """Return a `Poll` for one descriptor, to be asked again and again: `poll.poll(0)` is true once it can be read.
+
+    Source: poll(2).
+    """
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return poll
+
+
 def wait_ready(
     fd: int, *, read: bool = True, write: bool = False, timeout_seconds: float | None = None
 ) -> bool:
@@ -205,6 +220,8 @@ def wait_ready(
         OSError: EBADF where the descriptor is closed.
     Source: poll(2).
     """
+    if fd < 0:  # what a closed socket has; poll(2) would ignore it and wait for nothing
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     poll = select.poll()
     poll.register(fd, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
     ready = poll.poll(_milliseconds(timeout_seconds))

@@ -1,0 +1,104 @@
+"""Errors on the wire: the body of an ERROR frame, and the exception it becomes at the other side.
+
+The law: what a peer can cause arrives at the peer as the error it would have had on this side.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import Final
+
+import attrs
+
+from . import _errors
+from ._codec import Codec
+from ._errors import InvalidMessage, IPCError, ProtocolError, RemoteError
+
+
+@attrs.frozen
+class Fault:
+    """The body of an ERROR frame.
+
+    Attributes:
+        code: Which error it is; one of the codes in `docs/wire.md`.
+        message: Its text.
+        type_name: For `remote`: the class of the handler's exception.
+        traceback_text: For `remote`: the traceback; empty where the peer is another user.
+    """
+
+    code: str
+    message: str
+    type_name: str = ""
+    traceback_text: str = ""
+
+
+REMOTE: Final = "remote"
+CANCELLED: Final = "cancelled"
+DEADLINE: Final = "deadline"
+
+_ERRORS: Final[dict[str, type[IPCError]]] = {
+    REMOTE: RemoteError,
+    CANCELLED: _errors.ConnectionLost,
+    DEADLINE: _errors.TimedOut,
+    "not-allowed": _errors.NotAllowed,
+    "limit": _errors.LimitReached,
+    "invalid": InvalidMessage,
+    "too-large": _errors.TooLarge,
+    "schema": _errors.SchemaMismatch,
+    "kind": _errors.WrongKind,
+    "protocol": ProtocolError,
+    "draining": _errors.NoServer,
+}
+_CODES: Final = {error: code for code, error in _ERRORS.items()}
+_CODEC: Final[Codec[Fault]] = Codec(Fault)
+LONGEST_TEXT: Final = 16 << 10
+"""Messages and tracebacks are cut to this many characters, the end being kept: an error always fits into a frame."""
+
+
+def pack_fault(fault: Fault) -> bytes:
+    """Return the body of an ERROR frame."""
+    return _CODEC.encode(fault)
+
+
+def fault_of(error: IPCError) -> Fault:
+    """Return how an error of the library itself travels."""
+    return Fault(_CODES.get(type(error), "protocol"), _cut(str(error)))
+
+
+def fault_of_handler(error: Exception, *, with_traceback: bool) -> Fault:
+    """Return how an exception of a handler travels: as `remote`, whatever its class."""
+    text = "".join(traceback.format_exception(error)) if with_traceback else ""
+    return Fault(REMOTE, _cut(str(error)), type(error).__qualname__, _cut(text))
+
+
+def code_of(body: bytes) -> str:
+    """Return the code of a received ERROR frame."""
+    try:
+        return _CODEC.decode(body).code
+    except InvalidMessage:
+        return "protocol"
+
+
+def error_of(body: bytes, *, where: str) -> IPCError:
+    """Return the exception that a received ERROR frame stands for; `where` names the call or the path in its text."""
+    try:
+        fault = _CODEC.decode(body)
+    except InvalidMessage as error:
+        return ProtocolError(f"{where}: the peer sent an error which cannot be read: {error}")
+    kind = _ERRORS.get(fault.code, ProtocolError)
+    if kind is not RemoteError:
+        return kind(f"{where}: {fault.message}")
+    text = f"{fault.type_name}: {fault.message}" if fault.message else fault.type_name
+    remote = RemoteError(f"{where}: {text}")
+    remote.type_name = fault.type_name
+    remote.message = fault.message
+    remote.traceback_text = fault.traceback_text
+    if fault.traceback_text:
+        remote.add_note(f"at the other side:\n{fault.traceback_text.rstrip()}")
+    return remote
+
+
+def _cut(text: str) -> str:
+    # A lone surrogate cannot be encoded, and an exception's text may hold anything.
+    clean = text.encode("utf-8", "replace").decode("utf-8")
+    return clean if len(clean) <= LONGEST_TEXT else "... " + clean[-LONGEST_TEXT:]

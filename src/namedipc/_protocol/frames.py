@@ -1,0 +1,134 @@
+"""Frames: how a byte stream is cut into whole pieces. Bytes only: nothing here touches a descriptor.
+
+A frame is a header of twelve bytes (little-endian: length of the body u32, kind u8, flags u8, method u16, id u32) and
+its body. A length is checked against the limit as soon as the header is there, before a byte of the body is kept.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+from struct import Struct
+from typing import Final, TypeAlias
+
+from .._errors import ProtocolError
+
+HEADER: Final = Struct("<IBBHI")
+HEADER_BYTES: Final = HEADER.size
+DEADLINE: Final = Struct("<d")
+
+
+class Kind(IntEnum):
+    """What a frame is. The numbers are the wire's; those left out are reserved (`docs/wire.md`)."""
+
+    CALL = 1
+    REPLY = 2
+    ERROR = 3
+    CANCEL = 4
+    GOODBYE = 5
+    MESSAGE = 6
+    SCHEMA = 7
+    BIND = 8
+
+
+class Flag(IntFlag):
+    """Marks of a frame."""
+
+    DEADLINE = 1
+    """CALL: the body begins with the deadline, a float64: seconds of CLOCK_MONOTONIC."""
+
+
+# Plain integers for the hot path: reading a member of an IntEnum costs several times a global.
+CALL, REPLY, ERROR, CANCEL, GOODBYE, MESSAGE, SCHEMA, BIND = (int(kind) for kind in Kind)
+
+Frame: TypeAlias = tuple[int, int, int, int, bytes]
+"""kind, flags, method, id, body."""
+
+_pack_header = HEADER.pack
+_unpack_header = HEADER.unpack_from
+
+
+def pack_frame(kind: int, body: bytes = b"", *, flags: int = 0, method: int = 0, id: int = 0) -> bytes:  # noqa: A002
+    """Return one frame as bytes."""
+    return _pack_header(len(body), kind, flags, method, id) + body
+
+
+def pack_call(method: int, id: int, body: bytes, deadline: float | None) -> bytes:  # noqa: A002
+    """Return a CALL; `deadline` is in seconds of CLOCK_MONOTONIC, None for a call without one."""
+    if deadline is None:
+        return _pack_header(len(body), CALL, 0, method, id) + body
+    return _pack_header(len(body) + 8, CALL, Flag.DEADLINE, method, id) + DEADLINE.pack(deadline) + body
+
+
+def split_deadline(flags: int, body: bytes) -> tuple[float | None, bytes]:
+    """Return the deadline and the arguments of a CALL's body."""
+    if not flags & 1:
+        return None, body
+    if len(body) < DEADLINE.size:
+        raise ProtocolError("a call announces a deadline and is too short to hold one")
+    return DEADLINE.unpack_from(body)[0], body[8:]
+
+
+class FrameReader:
+    """Cuts what arrives into frames. `feed` bytes, then take `next_frame` until it is None.
+
+    Holds at most one unfinished frame beyond what was fed, so never more than the limit and one read.
+
+    Args:
+        limit_bytes: The longest body accepted.
+    """
+
+    __slots__ = ("_at", "_buffer", "limit_bytes")
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self._buffer: bytes | bytearray = b""
+        self._at = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they came."""
+        buffer = self._buffer
+        if self._at == len(buffer):
+            self._buffer = data
+            self._at = 0
+            return
+        if type(buffer) is bytearray:
+            del buffer[: self._at]
+            buffer += data
+        else:
+            self._buffer = bytearray(memoryview(buffer)[self._at :])
+            self._buffer += data
+        self._at = 0
+
+    def next_frame(self) -> Frame | None:
+        """Return the next whole frame, or None until more is fed.
+
+        Raises:
+            ProtocolError: The header announces more than the limit.
+        """
+        buffer = self._buffer
+        at = self._at
+        if len(buffer) - at < HEADER_BYTES:
+            return None
+        length, kind, flags, method, id_ = _unpack_header(buffer, at)
+        if length > self.limit_bytes:
+            raise ProtocolError(f"a frame of {length} bytes was announced; the limit is {self.limit_bytes}")
+        start = at + HEADER_BYTES
+        end = start + length
+        if len(buffer) < end:
+            return None
+        self._at = end
+        return kind, flags, method, id_, bytes(buffer[start:end])
+
+    def take(self, count: int) -> bytes | None:
+        """Return exactly `count` bytes from the front, for the hello; None until they are there."""
+        end = self._at + count
+        if len(self._buffer) < end:
+            return None
+        data = bytes(self._buffer[self._at : end])
+        self._at = end
+        return data
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the beginning of a frame is waiting for its end."""
+        return self._at < len(self._buffer)

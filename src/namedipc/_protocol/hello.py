@@ -1,0 +1,62 @@
+"""The hello: the first 32 bytes each side sends, and how two schemas find together. Bytes only.
+
+Equal fingerprints make a method's index its identity, so that a client's first call flies with its hello. With
+different ones the server holds the calls and sends its SCHEMA; the client answers with BIND (which of the server's
+methods each of its own is), or goes away with `SchemaMismatch`.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+import attrs
+
+from .._errors import ProtocolError, WrongKind
+
+MAGIC: Final = b"NIPC"
+VERSION: Final = 1
+SERVICE: Final = 1
+CHANNEL: Final = 2
+FINGERPRINT_BYTES: Final = 16
+
+_ROLES = {SERVICE: "a service", CHANNEL: "a channel"}
+_LAYOUT = Struct("<4sBBHI16sI")  # magic, version, role, features, message bytes, fingerprint, reserved
+HELLO_BYTES: Final = _LAYOUT.size
+
+
+@attrs.frozen
+class Hello:
+    """What a side says of itself.
+
+    Attributes:
+        role: SERVICE or CHANNEL.
+        message_bytes: The longest body this side accepts.
+        fingerprint: 16 bytes which two sides with the same schema share.
+    """
+
+    role: int
+    message_bytes: int
+    fingerprint: bytes
+
+    def pack(self) -> bytes:
+        """Return the 32 bytes."""
+        return _LAYOUT.pack(MAGIC, VERSION, self.role, 0, self.message_bytes, self.fingerprint, 0)
+
+
+def unpack_hello(data: bytes, *, role: int) -> Hello:
+    """Read the 32 bytes of the other side.
+
+    Raises:
+        ProtocolError: These are not the bytes of namedipc, or of a version unknown here.
+        WrongKind: The other side is a service where a channel was expected, or the reverse.
+    """
+    magic, version, their_role, _features, message_bytes, fingerprint, _reserved = _LAYOUT.unpack(data)
+    if magic != MAGIC:
+        raise ProtocolError(f"the peer does not speak namedipc: its first bytes are {data[:8]!r}")
+    if version != VERSION:
+        raise ProtocolError(f"the peer speaks version {version} of the protocol, this side version {VERSION}")
+    if their_role != role:
+        theirs = _ROLES.get(their_role, f"an unknown kind of name ({their_role})")
+        raise WrongKind(f"the other side is {theirs}, this side is {_ROLES[role]}")
+    return Hello(their_role, message_bytes, fingerprint)

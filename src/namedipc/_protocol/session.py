@@ -1,0 +1,172 @@
+"""One client's session, as the server keeps it, without I/O: bytes in, calls out; answers in, bytes out.
+
+The order is: the client's hello, then its calls. Where the fingerprints differ the calls are held, in order, until the
+client has said which of the server's methods each of its own is (BIND). What a peer must not do is a ProtocolError;
+the shell then answers with an ERROR frame of id 0 and closes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum, auto
+from struct import error as StructError
+from struct import iter_unpack
+from typing import Final
+
+from .._errors import LimitReached, ProtocolError
+from .frames import BIND, CALL, CANCEL, ERROR, GOODBYE, REPLY, SCHEMA, Frame, FrameReader, pack_frame
+from .hello import HELLO_BYTES, SERVICE, Hello, unpack_hello
+
+
+class State(Enum):
+    """Where a session stands."""
+
+    HELLO = auto()
+    HELD = auto()
+    OPEN = auto()
+
+
+class ServerSession:
+    """The protocol of one connection at the server.
+
+    Args:
+        hello: What this side says of itself.
+        schema: The text that a client with another fingerprint gets.
+        methods: How many methods there are.
+        held_calls: How many calls may wait for BIND.
+    """
+
+    __slots__ = (
+        "_bindings",
+        "_held",
+        "_held_limit",
+        "_hello",
+        "_methods",
+        "_reader",
+        "_schema",
+        "last_id",
+        "outgoing",
+        "said_goodbye",
+        "state",
+        "their_message_bytes",
+    )
+
+    def __init__(self, hello: Hello, schema: bytes, *, methods: int, held_calls: int) -> None:
+        self._hello: Final = hello
+        self._schema: Final = schema
+        self._methods: Final = methods
+        self._held_limit: Final = held_calls
+        self._reader = FrameReader(hello.message_bytes)
+        self._held: deque[Frame] = deque()
+        self._bindings: list[int] | None = None
+        self.state = State.HELLO
+        self.outgoing: list[bytes] = []
+        self.said_goodbye = False
+        self.last_id = 0
+        self.their_message_bytes = hello.message_bytes
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they came."""
+        self._reader.feed(data)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the client owes bytes: its hello, or the end of a frame that has begun."""
+        return self.state is State.HELLO or self._reader.unfinished
+
+    def next_event(self) -> Frame | None:
+        """Return the next CALL (with this side's method index) or CANCEL; None until more is fed.
+
+        Raises:
+            ProtocolError: The client may not send this.
+            WrongKind: The client takes this side for something else.
+            LimitReached: More calls than may be held before BIND.
+        """
+        if self.state is not State.OPEN:
+            return self._first_events()
+        while True:
+            frame = self._held.popleft() if self._held else self._reader.next_frame()
+            if frame is None:
+                return None
+            kind = frame[0]
+            if kind == CALL:
+                return self._bound(frame)
+            if kind == CANCEL:
+                return frame
+            if kind != GOODBYE:
+                raise ProtocolError(f"a client may not send a frame of kind {kind}")
+            self.said_goodbye = True
+
+    def reply(self, id: int, body: bytes) -> None:  # noqa: A002
+        """Answer a call with its result."""
+        self.outgoing.append(pack_frame(REPLY, body, id=id))
+
+    def fail(self, id: int, fault: bytes) -> None:  # noqa: A002
+        """Answer a call with an error; id 0 is the connection itself."""
+        if self.state is State.HELLO:
+            self.outgoing.append(self._hello.pack())
+        self.outgoing.append(pack_frame(ERROR, fault, id=id))
+
+    def goodbye(self) -> None:
+        """Say that no later call than the last one will be run."""
+        if self.state is not State.HELLO:
+            self.outgoing.append(pack_frame(GOODBYE, id=self.last_id))
+
+    def _bound(self, frame: Frame) -> Frame:
+        kind, flags, method, id_, body = frame
+        bindings = self._bindings
+        if bindings is not None:
+            if method >= len(bindings):
+                raise ProtocolError(f"call of method {method}, of which BIND did not speak")
+            method = bindings[method]
+        if method >= self._methods:
+            raise ProtocolError(f"call of method {method}; there are {self._methods}")
+        self.last_id = id_
+        return kind, flags, method, id_, body
+
+    def _first_events(self) -> Frame | None:
+        if self.state is State.HELLO and not self._take_hello():
+            return None
+        while self.state is State.HELD:
+            frame = self._reader.next_frame()
+            if frame is None:
+                return None
+            self._take_while_held(frame)
+        return self.next_event()
+
+    def _take_hello(self) -> bool:
+        data = self._reader.take(HELLO_BYTES)
+        if data is None:
+            return False
+        theirs = unpack_hello(data, role=SERVICE)
+        self.their_message_bytes = theirs.message_bytes
+        self.outgoing.append(self._hello.pack())
+        if theirs.fingerprint == self._hello.fingerprint:
+            self.state = State.OPEN
+        else:
+            self.state = State.HELD
+            self.outgoing.append(pack_frame(SCHEMA, self._schema))
+        return True
+
+    def _take_while_held(self, frame: Frame) -> None:
+        kind = frame[0]
+        if kind in {CALL, CANCEL}:
+            if len(self._held) >= self._held_limit:
+                raise LimitReached(f"more than {self._held_limit} calls before the schemas were compared")
+            self._held.append(frame)
+        elif kind == BIND:
+            self._bindings = self._read_bindings(frame[4])
+            self.state = State.OPEN
+        elif kind == GOODBYE:
+            self.said_goodbye = True
+        else:
+            raise ProtocolError(f"a client may not send a frame of kind {kind}")
+
+    def _read_bindings(self, body: bytes) -> list[int]:
+        try:
+            bindings = [index for (index,) in iter_unpack("<H", body)]
+        except StructError:
+            raise ProtocolError("BIND holds a list of 16-bit numbers, and its length is odd") from None
+        if any(index >= self._methods for index in bindings):
+            raise ProtocolError(f"BIND names a method that is not there; there are {self._methods}")
+        return bindings

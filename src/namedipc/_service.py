@@ -1,0 +1,246 @@
+"""Service: a name whose owner answers calls. Any number of clients, each answered on its own connection."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, final
+
+from typing_extensions import TypeForm
+
+from . import _names
+from ._client import Client, make_card
+from ._name import Name
+from ._opening import Opening, in_trio_task
+from ._schema import Schema
+from ._shells.service_loop import ActiveCall, active_call
+from ._values import Allow, Limits, Peer, StrPath, same_user
+
+if TYPE_CHECKING:
+    from ._service_blocking import BlockingServer
+    from ._shells.trio_service import Server
+
+T = TypeVar("T")
+
+
+@final
+class Service(Name, Generic[T]):
+    """A path and an interface: what a service and its clients share. Holds no descriptor; import it anywhere.
+
+    Args:
+        path: Where the service is found.
+        interface: A class, best a `typing.Protocol`, whose `async def` methods are the calls.
+
+    Raises:
+        DeclarationError: The path cannot be a name, or the interface cannot be called from afar; the message names the
+            method and the parameter, and what to write instead.
+    """
+
+    __slots__ = ("_schema",)
+    _kind: ClassVar[_names.Kind] = "socket"
+    _schema: Schema[T]
+
+    def __init__(self, path: StrPath, interface: TypeForm[T]) -> None:
+        super().__init__(path)
+        frame = sys._getframe(1)  # the declaring frame: its names are looked up in annotations
+        schema: Schema[T] = Schema(interface, frame_globals=frame.f_globals, frame_locals=frame.f_locals)
+        object.__setattr__(self, "_schema", schema)
+
+    def _arguments(self) -> tuple[object, ...]:
+        return (self._schema.interface,)
+
+    def serve(
+        self,
+        implementation: T,
+        /,
+        *,
+        allow: Allow = same_user,
+        limits: Limits = Limits(),  # noqa: B008  # frozen
+        mode: int = 0o600,
+        drain_seconds: float = 5.0,
+        spin: bool = True,
+    ) -> Opening[Server, BlockingServer]:
+        """Own the name and answer calls while the `with` lasts.
+
+        `async with` serves in this trio program; `with` in a thread of its own. Leaving it drains: no new calls, those
+        in flight finish within `drain_seconds`, and the name is removed. If the body raises there is no grace.
+
+        Args:
+            implementation: An object with the interface's methods. Each call runs in a context of its own.
+            allow: Who may connect; processes of the same user, and root's, if not given.
+            limits: The bounds of clients, calls and messages.
+            mode: The permissions of the socket.
+            drain_seconds: The grace for calls in flight at the end.
+            spin: Whether to poll for a moment before sleeping, where that pays.
+
+        Raises:
+            NameTaken: The name has a living owner.
+            WrongKind: Something that is no socket stands there.
+            NameNotFound: The directory is missing.
+            NotAllowed: The directory cannot be written to.
+            DeclarationError: The implementation lacks a method, or one takes other arguments.
+        """
+        self._schema.check_implementation(implementation)
+        recipe = _Recipe(self, implementation, allow, limits, mode, drain_seconds, spin=spin)
+        return Opening(f"{self!r}.serve(...)", recipe.trio, recipe.blocking)
+
+    def run(
+        self,
+        implementation: T,
+        /,
+        *,
+        allow: Allow = same_user,
+        limits: Limits = Limits(),  # noqa: B008  # frozen
+        mode: int = 0o600,
+        drain_seconds: float = 5.0,
+        spin: bool = True,
+        ready: Callable[[Server], object] | None = None,
+    ) -> None:
+        """Serve as a main program: until SIGTERM or SIGINT, then drain, remove the name, and return.
+
+        Args:
+            implementation: See `serve`, as for the others.
+            allow: Who may connect.
+            limits: The bounds.
+            mode: The permissions of the socket.
+            drain_seconds: The grace for calls in flight; a second signal cuts it short.
+            spin: Whether to poll for a moment before sleeping.
+            ready: Called once the name can be connected to.
+
+        Raises:
+            RuntimeError: Called inside of a trio task, or outside of the main thread.
+            NameTaken: And what else `serve` raises.
+        """
+        self._schema.check_implementation(implementation)
+        if in_trio_task():
+            raise RuntimeError(
+                f"{self!r}.run(...) is a program's main and starts trio itself; inside of trio write 'async with "
+                "service.serve(...) as server: await server.run_until_signal()'"
+            )
+        _Recipe(self, implementation, allow, limits, mode, drain_seconds, spin=spin).run(ready)
+
+    def connect(
+        self,
+        *,
+        wait_seconds: float = 0.0,
+        timeout: float | None = None,
+        allow: Allow = same_user,
+        spin: bool = True,
+    ) -> Client[T]:
+        """Connect to the service.
+
+        The first call flies with the hello, so a service of another interface shows at the first call.
+
+        Args:
+            wait_seconds: How long to wait for a name that is not there, or that nobody serves yet.
+            timeout: For blocking code: seconds for connecting, and for each call. In trio use its cancel scopes.
+            allow: Who may be the server; the same user, and root, if not given.
+            spin: Whether to poll for a moment before sleeping, where that pays.
+
+        Raises:
+            NameNotFound: Nothing stands under the name.
+            NoServer: Nobody serves it.
+            WrongKind: Something else stands there.
+            NotAllowed: Its permissions, or `allow`, refuse it.
+        """
+        return Client(
+            self._path, self._schema, wait_seconds=wait_seconds, timeout=timeout, allow=allow, spin=spin
+        )
+
+
+@final
+class _Recipe(Generic[T]):
+    """How to serve, until it is known in which world."""
+
+    def __init__(
+        self,
+        service: Service[T],
+        implementation: T,
+        allow: Allow,
+        limits: Limits,
+        mode: int,
+        drain_seconds: float,
+        *,
+        spin: bool,
+    ) -> None:
+        self._service = service
+        self._implementation = implementation
+        self._allow = allow
+        self._limits = limits
+        self._mode = mode
+        self._drain_seconds = drain_seconds
+        self._spin = spin
+
+    def claim(self) -> _names.Claim:
+        schema = self._service._schema
+        return _names.claim_socket(
+            self._service.path, card=make_card("service", schema.fingerprint), mode=self._mode
+        )
+
+    @asynccontextmanager
+    async def trio(self) -> AsyncIterator[Server]:
+        from ._service_trio import serving_claim
+
+        async with serving_claim(
+            self.claim(),
+            self._service._schema,
+            self._implementation,
+            allow=self._allow,
+            limits=self._limits,
+            drain_seconds=self._drain_seconds,
+            spin=self._spin,
+        ) as server:
+            yield server
+
+    @contextmanager
+    def blocking(self) -> Iterator[BlockingServer]:
+        from ._service_blocking import serving_in_thread
+
+        with serving_in_thread(self.trio) as server:
+            yield server
+
+    def run(self, ready: Callable[[Server], object] | None) -> None:
+        from ._service_trio import run_until_signal
+
+        run_until_signal(self.trio, ready)
+
+
+@final
+class Call:
+    """The call that a handler answers, as `current_call` gives it."""
+
+    __slots__ = ("_active",)
+
+    def __init__(self, active: ActiveCall) -> None:
+        self._active = active
+
+    def __repr__(self) -> str:
+        return f"<Call of {self.method} by process {self.peer.pid} of user {self.peer.uid}>"
+
+    @property
+    def method(self) -> str:
+        """The name of the method."""
+        return self._active.method
+
+    @property
+    def peer(self) -> Peer:
+        """Whom the kernel vouches for as the caller."""
+        return self._active.peer
+
+    @property
+    def deadline(self) -> float:
+        """When the caller gives up, in seconds of CLOCK_MONOTONIC (`time.monotonic`); infinity for never."""
+        return float("inf") if self._active.deadline is None else self._active.deadline
+
+
+def current_call() -> Call:
+    """Return the call that is being handled here.
+
+    Raises:
+        RuntimeError: No handler is running here.
+    """
+    active = active_call.get(None)
+    if active is None:
+        raise RuntimeError("current_call(): no call is being handled here; use it inside a method of an implementation")
+    return Call(active)

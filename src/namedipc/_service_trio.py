@@ -1,0 +1,61 @@
+"""Serving in trio: as a context, and as a main program."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeVar
+
+import trio
+
+from . import _names
+from ._schema import Schema
+from ._shells.service_loop import ServiceLoop
+from ._shells.trio_service import Server, begin_unprotected, serving
+from ._values import Allow, Limits
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def serving_claim(
+    claim: _names.Claim,
+    schema: Schema[T],
+    implementation: T,
+    *,
+    allow: Allow,
+    limits: Limits,
+    drain_seconds: float,
+    spin: bool,
+) -> AsyncIterator[Server]:
+    """Serve a name that has been claimed, while the body runs; the claim is given up in any case."""
+    try:
+        loop = ServiceLoop(
+            schema,
+            implementation,
+            claim.listener,
+            where=claim.path,
+            allow=allow,
+            limits=limits,
+            spin=spin,
+            step=begin_unprotected,
+        )
+    except BaseException:
+        claim.close()
+        raise
+    async with serving(claim, loop, drain_seconds) as server:
+        yield server
+
+
+def run_until_signal(
+    serve: Callable[[], AbstractAsyncContextManager[Server]], ready: Callable[[Server], object] | None
+) -> None:
+    """Serve as a main program."""
+
+    async def main() -> None:
+        async with serve() as server:
+            if ready is not None:
+                ready(server)
+            await server.run_until_signal()
+
+    trio.run(main)

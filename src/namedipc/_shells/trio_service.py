@@ -1,0 +1,267 @@
+"""The tasks around the service loop: one holds the I/O role and pumps, the others finish handlers that wait.
+
+A worker which meets a waiting handler hands the role to a parked worker (or a new one), becomes that handler's task,
+answers, and parks. Only this module lets the service loop touch trio.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Final, final
+
+import outcome
+import trio
+
+from .. import _names
+from .._faults import CANCELLED, Fault
+from .._values import Peer, ServiceStatistics
+from .service_loop import IDLE, ServiceLoop, Suspended, begin_handler, deadline_fault
+
+log = logging.getLogger(__name__)
+
+MOST_PARKED: Final = 64
+begin_unprotected: Final = trio.lowlevel.disable_ki_protection(begin_handler)
+
+
+@final
+class Server:
+    """A service that is being served, in trio. Leaving its `async with` drains it and removes the name."""
+
+    def __init__(self, claim: _names.Claim, loop: ServiceLoop, drain_seconds: float) -> None:
+        self._claim = claim
+        self._loop = loop
+        self._drain_seconds = drain_seconds
+        self._tasks: trio.Nursery | None = None
+        self._parked: deque[trio.lowlevel.Task] = deque()
+        self._janitor: trio.lowlevel.Task | None = None
+        self._closed = trio.Event()
+        self._settled = trio.Event()
+        self.failure: Exception | None = None
+
+    @property
+    def path(self) -> Path:
+        """The absolute path of the name."""
+        return Path(self._claim.path)
+
+    def peers(self) -> Sequence[Peer]:
+        """Return who is connected now."""
+        return self._loop.peers()
+
+    def statistics(self) -> ServiceStatistics:
+        """Return what the service has done since it began."""
+        return self._loop.statistics()
+
+    async def wait_closed(self) -> None:
+        """Wait until the service has ended. Cancelling leaves it as it is."""
+        await self._closed.wait()
+
+    async def run_until_signal(self, *signals: signal.Signals) -> None:
+        """Wait for one of these signals (SIGTERM and SIGINT if none is given), then drain.
+
+        Must run in the main thread, as Python's signal handlers do. A second signal cuts the grace short.
+
+        Cancellation: the signals keep their former meaning, and the service goes on.
+        """
+        with trio.open_signal_receiver(*(signals or (signal.SIGTERM, signal.SIGINT))) as received:
+            async for _ in received:
+                break
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._hurry, received, nursery.cancel_scope)
+                await self.drain()
+                nursery.cancel_scope.cancel()
+
+    async def _hurry(self, received: AsyncIterator[int], scope: trio.CancelScope) -> None:
+        async for _ in received:
+            self._loop.cancel_all()
+            scope.cancel()
+            return
+
+    async def drain(self, *, grace_seconds: float | None = None) -> None:
+        """End the service in order: no new calls, those in flight finish, clients are told.
+
+        The name is given up at once, so that a successor can take it. Calls that have not ended within the grace
+        time are cancelled.
+
+        Args:
+            grace_seconds: For the calls in flight; the `drain_seconds` of `serve` if not given.
+
+        Cancellation: the calls in flight are cancelled, and the service ends.
+        """
+        await trio.lowlevel.checkpoint()
+        if self._closed.is_set():
+            return
+        self._loop.stop_accepting()
+        self._claim.close()
+        try:
+            with trio.move_on_after(self._drain_seconds if grace_seconds is None else grace_seconds):
+                await self._until_settled()
+            self._loop.cancel_all()
+            with trio.move_on_after(1):
+                await self._until_settled()
+        finally:
+            self.stop()
+
+    async def _until_settled(self) -> None:
+        while self._loop.busy:
+            self._settled = trio.Event()
+            with trio.move_on_after(0.05):  # answers that a client reads slowly leave without an event
+                await self._settled.wait()
+
+    # ------------------------------------------------------------ the tasks
+
+    async def serve(self, task_status: trio.TaskStatus[None]) -> None:
+        """Run the tasks until `stop`. They have a nursery of their own, so that draining never cancels the body."""
+        try:
+            async with trio.open_nursery() as self._tasks:
+                self._tasks.start_soon(self._work)
+                self._tasks.start_soon(self._keep_time)
+                task_status.started()
+        finally:
+            self._loop.close()
+            self._claim.close()
+            self._closed.set()
+
+    def stop(self) -> None:
+        """End the tasks, and with them every connection."""
+        if self._tasks is not None:
+            self._tasks.cancel_scope.cancel()
+
+    @trio.lowlevel.enable_ki_protection
+    async def _work(self) -> None:
+        """Hold the I/O role; finish handlers that wait; park. One of these runs from the beginning."""
+        try:
+            while True:
+                await self._lead_and_finish()
+                if not await self._take_role():
+                    return
+        except Exception as error:
+            # Not a handler's error: those are answered. It ends the service, and the body of the `with` learns why.
+            self.failure = error
+            raise
+
+    async def _lead_and_finish(self) -> None:
+        task = trio.lowlevel.current_task()
+        own_context = task.context
+        call: Suspended | None = None
+        scope = trio.CancelScope()
+        try:
+            with scope:
+                call = await self._lead()
+                self._become(call, scope)
+                task.context = call.context
+                result = await call
+                if self._loop.settle(call):
+                    self._loop.answer(call, result)
+        except Exception as error:
+            # Outside of the scope, so that a group of Cancelled and something else has become the something else.
+            if call is None or not self._loop.settle(call):
+                raise
+            self._loop.answer_call_error(call, error)
+        finally:
+            task.context = own_context
+        if call is not None and self._loop.settle(call):
+            self._loop.answer_fault(call, self._why_stopped(call))
+        if self._loop.draining:
+            self._settled.set()
+
+    async def _lead(self) -> Suspended:
+        """Pump until a handler waits."""
+        loop = self._loop
+        while True:
+            step = loop.pump()
+            if type(step) is Suspended:
+                return step
+            if loop.watched or loop.accept_again != float("inf"):
+                self._wake_janitor()
+            if step == IDLE:
+                await trio.lowlevel.wait_readable(loop.epoll)
+            else:
+                await trio.lowlevel.checkpoint()
+
+    def _become(self, call: Suspended, scope: trio.CancelScope) -> None:
+        """Hand the role on: this task is the handler's from here."""
+        call.cancel = scope.cancel
+        if call.cancelled:
+            scope.cancel()
+        if call.deadline is not None:
+            scope.deadline = trio.current_time() + (call.deadline - monotonic())
+        if self._parked:
+            trio.lowlevel.reschedule(self._parked.popleft(), outcome.Value(None))
+        else:
+            assert self._tasks is not None
+            self._tasks.start_soon(self._work)
+
+    def _why_stopped(self, call: Suspended) -> Fault:
+        if not call.cancelled and call.deadline is not None and monotonic() >= call.deadline:
+            return deadline_fault()
+        return Fault(CANCELLED, "the call was cancelled")
+
+    async def _take_role(self) -> bool:
+        """Park until the role comes round; False if enough are parked already."""
+        if len(self._parked) >= MOST_PARKED:
+            return False
+        task = trio.lowlevel.current_task()
+        self._parked.append(task)
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._parked.remove(task)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+        return True
+
+    # ------------------------------------------------------------ time
+
+    def _wake_janitor(self) -> None:
+        if self._janitor is not None:
+            task, self._janitor = self._janitor, None
+            trio.lowlevel.reschedule(task)
+
+    async def _keep_time(self) -> None:
+        """Drop clients which are too slow. Sleeps without a timer while none owes anything."""
+        while True:
+            seconds = self._loop.expire()
+            if seconds is not None:
+                await trio.sleep(min(1.0, seconds))
+                continue
+            self._janitor = trio.lowlevel.current_task()
+
+            def abort(_: object) -> trio.lowlevel.Abort:
+                self._janitor = None
+                return trio.lowlevel.Abort.SUCCEEDED
+
+            await trio.lowlevel.wait_task_rescheduled(abort)
+
+
+@asynccontextmanager
+async def serving(claim: _names.Claim, loop: ServiceLoop, drain_seconds: float) -> AsyncIterator[Server]:
+    """Serve while the body runs; then drain, and remove the name. No error of the body comes out in a group."""
+    server = Server(claim, loop, drain_seconds)
+    body_error: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(server.serve)
+            try:
+                yield server
+            except BaseException as error:  # noqa: BLE001  # raised again below, outside of the nursery
+                body_error = error
+            else:
+                await server.drain()
+            server.stop()
+            await server.wait_closed()
+    except BaseException:
+        if server.failure is None and body_error is None:
+            raise
+    finally:
+        loop.close()
+        claim.close()
+    if server.failure is not None and (body_error is None or isinstance(body_error, trio.Cancelled)):
+        raise server.failure
+    if body_error is not None:
+        raise body_error

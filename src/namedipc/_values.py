@@ -1,0 +1,187 @@
+"""Values of the public surface: who the peer is, who is allowed, and every limit by its name."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, TypeAlias, final
+
+import attrs
+
+from . import lowlevel
+
+StrPath: TypeAlias = str | os.PathLike[str]
+"""A filesystem path, as the standard library takes it."""
+
+IfExists: TypeAlias = Literal["fail", "keep", "replace"]
+"""What to do where the name is already there."""
+
+
+@final
+@attrs.frozen
+class Peer:
+    """Whom the kernel vouches for at the other end, as of the moment it connected or began to listen.
+
+    Attributes:
+        pid: Process id; 0 where it lives in a pid namespace that cannot be seen from here.
+        uid: Effective user id.
+        gid: Effective group id.
+        groups: Supplementary group ids.
+
+    Source: unix(7), SO_PEERCRED and SO_PEERGROUPS.
+    """
+
+    pid: int
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+    @property
+    def executable(self) -> Path | None:
+        """The program it runs now; None where this may not be known, or it has ended."""
+        try:
+            return Path(lowlevel.process_executable(self.pid))
+        except OSError:
+            return None
+
+
+Allow: TypeAlias = Callable[[Peer], bool]
+"""A rule: whether this peer may."""
+
+
+def same_user(peer: Peer, /) -> bool:
+    """Allow processes of this process's user, and root's. The default everywhere."""
+    return peer.uid in {os.geteuid(), 0}
+
+
+def anyone(peer: Peer, /) -> bool:
+    """Allow every process which the file's permissions let through."""
+    return True
+
+
+def users(*who: int | str) -> Allow:
+    """Allow these users.
+
+    Args:
+        who: User ids, or user names, which are looked up now.
+
+    Raises:
+        ValueError: There is no user of that name.
+    """
+    allowed = frozenset(_user_id(user) for user in who)
+
+    def rule(peer: Peer, /) -> bool:
+        return peer.uid in allowed
+
+    return rule
+
+
+def groups(*which: int | str) -> Allow:
+    """Allow members of these groups, be it their own or a supplementary one.
+
+    Args:
+        which: Group ids, or group names, which are looked up now.
+
+    Raises:
+        ValueError: There is no group of that name.
+    """
+    allowed = frozenset(_group_id(group) for group in which)
+
+    def rule(peer: Peer, /) -> bool:
+        return peer.gid in allowed or not allowed.isdisjoint(peer.groups)
+
+    return rule
+
+
+def _user_id(user: int | str) -> int:
+    if isinstance(user, int):
+        return user
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise ValueError(f"there is no user named {user!r} on this machine; give its number instead") from None
+
+
+def _group_id(group: int | str) -> int:
+    if isinstance(group, int):
+        return group
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise ValueError(f"there is no group named {group!r} on this machine; give its number instead") from None
+
+
+def _positive(_: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if value <= 0:
+        raise ValueError(f"Limits({attribute.name}={value!r}): must be above 0")
+
+
+def _at_most_wire(_: object, attribute: attrs.Attribute[int], value: int) -> None:
+    if value > LARGEST_MESSAGE_BYTES:
+        raise ValueError(f"Limits({attribute.name}={value!r}): the protocol allows {LARGEST_MESSAGE_BYTES} at most")
+
+
+LARGEST_MESSAGE_BYTES = 16 << 20
+"""The longest body a frame may have, whatever the limits say: 16 MiB."""
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Limits:
+    """Every bound of a served name. One object, so that an editor lists them all.
+
+    Attributes:
+        clients: Connections at once.
+        clients_per_uid: Connections at once of one user.
+        calls_in_flight: Calls of one connection which have begun and not ended; more are refused.
+        message_bytes: The longest message, in bytes of its encoded form.
+        outbound_bytes: What may wait for a peer that does not read; beyond it the peer is not read either.
+        handshake_seconds: Until the peer has said its hello.
+        midframe_seconds: Until a frame that has begun is whole.
+        stalled_seconds: Until a peer with too much waiting for it has read on.
+    """
+
+    clients: int = attrs.field(default=1024, validator=_positive)
+    clients_per_uid: int = attrs.field(default=128, validator=_positive)
+    calls_in_flight: int = attrs.field(default=256, validator=_positive)
+    message_bytes: int = attrs.field(default=1 << 20, validator=[_positive, _at_most_wire])
+    outbound_bytes: int = attrs.field(default=4 << 20, validator=_positive)
+    handshake_seconds: float = attrs.field(default=5.0, validator=_positive)
+    midframe_seconds: float = attrs.field(default=30.0, validator=_positive)
+    stalled_seconds: float = attrs.field(default=30.0, validator=_positive)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class ServiceStatistics:
+    """What a service has done since it began.
+
+    Attributes:
+        clients: Connections now.
+        calls: Calls accepted.
+        errors: Calls answered with an error.
+        in_flight: Calls which wait for something now.
+        bytes_received: Bytes read from clients.
+        bytes_sent: Bytes written to clients.
+    """
+
+    clients: int
+    calls: int
+    errors: int
+    in_flight: int
+    bytes_received: int
+    bytes_sent: int
+
+
+@final
+@attrs.frozen(kw_only=True)
+class ConnectionStatistics:
+    """What a connection has carried since it was opened: messages (or calls and replies), and bytes on the wire."""
+
+    messages_sent: int
+    messages_received: int
+    bytes_sent: int
+    bytes_received: int
