@@ -104,7 +104,7 @@ class Name:
         return self._identity() == other._identity()
 
     def __hash__(self) -> int:
-        # The path alone, for a type may be unhashable (`Annotated` with a list); equal names have equal paths.
+        # The path alone, for a type may be unhashable (Annotated with a list); equal names have equal paths.
         return hash((type(self), self._path))
 
     def __repr__(self) -> str:

@@ -93,7 +93,7 @@ class Claim:
             raise
 
     def _bind(self, new: str, mode: int) -> None:
-        """Bind with no more than the owner's permissions from the first instant; then set the mode exactly."""
+        """Bind with no more than the owner's permissions from the first instant; then the mode exactly."""
         self.listener.setblocking(False)
         os.fchmod(self.listener.fileno(), mode & 0o600)
         lowlevel.bind_at(self.listener, self._place.directory_fd, new)

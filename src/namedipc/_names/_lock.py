@@ -11,6 +11,7 @@ an owner of ours left behind from one that another program has put there since.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import zlib
@@ -26,6 +27,9 @@ from ._trouble import kind_of, translating
 
 LONGEST_CARD_BYTES: Final = 1 << 20
 """A card is a description of types; a megabyte is far beyond any."""
+
+_LONGEST_BOUND_BYTES: Final = 72
+"""With `/proc/self/fd/N/` before it and `.new` behind, what fits into the 108 bytes of sun_path: unix(7)."""
 
 _MAGIC: Final = b"namedipc-name-1"
 _ATTEMPTS: Final = 1000  # each one means that another owner has come and gone meanwhile
@@ -76,7 +80,10 @@ def lock_name(name: str) -> str:
 
 def new_name(name: str) -> str:
     """Return the name under which the holder of the lock makes a socket before it gets `name`."""
-    return f".{name}.new"
+    encoded = os.fsencode(name)
+    if len(encoded) <= _LONGEST_BOUND_BYTES:
+        return f".{name}.new"
+    return f".{hashlib.blake2b(encoded, digest_size=16).hexdigest()}.new"
 
 
 @final

@@ -95,7 +95,7 @@ class Place:
             os.unlink(name, dir_fd=self.directory_fd)
 
     def is_same(self, name: str, fd: int) -> bool:
-        """Whether `name` still stands for the open file `fd`: no other file has its inode number meanwhile."""
+        """Whether `name` still stands for the open file `fd`; no other file has its inode number now."""
         status = self.status(name)
         return status is not None and os.path.samestat(status, os.fstat(fd))
 

@@ -38,6 +38,7 @@ _ERRORS: Final[dict[int, tuple[type[IPCError], str]]] = {
     ),
     errno.ENOTDIR: (NameNotFound, "a part of the path is not a directory; correct the path"),
     errno.EEXIST: (NameTaken, "it is there already; remove it, or choose another path"),
+    errno.EADDRINUSE: (NameTaken, "another program has put something there just now; choose another path"),
     errno.EACCES: (NotAllowed, "permission denied; check the permissions of the name and of its directories"),
     errno.EPERM: (
         NotAllowed,
