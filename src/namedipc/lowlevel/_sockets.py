@@ -194,8 +194,8 @@ def socket_pair() -> tuple[Socket, Socket]:
 def shutdown_write(sock: Socket) -> None:
     """Half-close: the peer reads what was sent and then the end; it can still answer.
 
-    Raises:
-        OSError: ENOTCONN where the socket is not connected.
+    It holds for every process that has the socket. One that is not connected, or no longer, is no error.
+
     Source: shutdown(2) SHUT_WR.
     """
     sock.shutdown(socket.SHUT_WR)
@@ -243,8 +243,8 @@ def receive_now(sock: Socket, max_bytes: int) -> bytes:
 def shutdown(sock: Socket) -> None:
     """Close both directions for every process that holds the socket; wakes whoever waits for it.
 
-    Raises:
-        OSError: ENOTCONN where the socket is not connected.
+    One that is not connected, or no longer, is no error.
+
     Source: shutdown(2) SHUT_RDWR.
     """
     sock.shutdown(socket.SHUT_RDWR)
