@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 
@@ -24,7 +25,7 @@ def descriptors(pid: int | None = None) -> dict[int, str]:
     try:
         numbers = sorted(int(entry) for entry in os.listdir(directory))
     except FileNotFoundError as error:
-        raise ProcessLookupError(error.errno, "no such process", str(pid)) from error
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), str(pid)) from error
     found: dict[int, str] = {}
     for fd in numbers:
         try:

@@ -14,7 +14,7 @@ import termios
 
 from typing_extensions import Buffer
 
-from ._paths import StrPath, set_exact_mode
+from ._paths import StrPath, errors_naming, set_exact_mode
 
 _RWF_NOSIGNAL = 0x100  # <linux/fs.h>, Linux 6.18; not in Python
 
@@ -32,8 +32,9 @@ def make_fifo(path: StrPath, *, mode: int = 0o600, directory_fd: int | None = No
             replaced the new FIFO at once.
     Source: mkfifo(3), chmod(2).
     """
-    os.mkfifo(path, mode, dir_fd=directory_fd)
-    set_exact_mode(path, mode, stat.S_IFIFO, directory_fd=directory_fd)
+    with errors_naming(path):
+        os.mkfifo(path, mode, dir_fd=directory_fd)
+        set_exact_mode(path, mode, stat.S_IFIFO, directory_fd=directory_fd)
 
 
 def open_fifo_for_reading(path: StrPath, *, blocking: bool = False, directory_fd: int | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal as signals
 from pathlib import Path
@@ -63,7 +64,7 @@ def process_executable(pid: int) -> str:
     try:
         return os.readlink(f"/proc/{pid}/exe")
     except FileNotFoundError as error:
-        raise _missing(pid, error) from error
+        raise _missing(pid) from error
 
 
 def process_alive(pid: int, start_time: int) -> bool:
@@ -88,11 +89,11 @@ def _fields(pid: int) -> list[bytes]:
     try:
         line = Path(f"/proc/{pid}/stat").read_bytes()
     except FileNotFoundError as error:
-        raise _missing(pid, error) from error
+        raise _missing(pid) from error
     # The second field, the program's name in parentheses, may itself have spaces and parentheses.
     return line[line.rindex(b")") + 1 :].split()
 
 
-def _missing(pid: int, error: OSError) -> ProcessLookupError:
+def _missing(pid: int) -> ProcessLookupError:
     """Return what to raise for a directory in /proc that is not there."""
-    return ProcessLookupError(error.errno, "no such process", str(pid))
+    return ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), str(pid))

@@ -192,7 +192,9 @@ def eventfd(initial: int = 0) -> int:
 
 
 def poll_readable(fd: int) -> Poll:
-    """Return a `Poll` for one descriptor, to be asked again and again: `poll.poll(0)` is true once it can be read.
+    """Return a `Poll` for one descriptor, to be asked again and again.
+
+    `poll.poll(0)` is not empty once it can be read.
 
     Source: poll(2).
     """
