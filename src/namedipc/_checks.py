@@ -1,7 +1,7 @@
-"""Whether a value belongs to a declared type: at its top, as `send` asks; or all through, where a union must choose.
+"""Whether a value belongs to a type: at its top, as `send` asks; all through, where a union must choose.
 
-The law: isinstance, with three exceptions, each because the other side would refuse or change the value: a bool is no
-int, a datetime is no date; and an int is a float, as type checkers have it.
+The law: isinstance, with three exceptions. A bool is no int and a datetime is no date, since the other side
+would refuse them; and an int is a float, as type checkers have it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ def exact_types(node: Node) -> frozenset[type]:
     if isinstance(node, Table) or (isinstance(node, Record) and node.style == "typeddict"):
         return frozenset([dict])
     if isinstance(node, Scalar):
-        return frozenset([int, float] if node.type is float else [node.type])
-    return frozenset([node.type] if isinstance(node, Record | Enumeration) else [])
+        return frozenset([int, float] if node.cls is float else [node.cls])
+    return frozenset([node.cls] if isinstance(node, Record | Enumeration) else [])
 
 
-def admits(node: Node, value: object) -> bool:
+def admits(node: Node, value: object) -> bool:  # noqa: PLR0911  # one return a kind of type
     """Whether a value belongs to the type at its top; what it contains is not looked at."""
     if isinstance(node, Union):
         return any(admits(member, value) for member in node.members)
@@ -38,9 +38,9 @@ def admits(node: Node, value: object) -> bool:
     if isinstance(node, Array):
         return _is_array(node, value)
     if isinstance(node, Record) and node.style == "struct":
-        return type(value) is node.type  # a subclass may be laid out otherwise
+        return type(value) is node.cls  # a subclass may be laid out otherwise
     if isinstance(node, Scalar):
-        return _is_scalar(node.type, value)
+        return _is_scalar(node.cls, value)
     return bool(exact_types(node)) and isinstance(value, tuple(exact_types(node)))
 
 
@@ -50,12 +50,14 @@ def fits(node: Node, value: object, *, strict: bool) -> bool:
         return any(fits(member, value, strict=strict) for member in node.members)
     if strict and not _is_exactly(node, value):
         return False
-    return admits(node, value) and all(fits(inner, part, strict=strict) for inner, part in _inside(node, value))
+    return admits(node, value) and all(
+        fits(inner, part, strict=strict) for inner, part in _inside(node, value)
+    )
 
 
 def _is_exactly(node: Node, value: object) -> bool:
     if isinstance(node, Scalar):
-        return type(value) is node.type
+        return type(value) is node.cls
     if isinstance(node, Fixed):
         return type(value) is tuple
     exact = exact_types(node)
@@ -72,7 +74,11 @@ def _inside(node: Node, value: Any) -> list[tuple[Node, object]]:
         return [pair for key, held in value.items() for pair in ((node.key, key), (node.value, held))]
     if isinstance(node, Record):
         if node.style == "typeddict":
-            return [(field.node, value.get(field.name)) for field in node.fields if _is_expected(field.presence, field.name, value)]
+            return [
+                (field.node, value.get(field.name))
+                for field in node.fields
+                if _is_expected(field.presence, field.name, value)
+            ]
         return [(field.node, getattr(value, field.name)) for field in node.fields]
     return []
 
@@ -83,8 +89,8 @@ def _is_expected(presence: str, name: str, value: dict[str, object]) -> bool:
 
 def _accepted(node: Items) -> tuple[type, ...]:
     if node.abstract is None:
-        return (node.type,)
-    return (list, tuple) if node.type is list else (set, frozenset)
+        return (node.cls,)
+    return (list, tuple) if node.cls is list else (set, frozenset)
 
 
 def _is_scalar(cls: type, value: object) -> bool:
@@ -100,8 +106,9 @@ def _chosen(node: Choice, value: object) -> bool:
 
 
 def _is_array(node: Array, value: Any) -> bool:
-    if type(value) is not node.type:
-        return False
+    is_plain = type(value) is node.cls
+    if not is_plain:
+        return False  # a subclass, such as a masked array, holds more than its numbers
     import numpy as np
 
     dtype = value.dtype

@@ -1,67 +1,148 @@
-"""A typed value becomes bytes and back. The only module that knows msgspec.
+"""A typed value becomes bytes and back; the arguments of a call likewise.
 
-The law: what comes out equals what went in, its type included, or an InvalidMessage says what is wrong.
+The law: what comes out equals what went in, its type included, or an InvalidMessage says what is wrong,
+before a byte has left. The functions are made once for each type, and the usual way is one call of msgspec's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Generic, TypeVar, final
+import re
+import reprlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast, final
 
 import attrs
 import msgspec
 
-from ._errors import InvalidMessage
-from ._types import Description, describe, fingerprint
+from ._checks import admits, exact_types
+from ._compatibility import describe_node, describe_parameters
+from ._errors import DeclarationError, InvalidMessage
+from ._nodes import Node
+from ._types import Description, fingerprint, read
+from ._wire import Wire, build_wire
 
 T = TypeVar("T")
 
+Encoding: TypeAlias = Literal["msgpack", "json"]
+Buffer: TypeAlias = bytes | bytearray | memoryview
+Arguments: TypeAlias = tuple[tuple[object, ...], dict[str, object]]
+
+_ARRAY: Final = 0x90  # msgpack: the first byte of an array of 0 items; up to 15 in its low bits
+_ARRAY_16: Final = 0xDC  # msgpack: an array whose count is the next two bytes
 _EMPTY: Final = b"\x90"
+_MOST_PARAMETERS: Final = 255  # of a method: far above any that a person writes
+_SHOWN_CHARACTERS: Final = 60
 
 
 @final
 class Codec(Generic[T]):
-    """Values of one declared type, to bytes and back."""
+    """Values of one declared type, to bytes and back.
+
+    Attributes:
+        type_name: The type as messages call it, without module names.
+        description: What the other side must know of it.
+        fingerprint: 16 bytes, equal where the descriptions are.
+        check: Raises InvalidMessage unless a value belongs to the type at its top; `encode` does it too.
+        encode: A value to bytes. Raises InvalidMessage: of another type, or what cannot be carried (integers
+            above 64 bits, text with lone surrogates).
+        decode: Bytes to a value; nothing of it points into the bytes. Raises InvalidMessage: not of the type,
+            damaged, nested too deep, or followed by something else.
+    """
 
     __slots__ = ("check", "decode", "description", "encode", "fingerprint", "type_name")
 
-    encode: Callable[[T], bytes]
-    decode: Callable[[bytes], T]
     check: Callable[[object], None]
+    encode: Callable[[T], bytes]
+    decode: Callable[[Buffer], T]
     description: Description
     fingerprint: bytes
     type_name: str
 
-    def __init__(self, tp: object) -> None:
-        name = tp.__name__ if isinstance(tp, type) else repr(tp)
-        self.type_name = name
-        self.description = describe(tp)
+    def __init__(self, tp: object, *, encoding: Encoding = "msgpack") -> None:
+        node = read(tp)
+        wire = build_wire(node)
+        self.type_name = node.label
+        self.description = describe_node(node)
         self.fingerprint = fingerprint(self.description)
-        encode_wire = msgspec.msgpack.Encoder().encode
-        decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(tp)
-        decode_wire = decoder.decode
+        self.check = _check(node, self.type_name)
+        self.encode = _encode(node, wire, self.check, encoding)
+        self.decode = _decode(node, wire, encoding)
 
-        def check(value: object) -> None:
-            if isinstance(tp, type) and not isinstance(value, tp):
-                raise InvalidMessage(f"{value!r} is no {name}")
 
-        def encode(value: T) -> bytes:
-            if type(value) is not tp:
+def _check(node: Node, name: str) -> Callable[[object], None]:
+    exact = exact_types(node)
+
+    def check(value: object) -> None:
+        if type(value) not in exact and not admits(node, value):
+            raise InvalidMessage(_mismatch(name, value))
+
+    return check
+
+
+def _encode(
+    node: Node, wire: Wire, check: Callable[[object], None], encoding: Encoding
+) -> Callable[[Any], bytes]:
+    encoder = msgspec.msgpack.Encoder() if encoding == "msgpack" else msgspec.json.Encoder()
+    encode_wire = encoder.encode
+    exact = exact_types(node)
+    pack = wire.pack
+    name = node.label
+
+    if pack is not None:
+
+        def encode_packed(value: Any) -> bytes:
+            if type(value) not in exact:
                 check(value)
             try:
-                return encode_wire(value)
+                return encode_wire(pack(value))
             except Exception as error:
-                raise InvalidMessage(f"{name}: {error}") from error
+                raise _unencodable(name, error) from error
 
-        def decode(data: bytes) -> T:
+        return encode_packed
+
+    def encode(value: Any) -> bytes:
+        if type(value) not in exact:
+            check(value)
+        try:
+            return encode_wire(value)
+        except Exception as error:
+            raise _unencodable(name, error) from error
+
+    return encode
+
+
+def _decode(node: Node, wire: Wire, encoding: Encoding) -> Callable[[Buffer], Any]:
+    decode_wire = _decoder(wire.type, node.label, encoding)
+    unpack = wire.unpack
+    name = node.label
+
+    if unpack is not None:
+
+        def decode_packed(data: Buffer) -> Any:
             try:
-                return decode_wire(data)  # type: ignore[no-any-return]  # the decoder was made for T
+                return unpack(decode_wire(data))
             except Exception as error:
-                raise InvalidMessage(f"{name}: {error}") from error
+                raise _undecodable(name, error) from error
 
-        self.check = check
-        self.encode = encode
-        self.decode = decode
+        return decode_packed
+
+    def decode(data: Buffer) -> Any:
+        try:
+            return decode_wire(data)
+        except Exception as error:
+            raise _undecodable(name, error) from error
+
+    return decode
+
+
+def _decoder(wire_type: Any, name: str, encoding: Encoding = "msgpack") -> Callable[[Buffer], Any]:
+    try:
+        decoder: Any = (
+            msgspec.msgpack.Decoder(wire_type) if encoding == "msgpack" else msgspec.json.Decoder(wire_type)
+        )
+    except Exception as error:
+        raise DeclarationError(f"{name} cannot be sent: {error}") from error
+    return cast("Callable[[Buffer], Any]", decoder.decode)
 
 
 @final
@@ -73,16 +154,28 @@ class Parameter:
     type: object
     has_default: bool = False
     keyword_only: bool = False
+    positional_only: bool = False
 
 
 @final
 class ArgumentsCodec:
-    """The arguments of one method: bound as Python binds them, checked, to bytes and back."""
+    """The arguments of one method: bound as Python binds them, checked, to bytes and back.
+
+    What is not given is not sent. On the wire: where the first n parameters are given, an array of n values;
+    otherwise a map of names to values.
+
+    Attributes:
+        method: The method as messages call it.
+        parameters: In order: those that may be given by position, then those by name only.
+        encode: Arguments to bytes. Raises TypeError as a call in Python does (missing, unexpected, given
+            twice), and InvalidMessage for a value of another type.
+        decode: Bytes to (args, kwargs) for the implementation. Raises InvalidMessage.
+    """
 
     __slots__ = ("decode", "description", "encode", "method", "parameters")
 
-    encode: Callable[[tuple[object, ...], dict[str, object]], bytes]
-    decode: Callable[[bytes], tuple[tuple[object, ...], dict[str, object]]]
+    encode: Callable[[tuple[object, ...], Mapping[str, object]], bytes]
+    decode: Callable[[Buffer], Arguments]
     description: Description
     parameters: tuple[Parameter, ...]
     method: str
@@ -90,28 +183,296 @@ class ArgumentsCodec:
     def __init__(self, method: str, parameters: Sequence[Parameter]) -> None:
         self.method = method
         self.parameters = tuple(parameters)
-        self.description = {p.name: describe(p.type) for p in parameters}
-        pack = msgspec.msgpack.encode
-        unpack: Callable[[bytes], Any] = msgspec.msgpack.Decoder(tuple[list[Any], dict[str, Any]]).decode
-        types = {p.name: p.type for p in parameters}
-        positional = [p for p in parameters if not p.keyword_only]
+        if len(self.parameters) > _MOST_PARAMETERS:
+            raise DeclarationError(
+                f"{method}: more than {_MOST_PARAMETERS} parameters; gather them in a record"
+            )
+        nodes = [read(parameter.type) for parameter in self.parameters]
+        self.description = describe_parameters(
+            [
+                (p.name, node, p.has_default, p.keyword_only)
+                for p, node in zip(self.parameters, nodes, strict=True)
+            ]
+        )
+        wires = [build_wire(node) for node in nodes]
+        self.encode = _encode_arguments(method, self.parameters, nodes, wires)
+        self.decode = _decode_arguments(method, self.parameters, nodes, wires)
 
-        def encode(args: tuple[object, ...], kwargs: dict[str, object]) -> bytes:
-            if not args and not kwargs:
-                return _EMPTY
-            return pack((args, kwargs))
 
-        def decode(data: bytes) -> tuple[tuple[object, ...], dict[str, object]]:
-            if data == _EMPTY:
-                return (), {}
-            args, kwargs = unpack(data)
+def _encode_arguments(
+    method: str, parameters: tuple[Parameter, ...], nodes: list[Node], wires: list[Wire]
+) -> Callable[[tuple[object, ...], Mapping[str, object]], bytes]:
+    encode_wire = msgspec.msgpack.Encoder().encode
+    binding = _Binding(method, parameters)
+    most, least = binding.positional, binding.least
+    values = _Values(method, parameters, nodes, wires)
+    accepted, is_packed = values.accepted, values.is_packed
+
+    def encode_prefix(args: tuple[object, ...]) -> bytes:
+        if tuple(map(type, args)) not in accepted:
+            values.check(args)
+        if is_packed:
+            args = tuple([values.pack(index, value) for index, value in enumerate(args)])
+        try:
+            return encode_wire(args)
+        except Exception as error:
+            raise _unencodable(method, error) from error
+
+    def encode_named(args: tuple[object, ...], kwargs: Mapping[str, object]) -> bytes:
+        given = binding.bind(args, kwargs)
+        if list(given) == list(range(len(given))):
+            return encode_prefix(tuple(given.values()))
+        for index, value in given.items():
+            values.check_one(index, value)
+        packed = {parameters[index].name: values.pack(index, value) for index, value in given.items()}
+        try:
+            return encode_wire(packed)
+        except Exception as error:
+            raise _unencodable(method, error) from error
+
+    def encode(args: tuple[object, ...], kwargs: Mapping[str, object]) -> bytes:
+        if kwargs or not least <= len(args) <= most:
+            return encode_named(args, kwargs)
+        return encode_prefix(args) if args else _EMPTY
+
+    def encode_one(args: tuple[object, ...], kwargs: Mapping[str, object]) -> bytes:
+        # Most methods have one parameter and most calls give it: no tuple of classes, no second function.
+        if kwargs or len(args) != 1 or type(args[0]) not in first:
+            return encode(args, kwargs)
+        try:
+            return encode_wire(args)
+        except Exception as error:
+            raise _unencodable(method, error) from error
+
+    def encode_nothing(args: tuple[object, ...], kwargs: Mapping[str, object]) -> bytes:
+        if args or kwargs:
+            binding.bind(args, kwargs)  # complains
+        return _EMPTY
+
+    if not parameters:
+        return encode_nothing
+    first = values.exact[0]
+    return encode_one if most == 1 and least <= 1 and not is_packed else encode
+
+
+class _Values:
+    """Checks and packs the values of arguments, each by the index of its parameter."""
+
+    def __init__(
+        self, method: str, parameters: tuple[Parameter, ...], nodes: list[Node], wires: list[Wire]
+    ) -> None:
+        self.nodes = nodes
+        self.packs = [wire.pack for wire in wires]
+        self.is_packed = any(pack is not None for pack in self.packs)
+        self.exact = [exact_types(node) for node in nodes]
+        self.names = [f"{method}: parameter '{parameter.name}'" for parameter in parameters]
+        # The classes of argument lists that were found right: one look-up instead of one a value. Only direct
+        # instances of declared classes get in, so that it stays small.
+        self.accepted: set[tuple[type, ...]] = set()
+
+    def check(self, args: tuple[object, ...]) -> None:
+        for index, value in enumerate(args):
+            self.check_one(index, value)
+        if all(type(value) in exact for value, exact in zip(args, self.exact, strict=False)):
+            self.accepted.add(tuple(map(type, args)))
+
+    def check_one(self, index: int, value: object) -> None:
+        if type(value) not in self.exact[index] and not admits(self.nodes[index], value):
+            raise InvalidMessage(_mismatch(f"{self.names[index]}: {self.nodes[index].label}", value))
+
+    def pack(self, index: int, value: object) -> object:
+        pack = self.packs[index]
+        try:
+            return value if pack is None else pack(value)
+        except Exception as error:
+            raise _unencodable(self.names[index], error) from error
+
+
+class _Binding:
+    """Binds arguments to parameters with Python's own complaints.
+
+    Attributes:
+        positional: How many parameters may be given by position.
+        least: How many must be, for a call that names none; above `positional` where a named one is required.
+    """
+
+    def __init__(self, method: str, parameters: tuple[Parameter, ...]) -> None:
+        self.method = method
+        self.parameters = parameters
+        self.indexes = {parameter.name: index for index, parameter in enumerate(parameters)}
+        self.positional = sum(not parameter.keyword_only for parameter in parameters)
+        self.required = [index for index, parameter in enumerate(parameters) if not parameter.has_default]
+        self.least = self.required[-1] + 1 if self.required else 0
+
+    def bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[int, object]:
+        """Each given value by the index of its parameter, in order; raises TypeError."""
+        if len(args) > self.positional:
+            takes = f"{self.positional} positional argument{'' if self.positional == 1 else 's'}"
+            raise TypeError(f"{self.method}() takes {takes} but {len(args)} were given")
+        given = dict(enumerate(args))
+        for name, value in kwargs.items():
+            index = self.indexes.get(name)
+            if index is None or self.parameters[index].positional_only:
+                raise TypeError(f"{self.method}() got an unexpected keyword argument {name!r}")
+            if index in given:
+                raise TypeError(f"{self.method}() got multiple values for argument {name!r}")
+            given[index] = value
+        missing = [f"'{self.parameters[index].name}'" for index in self.required if index not in given]
+        if missing:
+            plural = "" if len(missing) == 1 else "s"
+            raise TypeError(
+                f"{self.method}() missing {len(missing)} required argument{plural}: {', '.join(missing)}"
+            )
+        return dict(sorted(given.items()))
+
+
+def _decode_arguments(
+    method: str, parameters: tuple[Parameter, ...], nodes: list[Node], wires: list[Wire]
+) -> Callable[[Buffer], Arguments]:
+    binding = _Binding(method, parameters)
+    positional, least = binding.positional, binding.least
+    decoders = [
+        _decoder(tuple.__class_getitem__(tuple(wire.type for wire in wires[:count])), method)
+        if count >= least
+        else None
+        for count in range(len(parameters) + 1)
+    ]
+    unpacks = [wire.unpack for wire in wires]
+    is_packed = any(unpack is not None for unpack in unpacks)
+    names = [parameter.name for parameter in parameters]
+    decode_named = _decode_named(method, binding, wires)
+
+    def decode_any(data: Buffer) -> Arguments:
+        if not data or not _is_array(data):
+            return decode_named(data)
+        count = _count(data)
+        decode_array = decoders[count] if count < len(decoders) else None
+        if decode_array is None:
+            raise InvalidMessage(_wrong_count(method, binding, count))
+        try:
+            values = decode_array(data)
+            if is_packed:
+                steps = zip(unpacks, values, strict=False)
+                values = tuple([value if unpack is None else unpack(value) for unpack, value in steps])
+        except Exception as error:
+            raise _undecodable(method, _with_names(error, names)) from error
+        return values[:positional], dict(zip(names[positional:], values[positional:], strict=False))
+
+    # By the first byte: the decoders of arrays whose values are the positional arguments as they are.
+    plain: list[Callable[[Buffer], Any] | None] = [None] * 256
+    if not is_packed:
+        plain[_ARRAY : _ARRAY + positional + 1] = decoders[: positional + 1]
+
+    def decode(data: Buffer) -> Arguments:
+        decode_array = plain[data[0]] if data else None
+        if decode_array is None:
+            return decode_any(data)
+        try:
+            return decode_array(data), {}
+        except Exception as error:
+            raise _undecodable(method, _with_names(error, names)) from error
+
+    def decode_nothing(data: Buffer) -> Arguments:
+        return ((), {}) if data == _EMPTY else decode_any(data)
+
+    return decode if parameters else decode_nothing
+
+
+def _is_array(data: Buffer) -> bool:
+    return data[0] & 0xF0 == _ARRAY or data[0] == _ARRAY_16
+
+
+def _count(data: Buffer) -> int:
+    """How many items a msgpack array has, from its header."""
+    return int.from_bytes(data[1:3], "big") if data[0] == _ARRAY_16 else data[0] & 0x0F
+
+
+def _wrong_count(method: str, binding: _Binding, count: int) -> str:
+    most = len(binding.parameters)
+    takes = str(most) if binding.least == most else f"{binding.least} to {most}"
+    return f"{method} takes {takes} arguments, and {count} have arrived"
+
+
+def _decode_named(method: str, binding: _Binding, wires: list[Wire]) -> Callable[[Buffer], Arguments]:
+    read_map = _decoder(dict[str, msgspec.Raw], method)
+    names = list(binding.indexes)
+    readers = [(_decoder(wire.type, method), wire.unpack) for wire in wires]
+
+    def read_values(data: Buffer) -> Iterator[tuple[int, object]]:
+        try:
+            values = read_map(data)
+        except Exception as error:
+            raise _undecodable(method, error) from error
+        for name, raw in values.items():
+            index = binding.indexes.get(name)
+            if index is None:
+                raise InvalidMessage(f"{method} has no parameter {_short(name)}")
+            decode_value, unpack = readers[index]
             try:
-                return (
-                    tuple(msgspec.convert(a, p.type) for a, p in zip(args, positional, strict=False)),
-                    {k: msgspec.convert(v, types[k]) for k, v in kwargs.items()},
-                )
-            except msgspec.ValidationError as error:
-                raise InvalidMessage(f"{method}: {error}") from error
+                value = decode_value(memoryview(raw))
+                yield index, value if unpack is None else unpack(value)
+            except Exception as error:
+                raise _undecodable(f"{method}: parameter '{name}'", error) from error
 
-        self.encode = encode
-        self.decode = decode
+    def decode_named(data: Buffer) -> Arguments:
+        given = dict(read_values(data))
+        missing = [names[index] for index in binding.required if index not in given]
+        if missing:
+            raise InvalidMessage(f"{method}: parameter '{missing[0]}' is required and has not arrived")
+        args: list[object] = []
+        while len(args) < binding.positional and len(args) in given:
+            args.append(given.pop(len(args)))
+        return tuple(args), {names[index]: value for index, value in given.items()}
+
+    return decode_named
+
+
+def _mismatch(name: str, value: object) -> str:
+    advice = ""
+    if isinstance(value, bool):
+        advice = "; a bool is kept apart from int and float, write int(...)"
+    return f"{name} expected, got {_kind(value)} ({_short(value)}){advice}"
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__
+
+
+def _short(value: object) -> str:
+    try:
+        text = reprlib.repr(value)
+    except Exception:
+        text = "a value whose repr fails"
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
+
+
+def _unencodable(name: str, error: Exception) -> Exception:
+    if isinstance(error, MemoryError):
+        return error
+    if isinstance(error, OverflowError):
+        return InvalidMessage(f"{name}: an integer does not fit 64 bits (-2**63 to 2**64 - 1)")
+    if isinstance(error, RecursionError):
+        return InvalidMessage(f"{name}: nested too deep, or it contains itself")
+    return InvalidMessage(f"{name}: {error}" if str(error) else f"{name}: {error!r}")
+
+
+def _undecodable(name: str, error: Exception) -> Exception:
+    if isinstance(error, MemoryError):
+        return error
+    if isinstance(error, RecursionError):
+        return InvalidMessage(f"{name}: what arrived is nested too deep")
+    if isinstance(error, UnicodeDecodeError):
+        return InvalidMessage(f"{name}: what arrived has text that is no UTF-8")
+    return InvalidMessage(f"{name}: what arrived does not fit: {str(error) or repr(error)}")
+
+
+def _with_names(error: Exception, names: list[str]) -> Exception:
+    """msgspec says `$[0].table`; a person knows the parameter's name."""
+    if not isinstance(error, msgspec.ValidationError):
+        return error
+    text = re.sub(
+        r"\$\[(\d{1,3})\]",
+        lambda found: names[int(found[1])] if int(found[1]) < len(names) else found[0],
+        str(error),
+    )
+    return msgspec.ValidationError(text)

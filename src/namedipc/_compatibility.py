@@ -1,8 +1,8 @@
 """Two sides compare what they have declared: a description of a type, its fingerprint, the first difference.
 
-The law: no difference means that each side reads whatever the other may send; and two processes which declare the same
-describe it the same, whatever their modules are called. What comes from the other side may be anything: a description
-that cannot be read is a difference, never an exception.
+The law: no difference means that each side reads whatever the other may send; and two processes which declare
+the same describe it the same, whatever their modules are called. What comes from the other side may be
+anything: a description that cannot be read is a difference, never an exception.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from ._nodes import (
     Items,
     Node,
     Record,
-    Scalar,
     Table,
     Union,
     value_label,
@@ -33,7 +32,9 @@ from ._nodes import (
 Description: TypeAlias = dict[str, object]
 """A type as JSON can hold it: `type`, and the `records` that it refers to by name."""
 
-_FINGERPRINT_BYTES: Final = 16  # half a SHA-256: accidents are out of the question, and it is no defence against malice
+_FINGERPRINT_BYTES: Final = (
+    16  # half a SHA-256: accidents are out of the question, and it is no defence against malice
+)
 
 
 def describe_node(node: Node) -> Description:
@@ -87,29 +88,38 @@ class _Writer:
     def write(self, node: Node) -> Description:
         return {**self._plain(node), **node.limits}
 
-    def _plain(self, node: Node) -> Description:
+    def _plain(self, node: Node) -> Description:  # noqa: PLR0911  # one return a kind of type
         if isinstance(node, Record):
             return {"type": "record", "name": self._record(node)}
         if isinstance(node, Items):
-            return {"type": node.type.__name__, "items": self.write(node.item)}
+            return {"type": node.cls.__name__, "items": self.write(node.item)}
         if isinstance(node, Fixed):
             return {"type": "fixed", "items": [self.write(item) for item in node.items]}
         if isinstance(node, Table):
             return {"type": "dict", "keys": self.write(node.key), "values": self.write(node.value)}
         if isinstance(node, Union):
             members = sorted(node.members, key=lambda member: member.label)
-            return {"type": "union", "tagged": node.tagged, "members": [self.write(member) for member in members]}
+            return {
+                "type": "union",
+                "tagged": node.tagged,
+                "members": [self.write(member) for member in members],
+            }
         if isinstance(node, Choice):
             return {"type": "literal", "values": sorted(map(value_label, node.values))}
         if isinstance(node, Enumeration):
-            return {"type": "enum", "name": node.label, "by_value": node.by_value, "values": _enum_values(node)}
+            return {
+                "type": "enum",
+                "name": node.label,
+                "by_value": node.by_value,
+                "values": _enum_values(node),
+            }
         if isinstance(node, Array):
             return {"type": "array", "dtype": node.scalar.__name__, "dimensions": node.dimensions}
         return {"type": node.label}
 
     def _record(self, record: Record) -> str:
         # Told apart by class and arguments: one class may have been read more than once.
-        key = (record.type, record.arguments)
+        key = (record.cls, record.arguments)
         if key in self.names:
             return self.names[key]
         name = record.label
@@ -121,13 +131,19 @@ class _Writer:
             "array": record.array,
             "closed": record.closed,
             "tag": list(record.tag) if record.tag else None,
-            "fields": list(self._fields(record)) if record.array else {f["name"]: f for f in self._fields(record)},
+            "fields": list(self._fields(record))
+            if record.array
+            else {f["name"]: f for f in self._fields(record)},
         }
         return name
 
     def _fields(self, record: Record) -> Iterator[Description]:
         for field in record.fields:
-            yield {"name": field.wire_name, "type": self.write(field.node), "presence": _presence(field, record)}
+            yield {
+                "name": field.wire_name,
+                "type": self.write(field.node),
+                "presence": _presence(field, record),
+            }
 
 
 def _presence(field: Field, record: Record) -> str:
@@ -137,13 +153,13 @@ def _presence(field: Field, record: Record) -> str:
 
 def _enum_values(node: Enumeration) -> list[str]:
     if node.by_value:
-        return sorted(repr(member.value) for member in node.type)
-    return sorted(member.name for member in node.type)
+        return sorted(repr(member.value) for member in node.cls)
+    return sorted(member.name for member in node.cls)
 
 
 @attrs.define
 class _Comparison:
-    """Compares two descriptions. Pairs of records under way count as equal: a recursion that differs does so elsewhere."""
+    """Compares two descriptions. A pair of records under way counts as equal; it is being compared."""
 
     mine: Mapping[str, Any]
     theirs: Mapping[str, Any]
@@ -184,7 +200,9 @@ class _Comparison:
             if different:
                 return different
         for name, field in theirs["fields"].items():
-            different = None if name in mine["fields"] else _lonely(field, mine, f"{path}.{name}", "there", "here")
+            different = (
+                None if name in mine["fields"] else _lonely(field, mine, f"{path}.{name}", "there", "here")
+            )
             if different:
                 return different
         return None
@@ -214,7 +232,7 @@ class _Comparison:
         return self.types(mine["type"], theirs["type"], path)
 
     def parameters(self, mine: Sequence[Any], theirs: Sequence[Any]) -> str | None:
-        """The caller's parameters against the service's: positions are shared, so one list begins with the other."""
+        """The caller's parameters against the service's: one list begins with the other."""
         for index, (one, other) in enumerate(zip(mine, theirs, strict=False)):
             path = f"parameter '{one['name']}'"
             if one["name"] != other["name"]:
@@ -271,7 +289,7 @@ def _parts(mine: Any, theirs: Any) -> Iterator[tuple[str, Any, Any]]:
             yield "", one, other
 
 
-def text(described: Any) -> str:
+def text(described: Any) -> str:  # noqa: PLR0911  # one return a kind of type
     """A described type as Python writes it, for a sentence."""
     kind = described["type"]
     if kind in {"record", "enum"}:

@@ -1,7 +1,7 @@
 """What a message type consists of: a small tree, the same for every way to write a type in Python.
 
-The law: a tree says what travels and how Python holds it, and nothing of where a class was defined. Everything else
-(description, checks, wire types) is derived from it.
+The law: a tree says what travels and how Python holds it, and nothing of where a class was defined.
+Description, checks and wire types are derived from it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import enum
 import types
 import typing
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Final, Literal, TypeAlias
 
 import attrs
@@ -53,7 +53,7 @@ class Node:
 
     @property
     def label(self) -> str:
-        """The type as messages and tags name it: no module names."""
+        """The type as messages and tags name it: no module names, unions in order of their names."""
         raise NotImplementedError
 
     def children(self) -> Iterator[Node]:
@@ -65,26 +65,26 @@ class Node:
 class Scalar(Node):
     """One of SCALARS."""
 
-    type: type
+    cls: type
 
     @property
     def plain(self) -> object:
-        return self.type
+        return self.cls
 
     @property
     def label(self) -> str:
-        return "None" if self.type is types.NoneType else self.type.__name__
+        return "None" if self.cls is types.NoneType else self.cls.__name__
 
 
 @attrs.define(eq=False)
 class Unset(Node):
     """msgspec.UnsetType: the field may be left out."""
 
-    type: object
+    cls: object
 
     @property
     def plain(self) -> object:
-        return self.type
+        return self.cls
 
     @property
     def label(self) -> str:
@@ -103,28 +103,28 @@ class Choice(Node):
 
     @property
     def label(self) -> str:
-        return f"Literal[{', '.join(map(value_label, self.values))}]"
+        return f"Literal[{', '.join(sorted(map(value_label, self.values)))}]"
 
 
 @attrs.define(eq=False)
 class Enumeration(Node):
     """An Enum class."""
 
-    type: type[enum.Enum]
+    cls: type[enum.Enum]
 
     @property
     def plain(self) -> object:
-        return self.type
+        return self.cls
 
     @property
     def label(self) -> str:
-        return self.type.__name__
+        return self.cls.__name__
 
     @property
     def by_value(self) -> bool:
         """Whether members travel by their value: all str, or all int of 64 bits; otherwise by their name."""
-        values = [member.value for member in self.type]
-        if issubclass(self.type, enum.Flag):
+        values = [member.value for member in self.cls]
+        if issubclass(self.cls, enum.Flag):
             return True
         return all(type(value) is str for value in values) or all(
             type(value) is int and -(2**63) <= value < 2**63 for value in values
@@ -133,21 +133,21 @@ class Enumeration(Node):
 
 @attrs.define(eq=False)
 class Items(Node):
-    """Any number of one type: list, set, frozenset, tuple; `abstract` where declared as Sequence or the like."""
+    """Any number of one type: list, set, frozenset, tuple; `abstract` where declared as a Sequence or so."""
 
-    type: type
+    cls: type
     item: Node
     abstract: type | None = None
 
     @property
     def plain(self) -> object:
-        origin = self.abstract or self.type
-        parameters = (self.item.form, ...) if self.type is tuple else self.item.form
+        origin = self.abstract or self.cls
+        parameters = (self.item.form, ...) if self.cls is tuple else self.item.form
         return _subscript(origin, parameters)
 
     @property
     def label(self) -> str:
-        return f"{self.type.__name__}[{self.item.label}{', ...' if self.type is tuple else ''}]"
+        return f"{self.cls.__name__}[{self.item.label}{', ...' if self.cls is tuple else ''}]"
 
     def children(self) -> Iterator[Node]:
         yield self.item
@@ -194,21 +194,22 @@ class Table(Node):
 
 @attrs.define(eq=False)
 class Union(Node):
-    """One of several types, no union among them. `tagged`: what msgpack cannot tell apart travels as [label, value]."""
+    """One of several types, no union among them. `tagged`: its values travel as [label, value]."""
 
     members: tuple[Node, ...]
 
     @property
     def plain(self) -> object:
-        return typing.Union[tuple(member.form for member in self.members)]  # noqa: UP007
+        return union_of(member.form for member in self.members)
 
     @property
     def label(self) -> str:
-        return " | ".join(member.label for member in self.members)
+        labels = sorted(member.label for member in self.members if member.label != "None")
+        return " | ".join([*labels, *(["None"] if len(labels) < len(self.members) else [])])
 
     @property
     def tagged(self) -> bool:
-        """Whether two members look alike on the wire. A rule of our own: it must not vary with msgspec's version."""
+        """Whether two members look alike on the wire. A rule of our own: msgspec's may change."""
         seen: set[str] = set()
         for kinds in _wire_kinds(self.members):
             if seen & kinds:
@@ -241,7 +242,7 @@ class Record(Node):
         native: msgspec reads and writes the class itself rightly (what it contains aside).
     """
 
-    type: type
+    cls: type
     arguments: tuple[object, ...]
     style: Style
     array: bool
@@ -253,7 +254,7 @@ class Record(Node):
 
     @property
     def plain(self) -> object:
-        return _subscript(self.type, self.arguments) if self.arguments else self.type
+        return _subscript(self.cls, self.arguments) if self.arguments else self.cls
 
     @property
     def label(self) -> str:
@@ -268,7 +269,7 @@ class Record(Node):
 class Array(Node):
     """A numpy array of one scalar type; `dimensions` where the declared shape fixes them."""
 
-    type: type
+    cls: type
     form_: object
     scalar: type
     dimensions: int | None
@@ -285,6 +286,11 @@ class Array(Node):
 def bounded(form: object, metas: tuple[object, ...]) -> object:
     """The form with its bounds."""
     return Annotated[form, *metas] if metas else form
+
+
+def union_of(forms: Iterable[object]) -> object:
+    """A union of types which are known at run time only."""
+    return typing.Union[tuple(forms)]  # noqa: UP007
 
 
 def reachable(root: Node) -> Iterator[Node]:
@@ -310,7 +316,7 @@ def _subscript(origin: type, parameters: object) -> object:
 
 
 def _wire_kinds(members: Sequence[Node]) -> Iterator[set[str]]:
-    """What each member may look like in msgpack, in msgspec's coarse kinds; structs with tags of their own count once."""
+    """What each member may look like in msgpack; structs with tags of their own count once."""
     structs = [member for member in members if isinstance(member, Record) and member.tag]
     tags = {member.tag for member in structs}
     shapes = {(member.tag[0], member.array) for member in structs if member.tag}
@@ -323,9 +329,9 @@ def _wire_kinds(members: Sequence[Node]) -> Iterator[set[str]]:
 
 def _kinds(node: Node) -> set[str]:
     if isinstance(node, Scalar):
-        return {node.label if node.type in {types.NoneType, bool, int, float} else "str"}
+        return {node.label if node.cls in {types.NoneType, bool, int, float} else "str"}
     if isinstance(node, Enumeration):
-        return {"int" if node.by_value and isinstance(next(iter(node.type)).value, int) else "str"}
+        return {"int" if node.by_value and isinstance(next(iter(node.cls)).value, int) else "str"}
     if isinstance(node, Choice):
         return {_value_kind(value) for value in node.values} if literal_is_native(node) else {"str"}
     if isinstance(node, Unset):
@@ -337,7 +343,10 @@ def _kinds(node: Node) -> set[str]:
 
 def literal_is_native(node: Choice) -> bool:
     """Whether each value travels as itself; else each travels as its label."""
-    return all(isinstance(value, bool | int | str | None) and not isinstance(value, enum.Enum) for value in node.values)
+    return all(
+        isinstance(value, bool | int | str | None) and not isinstance(value, enum.Enum)
+        for value in node.values
+    )
 
 
 def _value_kind(value: object) -> str:

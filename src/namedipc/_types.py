@@ -1,7 +1,7 @@
 """An annotation becomes a checked, resolved type.
 
-The law: nothing becomes Any. What cannot be carried is refused where it is declared, with the place inside the type
-and with what to write instead.
+The law: nothing becomes Any. What cannot be carried is refused where it is declared, with the place inside
+the type and with what to write instead.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ def resolve_message(
         The type with every string and forward reference replaced.
 
     Raises:
-        DeclarationError: The type, or a type inside it, cannot be carried. The message says what to write instead.
+        DeclarationError: The type, or one inside it, cannot be carried; says what to write instead.
     """
     return read(annotation, frame_globals=frame_globals, frame_locals=frame_locals, where=where).form
 
 
 def describe(tp: object) -> Description:
-    """Describe a resolved type, so that JSON can hold it: what the other side must know, and no module names."""
+    """Describe a resolved type: what the other side must know of it, as JSON can hold it; no module names."""
     return describe_node(read(tp))
 
 
@@ -169,7 +169,7 @@ class _Reader:
     def refuse(self, path: str, problem: str) -> NoReturn:
         raise DeclarationError(f"{self.where}: {path + ': ' if path else ''}{problem}")
 
-    def read(self, form: Any, scope: _Scope, path: str) -> Node:
+    def read(self, form: Any, scope: _Scope, path: str) -> Node:  # noqa: PLR0911  # one return a kind of type
         if isinstance(form, ForwardRef):
             form = form.__forward_arg__
         if isinstance(form, str):
@@ -206,15 +206,21 @@ class _Reader:
 
     def _variable(self, form: TypeVar, scope: _Scope, path: str) -> Node:
         if form not in scope.variables:
-            self.refuse(path, f"{form.__name__} is a type variable; write the type itself, for example Page[int]")
+            self.refuse(
+                path, f"{form.__name__} is a type variable; write the type itself, for example Page[int]"
+            )
         return scope.variables[form]
 
     def _alias(self, alias: Any, arguments: tuple[object, ...], scope: _Scope, path: str) -> Node:
         if alias in self.aliases:
-            self.refuse(path, f"the alias {alias.__name__} contains itself; write a class for the part that recurs")
+            self.refuse(
+                path, f"the alias {alias.__name__} contains itself; write a class for the part that recurs"
+            )
         variables = self._variables(alias, alias.__type_params__, arguments, scope, path)
         module = getattr(sys.modules.get(alias.__module__ or ""), "__dict__", {})
-        inner = _Scope(ChainMap(dict(self.frame), module), f"module {alias.__module__}", alias.__module__, variables)
+        inner = _Scope(
+            ChainMap(dict(self.frame), module), f"module {alias.__module__}", alias.__module__, variables
+        )
         self.aliases.append(alias)
         try:
             return self.read(alias.__value__, inner, path)
@@ -228,7 +234,10 @@ class _Reader:
     ) -> dict[object, Node]:
         if parameters and not arguments:
             example = ", ".join("int" for _ in parameters)
-            self.refuse(path, f"{owner.__name__} is generic; write what it holds, for example {owner.__name__}[{example}]")
+            self.refuse(
+                path,
+                f"{owner.__name__} is generic; write what it holds, for example {owner.__name__}[{example}]",
+            )
         return {
             parameter: self.read(argument, scope, f"{path or owner.__name__}[{parameter.__name__}]")
             for parameter, argument in zip(parameters, arguments, strict=True)
@@ -266,12 +275,16 @@ class _Reader:
         labels = collections.Counter(member.label for member in union.members)
         twice = [label for label, count in labels.items() if count > 1]
         if twice:
-            self.refuse(path, f"two members of the union are called {twice[0]}; rename one, for the other side to know which")
+            self.refuse(
+                path,
+                f"two members of the union are called {twice[0]}; rename one, so that a tag can name it",
+            )
         return union
 
-    def _class(self, cls: Any, form: Any, scope: _Scope, path: str) -> Node:
+    def _class(self, cls: Any, form: Any, scope: _Scope, path: str) -> Node:  # noqa: PLR0911  # as above
         arguments = typing.get_args(form)
-        if cls in _BARE_ADVICE and not arguments and (cls is not tuple or form in {tuple, typing.Tuple}):  # noqa: UP006
+        is_empty_tuple = cls is tuple and form not in {tuple, typing.Tuple}  # noqa: UP006  # which is the same
+        if cls in _BARE_ADVICE and not arguments and not is_empty_tuple:
             self.refuse(path, f"{cls.__name__} says nothing of its content; write {_BARE_ADVICE[cls]}")
         if cls is tuple:
             return self._tuple(arguments, scope, path)
@@ -295,7 +308,10 @@ class _Reader:
 
     def _items(self, cls: type, arguments: tuple[object, ...], scope: _Scope, path: str) -> Node:
         if not arguments:
-            self.refuse(path, f"{cls.__name__} says nothing of its content; write {cls.__name__}[int], or what its items are")
+            self.refuse(
+                path,
+                f"{cls.__name__} says nothing of its content; write {cls.__name__}[int] or the like",
+            )
         item = self.read(arguments[0], scope, f"{path}[...]")
         if cls in _SEQUENCES:
             return Items(list, item, cls)
@@ -306,16 +322,25 @@ class _Reader:
 
     def _table(self, cls: type, arguments: tuple[object, ...], scope: _Scope, path: str) -> Node:
         if not arguments:
-            self.refuse(path, f"{cls.__name__} says nothing of its content; write {cls.__name__}[str, int], or what it holds")
+            self.refuse(
+                path,
+                f"{cls.__name__} says nothing of its content; write {cls.__name__}[str, int] or the like",
+            )
         key = self.read(arguments[0], scope, f"{path}[key]")
         self._hashable(key, f"{path}[key]")
         return Table(key, self.read(arguments[1], scope, f"{path}[value]"), cls if cls in _MAPPINGS else None)
 
     def _hashable(self, node: Node, path: str) -> None:
         for member in node.members if isinstance(node, Union) else (node,):
-            unhashable = isinstance(member, Table | Array) or getattr(getattr(member, "type", None), "__hash__", 1) is None
+            unhashable = (
+                isinstance(member, Table | Array)
+                or getattr(getattr(member, "cls", None), "__hash__", 1) is None
+            )
             if unhashable or (isinstance(member, Record) and member.style == "typeddict"):
-                self.refuse(path, f"{member.label} cannot be hashed, so no set or dict can hold it; use a tuple or a frozen class")
+                self.refuse(
+                    path,
+                    f"{member.label} cannot be hashed, as sets and keys need; use a tuple or a frozen class",
+                )
 
     def _enum(self, cls: type[enum.Enum], path: str) -> Node:
         if not list(cls) and not issubclass(cls, enum.Flag):
@@ -327,7 +352,9 @@ class _Reader:
         scalar = (*typing.get_args(dtype), None)[0]
         if not isinstance(scalar, type) or not _is_concrete(scalar):
             name = getattr(scalar, "__name__", "anything")
-            self.refuse(path, f"an array of {name}; write the exact type of its numbers: npt.NDArray[np.float64]")
+            self.refuse(
+                path, f"an array of {name}; write the exact type of its numbers: npt.NDArray[np.float64]"
+            )
         sizes = typing.get_args(shape)
         dimensions = None if not sizes or ... in sizes else len(sizes)
         return Array(cls, form, scalar, dimensions)
@@ -344,10 +371,14 @@ class _Reader:
         advice = _ADVICE.get(origin) or _NAMED_ADVICE.get(module)
         if advice is None and is_class and issubclass(origin, SCALARS):
             advice = f"{name} would arrive without its class; write {_scalar_base(origin)}"
-        fallback = _HOW_TO_CARRY if is_class else "write the types that occur: records, lists, numbers, text, bytes"
+        fallback = (
+            _HOW_TO_CARRY if is_class else "write the types that occur: records, lists, numbers, text, bytes"
+        )
         self.refuse(path, f"{name} cannot be sent; {advice or fallback}")
 
-    def _record(self, cls: Any, style: Style, arguments: tuple[object, ...], scope: _Scope, path: str) -> Node:
+    def _record(
+        self, cls: Any, style: Style, arguments: tuple[object, ...], scope: _Scope, path: str
+    ) -> Node:
         parameters = getattr(cls, "__parameters__", ()) or getattr(cls, "__type_params__", ())
         variables = self._variables(cls, parameters, arguments, scope, path)
         forms = tuple(node.form for node in variables.values())
@@ -376,7 +407,7 @@ class _Reader:
         return record
 
     def _fields(self, record: Record, variables: dict[object, Node], path: str) -> Iterator[Field]:
-        cls: Any = record.type
+        cls: Any = record.cls
         short = path if path == cls.__name__ else f"{path}: {cls.__name__}"
         hints = self._hints(cls, variables)
         for name, wire_name, presence, problem in _declared_fields(cls, record.style):
@@ -419,7 +450,9 @@ class _Reader:
                 found.setdefault(name, (form, scope))
         return found
 
-    def _bases(self, cls: Any, variables: Mapping[object, Node]) -> Iterator[tuple[Any, Mapping[object, Node]]]:
+    def _bases(
+        self, cls: Any, variables: Mapping[object, Node]
+    ) -> Iterator[tuple[Any, Mapping[object, Node]]]:
         """The classes that declare fields, most derived first, and what their type variables stand for."""
         known: dict[object, Mapping[object, Node]] = {cls: variables}
         mro = [base for base in cls.__mro__ if base not in {object, dict, tuple, typing.Generic}]
@@ -427,12 +460,14 @@ class _Reader:
             mine = known.get(base, {})
             yield base, mine
             scope = self._class_scope(base, mine)
-            for parent in types.get_original_bases(base) if sys.version_info >= (3, 12) else _original_bases(base):
+            for parent in _original_bases(base):
                 origin = typing.get_origin(parent)
                 if not isinstance(origin, type) or origin is typing.Generic:
                     continue
                 parameters = getattr(origin, "__parameters__", ()) or getattr(origin, "__type_params__", ())
-                known.setdefault(origin, self._variables(origin, parameters, typing.get_args(parent), scope, base.__name__))
+                known.setdefault(
+                    origin, self._variables(origin, parameters, typing.get_args(parent), scope, base.__name__)
+                )
                 if origin not in mro:  # a TypedDict forgets its bases
                     yield origin, known[origin]
 
@@ -488,7 +523,9 @@ def _style(cls: type) -> Style | None:
 def _declared_fields(cls: Any, style: Style) -> Iterator[tuple[str, str, Presence, str | None]]:
     """Each field's name, name on the wire, presence, and why it cannot be carried."""
     if style == "attrs":
-        return ((a.name, a.name, _presence(a.default is attrs.NOTHING), _attrs_trap(a)) for a in attrs.fields(cls))
+        return (
+            (a.name, a.name, _presence(a.default is attrs.NOTHING), _attrs_trap(a)) for a in attrs.fields(cls)
+        )
     if style == "dataclass":
         return _dataclass_fields(cls)
     if style == "struct":
@@ -507,13 +544,17 @@ def _attrs_trap(attribute: attrs.Attribute[Any]) -> str | None:
     """What msgspec would silently do otherwise than attrs."""
     name = attribute.name
     if name.startswith("_"):
-        return f"private attrs fields are never sent; write '{name.lstrip('_')}', or leave the field out of the message"
+        return f"private attrs fields are never sent; name it '{name.lstrip('_')}', or leave it out"
     if not attribute.init:
-        return "a field with init=False could be set by the other side; make it a property, or a field with init"
+        return (
+            "a field with init=False could be set by the other side; make it a property, or a field with init"
+        )
     if attribute.alias != name:
         return f"the alias {attribute.alias!r} would be lost on the way; name the field so"
     if attribute.converter is not None:
-        return "a converter does not run when a message arrives; declare the type that is kept, convert before"
+        return (
+            "a converter does not run when a message arrives; declare the type that is kept, convert before"
+        )
     return None
 
 
@@ -524,7 +565,11 @@ def _dataclass_fields(cls: Any) -> Iterator[tuple[str, str, Presence, str | None
             yield name, name, "required", "an InitVar is not kept, so it cannot be sent; make it a field"
     for field in dataclasses.fields(cls):
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        trap = None if field.init else "a field with init=False could be set by the other side; make it a property"
+        trap = (
+            None
+            if field.init
+            else "a field with init=False could be set by the other side; make it a property"
+        )
         yield field.name, field.name, _presence(required), trap
 
 
@@ -538,7 +583,7 @@ def _struct_fields(cls: Any) -> Iterator[tuple[str, str, Presence, str | None]]:
 
 
 def _is_slotted(cls: type) -> bool:
-    """Whether an attrs class holds its fields and nothing else: msgspec would send whatever an instance holds."""
+    """Whether an attrs class holds its fields only: msgspec would send whatever an instance holds."""
     names = {attribute.name for attribute in attrs.fields(cls)} | {"__weakref__"}
     slots = {slot for base in cls.__mro__ for slot in _slots(base)}
     return cls.__dictoffset__ == 0 and slots <= names
@@ -563,7 +608,8 @@ def _resolves_itself(cls: type, form: object, frame: Mapping[str, object]) -> bo
     names = compile(form, "annotation", "eval").co_names
     quoted = "'" in form or '"' in form
     return not quoted and all(
-        (name in module or hasattr(builtins, name)) and frame.get(name, module.get(name)) is module.get(name) for name in names
+        (name in module or hasattr(builtins, name)) and frame.get(name, module.get(name)) is module.get(name)
+        for name in names
     )
 
 
@@ -585,13 +631,13 @@ def _possible_bounds(node: Node) -> set[str]:
         return _BOUNDS_OF["many"]
     if not isinstance(node, Scalar):
         return set()
-    if node.type in {int, float}:
+    if node.cls in {int, float}:
         return _BOUNDS_OF["number"]
-    if node.type is str:
+    if node.cls is str:
         return _BOUNDS_OF["text"]
-    if node.type in {bytes, bytearray}:
+    if node.cls in {bytes, bytearray}:
         return _BOUNDS_OF["many"]
-    return _BOUNDS_OF["time"] if node.type in {datetime.datetime, datetime.time} else set()
+    return _BOUNDS_OF["time"] if node.cls in {datetime.datetime, datetime.time} else set()
 
 
 def _with_bounds(node: Node, meta: object, asked: set[str]) -> Node:
@@ -608,13 +654,13 @@ def _explain_name(name: str, text: str, scope: _Scope) -> str:
     source = _checking_import(scope.module, name)
     if source:
         return (
-            f"{name!r} is imported from {source} only under 'if TYPE_CHECKING:' in module {scope.module}, so it does not "
-            "exist when the program runs; import it outside of that block"
+            f"{name!r} is imported from {source} only under 'if TYPE_CHECKING:' in module {scope.module}, "
+            "so it does not exist when the program runs; import it outside of that block"
         )
     shown = "" if name == text else f" (in {text!r})"
     return (
-        f"there is no {name!r}{shown} in {scope.place}; import it there at run time (not only under 'if TYPE_CHECKING:'), "
-        "or, where it is local to a function, declare the name in that function"
+        f"there is no {name!r}{shown} in {scope.place}; import it there, not only under 'if TYPE_CHECKING:'; "
+        "a class local to a function must be declared in that function"
     )
 
 

@@ -1,8 +1,8 @@
 """A declared type becomes a wire type: one that msgspec reads and writes rightly, and the way there and back.
 
-The law: the bytes depend on what was declared only, not on how a class is implemented nor on msgspec's version. Where
-msgspec does right by a type, the wire type is the type, and there is no way to go; else records become shadow structs
-of the same layout, and unions whose members look alike become pairs of a label and a value.
+The law: the bytes depend on what was declared, not on how a class is implemented nor on msgspec's version.
+Where msgspec does right by a type, the wire type is the type, and there is no way to go; else records become
+shadow structs of the same layout, and unions whose members look alike become pairs of a label and a value.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from ._nodes import (
     bounded,
     literal_is_native,
     reachable,
+    union_of,
     value_label,
 )
 
@@ -86,7 +87,7 @@ class _Builder:
             self.known[node] = any(map(_is_foreign, reachable(node)))
         return self.known[node]
 
-    def _build(self, node: Node) -> Wire:
+    def _build(self, node: Node) -> Wire:  # noqa: PLR0911  # one return a kind of type
         if isinstance(node, Record):
             return self._record(node)
         if isinstance(node, Union):
@@ -100,7 +101,7 @@ class _Builder:
         if isinstance(node, Choice):
             return _labelled({value_label(value): value for value in node.values})
         if isinstance(node, Enumeration):
-            return _labelled({member.name: member for member in node.type})
+            return _labelled({member.name: member for member in node.cls})
         assert isinstance(node, Array)
         return _array(node)
 
@@ -114,7 +115,8 @@ class _Builder:
         if shadow is None:
             shadow = self.shadows[node] = _Shadow(node, f"shadow_{len(self.shadows)}")
             shadow.fields = [
-                _ShadowField(f"f{i}", field.name, self.build(field.node)) for i, field in enumerate(node.fields)
+                _ShadowField(f"f{i}", field.name, self.build(field.node))
+                for i, field in enumerate(node.fields)
             ]
             shadow.struct = self._shadow_struct(node, shadow)
         elif shadow.struct is None:
@@ -127,9 +129,11 @@ class _Builder:
             if field.presence == "required":
                 fields.append((mirrored.slot, mirrored.wire.type))
             else:
-                optional = typing.Union[mirrored.wire.type, msgspec.UnsetType]  # noqa: UP007
+                optional = union_of([mirrored.wire.type, msgspec.UnsetType])
                 fields.append((mirrored.slot, optional, msgspec.UNSET))
-        renamed = {mirrored.slot: field.wire_name for field, mirrored in zip(node.fields, shadow.fields, strict=True)}
+        renamed = {
+            mirrored.slot: field.wire_name for field, mirrored in zip(node.fields, shadow.fields, strict=True)
+        }
         tag_field, tag = node.tag or (None, None)
         return self._struct(
             node.label,
@@ -161,20 +165,19 @@ class _Builder:
             types.append(struct)
             ways.append(_Way(member, _wrapping(struct, wire.pack), _unwrapping(wire.unpack), _only(struct)))
         dispatch = _Dispatch(node, ways)
-        return Wire(typing.Union[tuple(types)], dispatch.pack, dispatch.unpack, dispatch.decoded)  # noqa: UP007
+        return Wire(union_of(types), dispatch.pack, dispatch.unpack, dispatch.decoded)
 
     def _untagged(self, node: Union) -> Wire:
         wires = [self.build(member) for member in node.members]
         ways = [_Way(m, w.pack, w.unpack, w.decoded) for m, w in zip(node.members, wires, strict=True)]
         dispatch = _Dispatch(node, ways)
-        form = typing.Union[tuple(wire.type for wire in wires)]  # noqa: UP007
-        return Wire(form, dispatch.pack, dispatch.unpack, dispatch.decoded)
+        return Wire(union_of(wire.type for wire in wires), dispatch.pack, dispatch.unpack, dispatch.decoded)
 
     def _items(self, node: Items) -> Wire:
         item = self.build(node.item)
         pack_item, unpack_item = item.pack or _same, item.unpack or _same
         accepted = tuple(exact_types(node))
-        make: Any = node.type
+        make: Any = node.cls
 
         def pack(value: Any) -> list[Any]:
             _expect(value, accepted, node)
@@ -183,7 +186,7 @@ class _Builder:
         def unpack(value: list[Any]) -> Any:
             return make([unpack_item(each) for each in value])
 
-        return Wire(list[item.type], pack, unpack, _only(list))  # type: ignore[name-defined]  # a type made at run time
+        return Wire(list.__class_getitem__(item.type), pack, unpack, _only(list))
 
     def _fixed(self, node: Fixed) -> Wire:
         wires = [self.build(item) for item in node.items]
@@ -247,7 +250,7 @@ class _Shadow:
         return (self.struct,)
 
     def pack(self, value: Any) -> Any:
-        _expect(value, (dict,) if self.is_dict else (self.node.type,), self.node)
+        _expect(value, (dict,) if self.is_dict else (self.node.cls,), self.node)
         held: Mapping[str, Any] = value if self.is_dict else _Attributes(value)
         packed = [
             msgspec.UNSET if self.is_dict and field.name not in held and self._may_lack(index)
@@ -268,7 +271,7 @@ class _Shadow:
             value = getattr(struct, field.slot)
             if value is not msgspec.UNSET:  # left out: the default of the class itself applies
                 found[field.name] = value if field.wire.unpack is None else field.wire.unpack(value)
-        make: Any = dict if self.is_dict else self.node.type
+        make: Any = dict if self.is_dict else self.node.cls
         return make(**found)
 
 
@@ -299,7 +302,7 @@ class _Way:
 
 
 class _Dispatch:
-    """Chooses the member of a union: by the class of the value; where several share it, by what the value contains."""
+    """Chooses a union's member: by the value's class; where several share it, by what it contains."""
 
     def __init__(self, node: Union, ways: list[_Way]) -> None:
         self.node = node
@@ -344,12 +347,12 @@ def _is_foreign(node: Node) -> bool:
 
 
 def _is_plainly_told(node: Node) -> bool:
-    return isinstance(node, Unset) or (isinstance(node, Scalar) and node.type is type(None))
+    return isinstance(node, Unset) or (isinstance(node, Scalar) and node.cls is type(None))
 
 
 def _strict_types(node: Node) -> frozenset[type]:
     if isinstance(node, Scalar | Array | Unset):
-        return frozenset([type(msgspec.UNSET) if isinstance(node, Unset) else node.type])
+        return frozenset([type(msgspec.UNSET) if isinstance(node, Unset) else node.cls])
     if isinstance(node, Choice):
         return frozenset(map(type, node.values))
     return frozenset([tuple]) if isinstance(node, Fixed) else exact_types(node)
@@ -371,7 +374,7 @@ class _ArrayOnWire(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     data: memoryview
 
 
-# What numpy itself writes for types of plain memory; its parser takes much more, and a peer shall not reach it.
+# What numpy writes for types of plain memory. Its parser takes much more, and a peer shall not reach it.
 _DTYPE: Final = re.compile(r"[<>|]([biufcSU]\d{1,7}|[mM]8(\[\d{0,9}[A-Za-z]{1,7}\])?)")
 
 
@@ -405,7 +408,7 @@ def _shown_array(value: Any) -> str:
 
 
 def _wrapping(struct: Any, pack: Step | None) -> Step:
-    return struct if pack is None else lambda value: struct(pack(value))  # type: ignore[no-any-return]  # a class
+    return struct if pack is None else lambda value: struct(pack(value))
 
 
 def _unwrapping(unpack: Step | None) -> Step:
