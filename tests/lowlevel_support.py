@@ -73,11 +73,11 @@ def run_python(script: str, *arguments: str) -> str:
 
 @attrs.frozen
 class Refusal:
-    """A system call that fails: always, or where one argument has a value or some bits."""
+    """A system call that fails where one argument has this value, or any of these bits."""
 
     call: str
     error: int
-    argument: int | None = None
+    argument: int
     value: int = 0
     bits: int = 0
 
@@ -128,8 +128,6 @@ def refuse(refusals: Sequence[Refusal]) -> None:
 def _instructions(number: int, refusal: Refusal) -> bytes:
     fail = _instruction(_RETURN, _FAIL | refusal.error)
     load_number = _instruction(_LOAD, 0)
-    if refusal.argument is None:
-        return load_number + _instruction(_EQUAL, number, if_false=1) + fail
     # struct seccomp_data: the arguments are 64-bit words from offset 16; their low half comes first here.
     load_argument = _instruction(_LOAD, 16 + 8 * refusal.argument)
     compare = _ANY_BIT if refusal.bits else _EQUAL

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -191,18 +190,26 @@ def test_another_descriptor_of_the_file_does_not_lose_the_lock(path: Path, fds: 
         lowlevel.lock_ofd(second, exclusive=True)
 
 
-def test_a_mapping_may_keep_the_lock(path: Path, fds: tuple[int, int]) -> None:
-    """Before Python 3.13 it has a descriptor of the same description: only an unlock frees for certain."""
+def test_a_mapping_keeps_the_lock(path: Path, fds: tuple[int, int]) -> None:
+    """Closing the descriptor does not free it while the file is mapped through it; unmapping does."""
     os.ftruncate(fds[0], 10)
-    holder = os.open(path, os.O_RDWR)
-    lowlevel.lock_ofd(holder, exclusive=True)
-    with lowlevel.map_shared(holder, 10, writable=True):
-        os.close(holder)
-        if sys.version_info >= (3, 13):
-            lowlevel.lock_ofd(fds[0], exclusive=True)
-        else:
+    for lock in (lowlevel.lock_ofd, lowlevel.flock):
+        holder = os.open(path, os.O_RDWR)
+        lock(holder, exclusive=True)
+        with lowlevel.map_shared(holder, 10, writable=True):
+            os.close(holder)
             with pytest.raises(BlockingIOError):
-                lowlevel.lock_ofd(fds[0], exclusive=True)
+                lock(fds[0], exclusive=True)
+        lock(fds[0], exclusive=True)
+
+
+def test_an_unlock_frees_in_spite_of_a_mapping(path: Path, fds: tuple[int, int]) -> None:
+    """So an explicit unlock is always right."""
+    os.ftruncate(fds[0], 10)
+    lowlevel.lock_ofd(fds[0], exclusive=True)
+    with lowlevel.map_shared(fds[0], 10, writable=True):
+        lowlevel.unlock_ofd(fds[0])
+        lowlevel.lock_ofd(fds[1], exclusive=True)
 
 
 def test_a_lock_needs_its_right(path: Path) -> None:

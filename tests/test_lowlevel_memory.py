@@ -210,9 +210,9 @@ from tests.lowlevel_support import Refusal, refuse
 from namedipc import lowlevel
 directory_fd = os.open(sys.argv[1], os.O_PATH)
 before = lowlevel.descriptors()
-refuse([Refusal("fchmod", errno.EIO)])
+refuse([Refusal("fchmod", errno.EIO, argument=1, value=0o604)])
 try:
-    lowlevel.open_unnamed_file(directory_fd)
+    lowlevel.open_unnamed_file(directory_fd, mode=0o604)
 except OSError as error:
     print(errno.errorcode[error.errno], lowlevel.descriptors() == before, os.listdir(sys.argv[1]))
 """,

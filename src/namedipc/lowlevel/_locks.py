@@ -1,8 +1,8 @@
 """Locks of files: of the open file description, so that neither another descriptor nor a thread loses them.
 
 Both families are advisory, belong to the open file description (what open(2) makes and dup(2) shares), and
-are freed by the kernel when its last descriptor is closed, also by a kill. They do not see each other. A
-mapping before Python 3.13 and a child after fork(2) hold descriptors of their own: unlock explicitly.
+are freed by the kernel when the last that refers to it has gone, also by a kill. They do not see each other.
+A mapping of the file refers to it too, and so do the descriptors of a child after fork(2): unlock explicitly.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ mapping past the end kills the process by SIGBUS: check seals and sizes before m
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import errno
 import fcntl
@@ -16,6 +17,9 @@ from typing import TypeAlias
 
 Mapping: TypeAlias = mmap.mmap
 """Memory of a file, as Python has it."""
+
+_NO_DUPLICATE = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+"""Lets mmap.mmap keep no duplicate of the descriptor, where it knows how to."""
 
 _MFD_NOEXEC_SEAL = 8  # <linux/memfd.h>, Linux 6.3; not in Python
 
@@ -65,13 +69,11 @@ def create_memfd(name: str, size_bytes: int, *, sealable: bool = True) -> int:
 
 def _memfd(name: str) -> int:
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
-    try:
-        # Asked for first: a system with vm.memfd_noexec = 2 refuses a memfd without it.
+    # Asked for first: a system with vm.memfd_noexec = 2 refuses a memfd without it.
+    with contextlib.suppress(OSError):
         return os.memfd_create(name, flags | _MFD_NOEXEC_SEAL)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        return os.memfd_create(name, flags)
+    # EINVAL of an older kernel; anything else is met, and raised, once more.
+    return os.memfd_create(name, flags)
 
 
 def add_seals(fd: int, seals: Seal) -> None:
@@ -98,9 +100,9 @@ def seals(fd: int) -> Seal:
 def map_shared(fd: int, size_bytes: int, *, writable: bool) -> Mapping:
     """Map the first bytes of a file into this process: stores are seen by everybody who maps it.
 
-    The mapping outlives `fd`. Before Python 3.13 it keeps a duplicate of it open (close-on-exec), and with it
-    what belongs to the open file description, as its locks; from 3.13 it keeps none, and its `size()` and
-    `resize()` raise.
+    The mapping outlives `fd`, and as long as it is there so does the open file description with its locks.
+    Before Python 3.13 it keeps a duplicate of the descriptor too (close-on-exec); from 3.13 it keeps none,
+    and its `size()` and `resize()` raise.
 
     Args:
         fd: A regular file or a memfd, open for reading, and for writing too where `writable`.
@@ -118,9 +120,7 @@ def map_shared(fd: int, size_bytes: int, *, writable: bool) -> Mapping:
     if os.fstat(fd).st_size < size_bytes:
         raise OSError(errno.EINVAL, f"the file has fewer than the {size_bytes} bytes to be mapped")
     protection = mmap.PROT_READ | mmap.PROT_WRITE if writable else mmap.PROT_READ
-    if sys.version_info >= (3, 13):
-        return mmap.mmap(fd, size_bytes, flags=mmap.MAP_SHARED, prot=protection, trackfd=False)
-    return mmap.mmap(fd, size_bytes, flags=mmap.MAP_SHARED, prot=protection)
+    return mmap.mmap(fd, size_bytes, flags=mmap.MAP_SHARED, prot=protection, **_NO_DUPLICATE)
 
 
 def open_unnamed_file(directory_fd: int, *, mode: int = 0o600) -> int:
