@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar, NoReturn, Self, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, ClassVar, NoReturn, Self, TypeVar, cast, get_args
 
 from . import _names
 from ._errors import DeclarationError
@@ -112,13 +112,15 @@ class Name:
         parts += [f"{option}={value!r}" for option, value in self._options().items()]
         return f"{type(self).__name__}({', '.join(parts)})"
 
-    def __setattr__(self, attribute: str, value: object) -> NoReturn:
-        raise AttributeError(
-            f"{self!r} cannot be changed ({attribute}); at(path) gives the same name elsewhere"
-        )
+    if not TYPE_CHECKING:  # a checker that saw __setattr__ would let every attribute be set
 
-    def __delattr__(self, attribute: str) -> NoReturn:
-        raise AttributeError(f"{self!r} cannot be changed ({attribute})")
+        def __setattr__(self, attribute: str, value: object) -> NoReturn:
+            raise AttributeError(
+                f"{self!r} cannot be changed ({attribute}); at(path) gives the same name elsewhere"
+            )
+
+        def __delattr__(self, attribute: str) -> NoReturn:
+            raise AttributeError(f"{self!r} cannot be changed ({attribute})")
 
     def __copy__(self) -> Self:
         return self

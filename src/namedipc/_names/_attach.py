@@ -55,31 +55,33 @@ def connect_socket(
     """
     with Place(path) as place:
         name_fd = open_checked(place, "socket", allowed_uids, any_owner=any_owner)
+        try:
+            sock = _connected(place.path, name_fd)
+        finally:
+            os.close(name_fd)
+    try:
+        credentials = lowlevel.peer_credentials(sock)
+        if not any_owner and credentials.uid not in expected_owners(allowed_uids):
+            raise NotAllowed(
+                f"{place.path}: process {credentials.pid} of uid {credentials.uid} listens there, "
+                f"which is not expected; {_how_to_allow(credentials.uid)}"
+            )
+    except BaseException:
+        sock.close()
+        raise
+    return sock, credentials
+
+
+def _connected(path: str, name_fd: int) -> lowlevel.Socket:
+    with translating(path, "connect"):
         sock = lowlevel.unix_socket()
         try:
             sock.setblocking(False)
-            _connect(sock, name_fd, place.path)
-            credentials = lowlevel.peer_credentials(sock)
-            if not any_owner and credentials.uid not in expected_owners(allowed_uids):
-                raise NotAllowed(
-                    f"{place.path}: process {credentials.pid} of uid {credentials.uid} listens there, "
-                    f"which is not expected; {_how_to_allow(credentials.uid)}"
-                )
+            lowlevel.connect_at(sock, name_fd)
         except BaseException:
             sock.close()
             raise
-        finally:
-            os.close(name_fd)
-        return sock, credentials
-
-
-def _connect(sock: lowlevel.Socket, name_fd: int, path: str) -> None:
-    try:
-        lowlevel.connect_at(sock, name_fd)
-    except BlockingIOError:
-        raise
-    except OSError as error:
-        raise translate(error, path, "connect") from error
+    return sock
 
 
 def read_card(path: StrPath) -> bytes | None:

@@ -43,9 +43,10 @@ class Claim:
         self.path: Final = place.path
         self._place: Final = place
         self._pid: Final = os.getpid()
-        self._lock: NameLock | None = None
+        self._lock: Final = NameLock(place)
         self._name_fd = -1
-        self.listener: Final = lowlevel.unix_socket()
+        with translating(place.path, "claim it"):
+            self.listener: Final = lowlevel.unix_socket()
         _claims.add(self)
 
     def close(self) -> None:
@@ -60,15 +61,13 @@ class Claim:
                 self._place.unlink(self._place.name)
         self.listener.close()
         with suppress(OSError):
-            if self._lock is not None:
-                self._lock.release()
+            self._lock.release()
         self._forget()
 
     def _forget(self) -> None:
         """Close every descriptor, and remove nothing."""
         self.listener.close()
-        if self._lock is not None:
-            self._lock.abandon()
+        self._lock.abandon()
         fd, self._name_fd = self._name_fd, -1
         if fd >= 0:
             os.close(fd)
@@ -76,15 +75,15 @@ class Claim:
         _claims.discard(self)
 
     def _take(self, card: bytes, mode: int, backlog: int) -> None:
-        self._lock = lock = NameLock(self._place)
-        refuse_living_or_other(self._place, lock)
+        self._lock.take()
+        refuse_living_or_other(self._place, self._lock)
         remove_left_over(self._place)
         new = new_name(self._place.name)
         try:
             self._bind(new, mode)
             self.listener.listen(backlog)
             status = os.fstat(self._name_fd)
-            lock.write(Record(status.st_ino, status.st_mtime_ns, self._pid, card))
+            self._lock.write(Record(status.st_ino, status.st_mtime_ns, self._pid, card))
             fd = self._place.directory_fd
             os.rename(new, self._place.name, src_dir_fd=fd, dst_dir_fd=fd)
         except BaseException:
@@ -141,7 +140,12 @@ def claim_socket(path: StrPath, *, card: bytes, mode: int = 0o600, backlog: int 
         raise DeclarationError(
             f"{os.fspath(path)}: the card has {len(card)} bytes, {LONGEST_CARD_BYTES} are allowed"
         )
-    claim = Claim(Place(path, make_directory=True))
+    place = Place(path, make_directory=True)
+    try:
+        claim = Claim(place)
+    except BaseException:
+        place.close()
+        raise
     try:
         with translating(claim.path, "claim it"):
             claim._take(card, mode, backlog)

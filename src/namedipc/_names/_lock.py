@@ -88,11 +88,17 @@ def new_name(name: str) -> str:
 
 @final
 class NameLock:
-    """The lock of one name, held. It uses the place, and does not own it."""
+    """The lock of one name. It uses the place, and does not own it."""
 
     __slots__ = ("_fd", "_name", "_place")
 
     def __init__(self, place: Place) -> None:
+        """Begin without the lock."""
+        self._place: Final = place
+        self._name: Final = lock_name(place.name)
+        self._fd = -1
+
+    def take(self) -> None:
         """Take the lock at once, or not at all.
 
         Raises:
@@ -100,14 +106,11 @@ class NameLock:
             NotAllowed: The lock file is another user's, or cannot be made here.
             WrongKind: Something which is no lock file has the lock file's name.
         """
-        self._place: Final = place
-        self._name: Final = lock_name(place.name)
-        self._fd = -1
-        with translating(place.path, f"lock its lock file {self._name}"):
+        with translating(self._place.path, f"lock its lock file {self._name}"):
             for _ in range(_ATTEMPTS):
                 if self._try():
                     return
-        raise NameTaken(f"{place.path}: its owner changes all the time; try again")
+        raise NameTaken(f"{self._place.path}: its owner changes all the time; try again")
 
     def _try(self) -> bool:
         self._fd = self._place.open(self._name, os.O_RDWR | os.O_CREAT)

@@ -209,7 +209,7 @@ def runtime_directory() -> str:
     Source: XDG Base Directory Specification, "XDG_RUNTIME_DIR".
     """
     given = os.environ.get("XDG_RUNTIME_DIR", "").rstrip("/")
-    for candidate in (given, f"/run/user/{os.geteuid()}"):
+    for candidate in (given, _system_directory()):
         if candidate.startswith("/") and _trouble_with_private(candidate) is None:
             return candidate
     return _fallback_directory()
@@ -236,6 +236,10 @@ def make_private_directory(path: StrPath) -> None:
             f"{text}: {trouble}, so that names in it would not be safe; remove it, "
             "or set XDG_RUNTIME_DIR to a directory of yours with mode 0700"
         )
+
+
+def _system_directory() -> str:
+    return f"/run/user/{os.geteuid()}"  # made by systemd-logind
 
 
 def _fallback_directory() -> str:

@@ -91,6 +91,7 @@ def _remove_socket(place: Place) -> None:
     if all(place.status(name) is None for name in (place.name, new_name(place.name), lock_name(place.name))):
         return  # nothing to lock, and so no lock file is made
     lock = NameLock(place)
+    lock.take()
     try:
         refuse_living_or_other(place, lock)
         remove_left_over(place)

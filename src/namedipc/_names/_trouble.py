@@ -79,10 +79,13 @@ def translate(error: OSError, path: str, doing: str) -> IPCError:
 
 @contextmanager
 def translating(path: str, doing: str) -> Iterator[None]:
-    """Turn an OSError of the body into an error of the library; those which are one already pass."""
+    """Turn an OSError of the body into an error of the library.
+
+    Those which are one already pass, and so does BlockingIOError, which says: later.
+    """
     try:
         yield
-    except IPCError:
+    except (IPCError, BlockingIOError):
         raise
     except OSError as error:
         raise translate(error, path, doing) from error
