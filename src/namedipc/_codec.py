@@ -1,7 +1,7 @@
 """A typed value becomes bytes and back; the arguments of a call likewise.
 
 The law: what comes out equals what went in, its type included, or an InvalidMessage says what is wrong,
-before a byte has left. The functions are made once for each type, and the usual way is one call of msgspec's own.
+before a byte has left. The functions are made once for each type; the usual way is one call of msgspec's own.
 """
 
 from __future__ import annotations
@@ -278,7 +278,7 @@ class _Values:
 
     def check_one(self, index: int, value: object) -> None:
         if type(value) not in self.exact[index] and not admits(self.nodes[index], value):
-            raise InvalidMessage(_mismatch(f"{self.names[index]}: {self.nodes[index].label}", value))
+            raise InvalidMessage(f"{self.names[index]}: {_mismatch(self.nodes[index].label, value)}")
 
     def pack(self, index: int, value: object) -> object:
         pack = self.packs[index]
@@ -431,11 +431,15 @@ def _mismatch(name: str, value: object) -> str:
     advice = ""
     if isinstance(value, bool):
         advice = "; a bool is kept apart from int and float, write int(...)"
-    return f"{name} expected, got {_kind(value)} ({_short(value)}){advice}"
+    got = "" if value is None else f" ({_short(value)})"
+    return f"expected {name}, got {_kind(value)}{got}{advice}"
 
 
 def _kind(value: object) -> str:
-    return "None" if value is None else type(value).__name__
+    if value is None:
+        return "None"
+    dtype = getattr(value, "dtype", None)
+    return type(value).__name__ if dtype is None else f"{type(value).__name__} of {dtype}"
 
 
 def _short(value: object) -> str:

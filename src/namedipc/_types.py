@@ -10,6 +10,7 @@ import ast
 import builtins
 import collections
 import collections.abc
+import contextlib
 import dataclasses
 import datetime
 import enum
@@ -162,9 +163,10 @@ class _Reader:
         """Keep what was found on the classes: local names in their annotations can be resolved only here."""
         for (cls, *arguments), record in self.records.items():
             assert isinstance(cls, type)
-            if _MEMO not in vars(cls):
-                setattr(cls, _MEMO, {})
-            vars(cls)[_MEMO][tuple(arguments)] = record
+            with contextlib.suppress(AttributeError, TypeError):  # a class which takes no attributes
+                if _MEMO not in vars(cls):
+                    setattr(cls, _MEMO, {})
+                vars(cls)[_MEMO][tuple(arguments)] = record
 
     def refuse(self, path: str, problem: str) -> NoReturn:
         raise DeclarationError(f"{self.where}: {path + ': ' if path else ''}{problem}")
@@ -379,13 +381,16 @@ class _Reader:
     def _record(
         self, cls: Any, style: Style, arguments: tuple[object, ...], scope: _Scope, path: str
     ) -> Node:
-        parameters = getattr(cls, "__parameters__", ()) or getattr(cls, "__type_params__", ())
-        variables = self._variables(cls, parameters, arguments, scope, path)
+        variables = self._variables(cls, _parameters(cls), arguments, scope, path)
         forms = tuple(node.form for node in variables.values())
         key = (cls, *forms)
         known = self.records.get(key) or vars(cls).get(_MEMO, {}).get(forms)
         if known is not None:
             return cast("Record", known)
+        if not _is_decorated(cls, style):
+            self.refuse(
+                path, f"{cls.__name__} adds fields, but is not decorated itself; write @{style} above it"
+            )
         held = ", ".join(node.label for node in variables.values())
         config = getattr(cls, "__struct_config__", None)
         record = Record(
@@ -447,7 +452,9 @@ class _Reader:
         for base, known in self._bases(cls, variables):
             scope = self._class_scope(base, known)
             for name, form in _own_annotations(base).items():
-                found.setdefault(name, (form, scope))
+                # A TypedDict repeats its bases' fields: there the base, which knows its own names, is right.
+                if name not in found or base not in cls.__mro__:
+                    found[name] = form, scope
         return found
 
     def _bases(
@@ -461,15 +468,16 @@ class _Reader:
             yield base, mine
             scope = self._class_scope(base, mine)
             for parent in _original_bases(base):
-                origin = typing.get_origin(parent)
-                if not isinstance(origin, type) or origin is typing.Generic:
+                origin: Any = typing.get_origin(parent) or parent
+                if not isinstance(origin, type) or origin in {typing.Generic, object, dict, tuple}:
                     continue
-                parameters = getattr(origin, "__parameters__", ()) or getattr(origin, "__type_params__", ())
-                known.setdefault(
-                    origin, self._variables(origin, parameters, typing.get_args(parent), scope, base.__name__)
-                )
-                if origin not in mro:  # a TypedDict forgets its bases
-                    yield origin, known[origin]
+                if origin not in mro and not typing_extensions.is_typeddict(origin):
+                    continue
+                arguments = typing.get_args(parent)
+                parameters = _parameters(origin) if arguments else ()  # a field that needs them will say so
+                known.setdefault(origin, self._variables(origin, parameters, arguments, scope, base.__name__))
+                if origin not in mro:
+                    mro.append(origin)  # a TypedDict forgets its bases
 
     def _class_scope(self, cls: Any, variables: Mapping[object, Node]) -> _Scope:
         module = getattr(sys.modules.get(cls.__module__), "__dict__", {})
@@ -487,6 +495,10 @@ def _from_msgspec(form: object, name: str) -> bool:
 
 def _is_alias(origin: object) -> bool:
     return isinstance(origin, typing_extensions.TypeAliasType) or type(origin).__name__ == "TypeAliasType"
+
+
+def _parameters(cls: Any) -> tuple[Any, ...]:
+    return getattr(cls, "__parameters__", ()) or getattr(cls, "__type_params__", ())
 
 
 def _scalar_base(cls: type) -> str:
@@ -518,6 +530,12 @@ def _style(cls: type) -> Style | None:
     if attrs.has(cls):
         return "attrs"
     return "dataclass" if dataclasses.is_dataclass(cls) else None
+
+
+def _is_decorated(cls: Any, style: Style) -> bool:
+    """Whether a class which inherits its fields adds none that nobody has told attrs or dataclasses about."""
+    mark = {"attrs": "__attrs_attrs__", "dataclass": "__dataclass_fields__"}.get(style)
+    return mark is None or mark in vars(cls) or not _own_annotations(cls)
 
 
 def _declared_fields(cls: Any, style: Style) -> Iterator[tuple[str, str, Presence, str | None]]:
@@ -574,10 +592,11 @@ def _dataclass_fields(cls: Any) -> Iterator[tuple[str, str, Presence, str | None
 
 
 def _struct_fields(cls: Any) -> Iterator[tuple[str, str, Presence, str | None]]:
-    parameters = inspect.signature(cls).parameters
-    for name, wire_name in zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True):
-        default = parameters[name].default
-        presence = _presence(default is inspect.Parameter.empty)
+    names, wire_names, defaults = cls.__struct_fields__, cls.__struct_encode_fields__, cls.__struct_defaults__
+    missing = len(names) - len(defaults)  # the defaults are those of the last fields
+    for index, (name, wire_name) in enumerate(zip(names, wire_names, strict=True)):
+        default = defaults[index - missing] if index >= missing else None
+        presence = _presence(index < missing or repr(default) == "NODEFAULT")
         leaves_out = cls.__struct_config__.omit_defaults or _from_msgspec(type(default), "UnsetType")
         yield name, wire_name, "optional" if presence == "default" and leaves_out else presence, None
 
