@@ -208,21 +208,15 @@ class _Reader:
 
     def _variable(self, form: TypeVar, scope: _Scope, path: str) -> Node:
         if form not in scope.variables:
-            self.refuse(
-                path, f"{form.__name__} is a type variable; write the type itself, for example Page[int]"
-            )
+            self.refuse(path, f"{form.__name__} is a type variable; write the type itself, for example Page[int]")
         return scope.variables[form]
 
     def _alias(self, alias: Any, arguments: tuple[object, ...], scope: _Scope, path: str) -> Node:
         if alias in self.aliases:
-            self.refuse(
-                path, f"the alias {alias.__name__} contains itself; write a class for the part that recurs"
-            )
+            self.refuse(path, f"the alias {alias.__name__} contains itself; write a class for the part that recurs")
         variables = self._variables(alias, alias.__type_params__, arguments, scope, path)
         module = getattr(sys.modules.get(alias.__module__ or ""), "__dict__", {})
-        inner = _Scope(
-            ChainMap(dict(self.frame), module), f"module {alias.__module__}", alias.__module__, variables
-        )
+        inner = _Scope(ChainMap(dict(self.frame), module), f"module {alias.__module__}", alias.__module__, variables)
         self.aliases.append(alias)
         try:
             return self.read(alias.__value__, inner, path)
@@ -335,8 +329,7 @@ class _Reader:
     def _hashable(self, node: Node, path: str) -> None:
         for member in node.members if isinstance(node, Union) else (node,):
             unhashable = (
-                isinstance(member, Table | Array)
-                or getattr(getattr(member, "cls", None), "__hash__", 1) is None
+                isinstance(member, Table | Array) or getattr(getattr(member, "cls", None), "__hash__", 1) is None
             )
             if unhashable or (isinstance(member, Record) and member.style == "typeddict"):
                 self.refuse(
@@ -354,9 +347,7 @@ class _Reader:
         scalar = (*typing.get_args(dtype), None)[0]
         if not isinstance(scalar, type) or not _is_concrete(scalar):
             name = getattr(scalar, "__name__", "anything")
-            self.refuse(
-                path, f"an array of {name}; write the exact type of its numbers: npt.NDArray[np.float64]"
-            )
+            self.refuse(path, f"an array of {name}; write the exact type of its numbers: npt.NDArray[np.float64]")
         sizes = typing.get_args(shape)
         dimensions = None if not sizes or ... in sizes else len(sizes)
         return Array(cls, form, scalar, dimensions)
@@ -373,14 +364,10 @@ class _Reader:
         advice = _ADVICE.get(origin) or _NAMED_ADVICE.get(module)
         if advice is None and is_class and issubclass(origin, SCALARS):
             advice = f"{name} would arrive without its class; write {_scalar_base(origin)}"
-        fallback = (
-            _HOW_TO_CARRY if is_class else "write the types that occur: records, lists, numbers, text, bytes"
-        )
+        fallback = _HOW_TO_CARRY if is_class else "write the types that occur: records, lists, numbers, text, bytes"
         self.refuse(path, f"{name} cannot be sent; {advice or fallback}")
 
-    def _record(
-        self, cls: Any, style: Style, arguments: tuple[object, ...], scope: _Scope, path: str
-    ) -> Node:
+    def _record(self, cls: Any, style: Style, arguments: tuple[object, ...], scope: _Scope, path: str) -> Node:
         variables = self._variables(cls, _parameters(cls), arguments, scope, path)
         forms = tuple(node.form for node in variables.values())
         key = (cls, *forms)
@@ -388,9 +375,7 @@ class _Reader:
         if known is not None:
             return cast("Record", known)
         if not _is_decorated(cls, style):
-            self.refuse(
-                path, f"{cls.__name__} adds fields, but is not decorated itself; write @{style} above it"
-            )
+            self.refuse(path, f"{cls.__name__} adds fields, but is not decorated itself; decorate it as its base is")
         held = ", ".join(node.label for node in variables.values())
         config = getattr(cls, "__struct_config__", None)
         record = Record(
@@ -457,9 +442,7 @@ class _Reader:
                     found[name] = form, scope
         return found
 
-    def _bases(
-        self, cls: Any, variables: Mapping[object, Node]
-    ) -> Iterator[tuple[Any, Mapping[object, Node]]]:
+    def _bases(self, cls: Any, variables: Mapping[object, Node]) -> Iterator[tuple[Any, Mapping[object, Node]]]:
         """The classes that declare fields, most derived first, and what their type variables stand for."""
         known: dict[object, Mapping[object, Node]] = {cls: variables}
         mro = [base for base in cls.__mro__ if base not in {object, dict, tuple, typing.Generic}]
@@ -541,9 +524,7 @@ def _is_decorated(cls: Any, style: Style) -> bool:
 def _declared_fields(cls: Any, style: Style) -> Iterator[tuple[str, str, Presence, str | None]]:
     """Each field's name, name on the wire, presence, and why it cannot be carried."""
     if style == "attrs":
-        return (
-            (a.name, a.name, _presence(a.default is attrs.NOTHING), _attrs_trap(a)) for a in attrs.fields(cls)
-        )
+        return ((a.name, a.name, _presence(a.default is attrs.NOTHING), _attrs_trap(a)) for a in attrs.fields(cls))
     if style == "dataclass":
         return _dataclass_fields(cls)
     if style == "struct":
@@ -564,15 +545,11 @@ def _attrs_trap(attribute: attrs.Attribute[Any]) -> str | None:
     if name.startswith("_"):
         return f"private attrs fields are never sent; name it '{name.lstrip('_')}', or leave it out"
     if not attribute.init:
-        return (
-            "a field with init=False could be set by the other side; make it a property, or a field with init"
-        )
+        return "a field with init=False could be set by the other side; make it a property, or a field with init"
     if attribute.alias != name:
         return f"the alias {attribute.alias!r} would be lost on the way; name the field so"
     if attribute.converter is not None:
-        return (
-            "a converter does not run when a message arrives; declare the type that is kept, convert before"
-        )
+        return "a converter does not run when a message arrives; declare the type that is kept, convert before"
     return None
 
 
@@ -583,11 +560,7 @@ def _dataclass_fields(cls: Any) -> Iterator[tuple[str, str, Presence, str | None
             yield name, name, "required", "an InitVar is not kept, so it cannot be sent; make it a field"
     for field in dataclasses.fields(cls):
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        trap = (
-            None
-            if field.init
-            else "a field with init=False could be set by the other side; make it a property"
-        )
+        trap = None if field.init else "a field with init=False could be set by the other side; make it a property"
         yield field.name, field.name, _presence(required), trap
 
 
