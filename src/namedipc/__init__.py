@@ -1,3 +1,94 @@
-"""Typed IPC between processes on one machine, named by a filesystem path."""
+"""Typed IPC between processes on one machine, named by a filesystem path.
+
+A name is a value: a path and a type. A verb opens it, by `async with` in trio and by `with` in ordinary blocking code:
+
+    Service(path, Interface)       calls, each client answered on its own connection: serve, run, connect
+    Channel(path, Message)         whole messages both ways, a connection a peer: listen, connect
+    Fifo(path, Message)            whole messages one way, each to exactly one reader: writer, reader
+    SharedRegion(path, Value)      the latest value, in shared memory: create, open, view
+    RawChannel(path), RawFifo(path)   bytes as they are, for programs that know nothing of namedipc
+
+Importing this does not import trio: what needs it is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from . import lowlevel as lowlevel
+from ._channel import Channel as Channel
+from ._channel import ChannelEnd as ChannelEnd
+from ._channel import RawChannel as RawChannel
+from ._channel_blocking import BlockingConnection as BlockingConnection
+from ._channel_blocking import BlockingListener as BlockingListener
+from ._client import BlockingClient as BlockingClient
+from ._client import Client as Client
+from ._errors import Busy as Busy
+from ._errors import Closed as Closed
+from ._errors import ConnectionLost as ConnectionLost
+from ._errors import DeclarationError as DeclarationError
+from ._errors import EndOfChannel as EndOfChannel
+from ._errors import InvalidMessage as InvalidMessage
+from ._errors import IPCError as IPCError
+from ._errors import LimitReached as LimitReached
+from ._errors import NameNotFound as NameNotFound
+from ._errors import NameTaken as NameTaken
+from ._errors import NoServer as NoServer
+from ._errors import NotAllowed as NotAllowed
+from ._errors import OwnerDied as OwnerDied
+from ._errors import ProtocolError as ProtocolError
+from ._errors import RemoteError as RemoteError
+from ._errors import SchemaMismatch as SchemaMismatch
+from ._errors import TimedOut as TimedOut
+from ._errors import TooLarge as TooLarge
+from ._errors import WouldBlock as WouldBlock
+from ._errors import WrongKind as WrongKind
+from ._name import Name as Name
+from ._names import runtime_path as runtime_path
+from ._opening import Opening as Opening
+from ._raw_channel_blocking import BlockingRawConnection as BlockingRawConnection
+from ._service import Call as Call
+from ._service import Service as Service
+from ._service import current_call as current_call
+from ._service_blocking import BlockingServer as BlockingServer
+from ._values import Allow as Allow
+from ._values import ConnectionStatistics as ConnectionStatistics
+from ._values import IfExists as IfExists
+from ._values import Limits as Limits
+from ._values import Peer as Peer
+from ._values import ServiceStatistics as ServiceStatistics
+from ._values import StrPath as StrPath
+from ._values import anyone as anyone
+from ._values import groups as groups
+from ._values import same_user as same_user
+from ._values import users as users
+
+if TYPE_CHECKING:
+    from ._channel_trio import Connection as Connection
+    from ._channel_trio import Listener as Listener
+    from ._raw_channel_trio import RawConnection as RawConnection
+    from ._shells.trio_service import Server as Server
 
 __version__ = "0.1.0"
+
+# What lives in a module that imports trio: loaded when it is first asked for.
+_IN_TRIO = {
+    "Connection": "_channel_trio",
+    "Listener": "_channel_trio",
+    "RawConnection": "_raw_channel_trio",
+    "Server": "_shells.trio_service",
+}
+
+
+def __getattr__(name: str) -> object:
+    module = _IN_TRIO.get(name)
+    if module is None:
+        raise AttributeError(f"module 'namedipc' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(f".{module}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_IN_TRIO} - {"importlib", "TYPE_CHECKING", "annotations"})

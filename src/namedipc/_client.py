@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, TypeVar, final
 
-from . import _names
-from ._errors import Closed, SchemaMismatch, WrongKind
+from ._card import check_card
+from ._errors import Closed
 from ._opening import Opening
 from ._protocol.calls import ClientSession, Sleeper
 from ._protocol.hello import SERVICE, Hello
@@ -80,13 +80,22 @@ class Client(Opening[T, "BlockingClient[T]"]):
         hello = Hello(SERVICE, LARGEST_MESSAGE_BYTES, self._schema.fingerprint)
         return ClientSession(str(self._path), hello, self._schema.bindings)
 
+    def _check_card(self) -> None:
+        schema = self._schema
+
+        def difference(theirs: bytes) -> str | None:
+            found = schema.bindings(theirs)
+            return found if isinstance(found, str) else None
+
+        check_card(self._path, "service", schema.fingerprint, difference)
+
     @asynccontextmanager
     async def _trio(self) -> AsyncIterator[T]:
         if self._timeout is not None:
             raise ValueError(f"{self._what}: timeout= is for blocking code; in trio write 'with trio.fail_after(...)'")
         from ._client_trio import make_proxy, open_link
 
-        check_card(self._path, "service")
+        self._check_card()
         plan = connecting(self._path, wait_seconds=self._wait_seconds, allow=self._allow)
         link = await open_link(str(self._path), plan, self._session(), spin=self._spin)
         self._link = link
@@ -98,7 +107,7 @@ class Client(Opening[T, "BlockingClient[T]"]):
 
     @contextmanager
     def _blocking(self) -> Iterator[BlockingClient[T]]:
-        check_card(self._path, "service")
+        self._check_card()
         plan = connecting(self._path, wait_seconds=self._wait_seconds, allow=self._allow)
         connected = carry_out(plan, Clock(self._timeout), self._path)
         connected.socket.setblocking(True)
@@ -176,25 +185,3 @@ class BlockingClient(Generic[T]):
                 f"{self._schema.name}.{next(iter(self._schema.by_name))}"
             )
         return found
-
-
-def check_card(path: StrPath, kind: str, fingerprint: bytes | None = None) -> None:
-    """Look at what the owner of a name says of itself, before anything is sent.
-
-    Raises:
-        WrongKind: It is of another kind.
-        SchemaMismatch: It is a channel of another type.
-    """
-    card = _names.read_card(path)
-    if card is None:
-        return
-    theirs, _, print_ = card.decode("ascii", "replace").partition(" ")
-    if theirs != kind:
-        raise WrongKind(f"{path}: this is the name of a {theirs}, not of a {kind}; open it as what it is")
-    if fingerprint is not None and print_ and print_ != fingerprint.hex():
-        raise SchemaMismatch(f"{path}: its owner declares another message type; both sides need the same")
-
-
-def make_card(kind: str, fingerprint: bytes | None = None) -> bytes:
-    """Return what the owner of a name says of itself."""
-    return f"{kind} {fingerprint.hex()}".encode() if fingerprint is not None else kind.encode()

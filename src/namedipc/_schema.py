@@ -11,7 +11,15 @@ import inspect
 import json
 import sys
 import typing
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Mapping,
+)
 from types import CodeType, FunctionType
 from typing import Final, Generic, TypeVar, final
 
@@ -19,7 +27,7 @@ import attrs
 
 from ._codec import ArgumentsCodec, Codec, Parameter
 from ._errors import DeclarationError
-from ._types import Description, describe, difference, fingerprint, resolve_message
+from ._types import Description, difference, fingerprint, resolve_message
 
 T = TypeVar("T")
 
@@ -56,7 +64,7 @@ class Schema(Generic[T]):
     ) -> None:
         if not isinstance(interface, type):
             raise DeclarationError(
-                f"Service(path, {interface!r}): an interface is a class, best a typing.Protocol with 'async def' methods"
+                f"Service(path, {interface!r}): an interface is a class, best a typing.Protocol of 'async def' methods"
             )
         self.interface = interface
         self.name = interface.__qualname__.rpartition("<locals>.")[2]
@@ -130,7 +138,9 @@ class Schema(Generic[T]):
         try:
             inspect.signature(found).bind(*(None for _ in positional), **named)
         except TypeError as error:
-            raise DeclarationError(f"{where}.{method.name} does not take what {method.where} declares: {error}") from None
+            raise DeclarationError(
+                f"{where}.{method.name} does not take what {method.where} declares: {error}"
+            ) from None
         except ValueError:
             return  # a callable without a signature, such as one written in C
 
@@ -156,7 +166,9 @@ def _read_methods(text: bytes) -> dict[str, _MethodDescription]:
 
 def _method_difference(mine: Method, theirs: _MethodDescription) -> str | None:
     # What the caller sends is read by the service, and what the service answers is read by the caller.
-    return difference(mine.arguments.description, theirs.parameters) or difference(mine.result.description, theirs.result)
+    return difference(mine.arguments.description, theirs.parameters) or difference(
+        mine.result.description, theirs.result
+    )
 
 
 @attrs.frozen
@@ -237,7 +249,9 @@ def _result(where: str, function: FunctionType, annotation: object, scope: _Scop
         raise DeclarationError(_stream_advice(where, is_async=is_async))
     if not is_async:
         if origin not in _AWAITABLES:
-            raise DeclarationError(f"{where}: a plain 'def' with a plain result; write 'async def {function.__name__}(...)'")
+            raise DeclarationError(
+                f"{where}: a plain 'def' with a plain result; write 'async def {function.__name__}(...)'"
+            )
         annotation = typing.get_args(annotation)[-1]
     place = f"{where}, the result"
     _refuse_type_variables(place, annotation, function)
@@ -247,7 +261,9 @@ def _result(where: str, function: FunctionType, annotation: object, scope: _Scop
 def _stream_advice(where: str, *, is_async: bool) -> str:
     advice = f"{where}: streams of results are not part of this version; return a list, or use a Channel or a Fifo"
     if is_async:
-        advice += " ('async def' with an AsyncIterator result would be a coroutine that returns one: plain 'def' is meant)"
+        advice += (
+            " ('async def' with an AsyncIterator result would be a coroutine that returns one: plain 'def' is meant)"
+        )
     return advice
 
 
@@ -257,13 +273,13 @@ def _evaluate(annotation: object, function: FunctionType, scope: _Scope) -> obje
         return annotation
     names = {**scope.frame_globals, **scope.frame_locals, **function.__globals__}
     try:
-        return typing.cast("object", eval(annotation, names, dict(_class_namespace(function))))  # noqa: S307
+        return typing.cast("object", eval(annotation, names, dict(_class_namespace(function))))
     except Exception:
         return annotation
 
 
 def _class_namespace(function: FunctionType) -> Mapping[str, object]:
-    owner = sys.modules.get(function.__module__)
+    owner: object = sys.modules.get(function.__module__)
     for part in function.__qualname__.split(".")[:-1]:
         owner = getattr(owner, part, None)
     return vars(owner) if isinstance(owner, type) else {}
@@ -271,7 +287,9 @@ def _class_namespace(function: FunctionType) -> Mapping[str, object]:
 
 def _resolve(place: str, annotation: object, function: FunctionType, scope: _Scope) -> object:
     if typing.get_origin(annotation) in _STREAMS:
-        raise DeclarationError(f"{place}: streams are not part of this version; pass a list, or use a Channel or a Fifo")
+        raise DeclarationError(
+            f"{place}: streams are not part of this version; pass a list, or use a Channel or a Fifo"
+        )
     return resolve_message(
         annotation,
         frame_globals={**scope.frame_globals, **function.__globals__},
@@ -286,7 +304,16 @@ def _refuse_type_variables(place: str, annotation: object, function: FunctionTyp
 
 
 _EMPTY_BODIES: Final = frozenset(
-    {"RESUME", "RETURN_GENERATOR", "POP_TOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST", "NOP", "COPY_FREE_VARS"}
+    {
+        "RESUME",
+        "RETURN_GENERATOR",
+        "POP_TOP",
+        "LOAD_CONST",
+        "RETURN_VALUE",
+        "RETURN_CONST",
+        "NOP",
+        "COPY_FREE_VARS",
+    }
     | {"CALL_INTRINSIC_1", "RERAISE", "CACHE", "LOAD_ASSERTION_ERROR"}
 )
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, final
 from typing_extensions import TypeForm
 
 from . import _names
-from ._client import Client, make_card
+from ._card import make_card
+from ._client import Client
 from ._name import Name
 from ._opening import Opening, in_trio_task
 from ._schema import Schema
@@ -144,9 +145,7 @@ class Service(Name, Generic[T]):
             WrongKind: Something else stands there.
             NotAllowed: Its permissions, or `allow`, refuse it.
         """
-        return Client(
-            self._path, self._schema, wait_seconds=wait_seconds, timeout=timeout, allow=allow, spin=spin
-        )
+        return Client(self._path, self._schema, wait_seconds=wait_seconds, timeout=timeout, allow=allow, spin=spin)
 
 
 @final
@@ -175,7 +174,7 @@ class _Recipe(Generic[T]):
     def claim(self) -> _names.Claim:
         schema = self._service._schema
         return _names.claim_socket(
-            self._service.path, card=make_card("service", schema.fingerprint), mode=self._mode
+            self._service.path, card=make_card("service", schema.fingerprint, schema.text), mode=self._mode
         )
 
     @asynccontextmanager

@@ -7,7 +7,7 @@ import os
 import pwd
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeAlias, final
+from typing import Literal, TypeAlias, TypeVar, final
 
 import attrs
 
@@ -114,7 +114,10 @@ def _group_id(group: int | str) -> int:
         raise ValueError(f"there is no group named {group!r} on this machine; give its number instead") from None
 
 
-def _positive(_: object, attribute: attrs.Attribute[float], value: float) -> None:
+Number = TypeVar("Number", int, float)
+
+
+def _positive(_: object, attribute: attrs.Attribute[Number], value: Number) -> None:
     if value <= 0:
         raise ValueError(f"Limits({attribute.name}={value!r}): must be above 0")
 

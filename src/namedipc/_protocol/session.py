@@ -7,10 +7,9 @@ the shell then answers with an ERROR frame of id 0 and closes.
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from enum import Enum, auto
-from struct import error as StructError
-from struct import iter_unpack
 from typing import Final
 
 from .._errors import LimitReached, ProtocolError
@@ -164,8 +163,8 @@ class ServerSession:
 
     def _read_bindings(self, body: bytes) -> list[int]:
         try:
-            bindings = [index for (index,) in iter_unpack("<H", body)]
-        except StructError:
+            bindings = [index for (index,) in struct.iter_unpack("<H", body)]
+        except struct.error:
             raise ProtocolError("BIND holds a list of 16-bit numbers, and its length is odd") from None
         if any(index >= self._methods for index in bindings):
             raise ProtocolError(f"BIND names a method that is not there; there are {self._methods}")

@@ -30,7 +30,13 @@ class BlockingClientLink:
     """One connection to a service, shared by any number of threads. Owns the socket."""
 
     def __init__(
-        self, where: str, socket: lowlevel.Socket, peer: Peer, session: ClientSession[threading.Lock], *, spin: bool
+        self,
+        where: str,
+        socket: lowlevel.Socket,
+        peer: Peer,
+        session: ClientSession[threading.Lock],
+        *,
+        spin: bool,
     ) -> None:
         self.where = where
         self.peer = peer
@@ -151,9 +157,10 @@ class BlockingClientLink:
         """Read once, and write what waits; resolve whoever's answers have come."""
         data = self._receive_now() if self._outbound else self._receive_soon(clock)
         if data is None:
-            if not lowlevel.wait_ready(
-                self._fd, read=True, write=bool(self._outbound), timeout_seconds=clock.left()
-            ) and clock.expired():
+            if (
+                not lowlevel.wait_ready(self._fd, read=True, write=bool(self._outbound), timeout_seconds=clock.left())
+                and clock.expired()
+            ):
                 raise TimedOut(f"{self.where}: no answer within {clock.timeout} seconds")
             if self._outbound:
                 with self._lock:

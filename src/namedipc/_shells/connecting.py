@@ -1,4 +1,4 @@
-"""How a socket name is connected to, as a plan that both shells carry out: it says what to wait for, never waits itself.
+"""How a socket name is connected to, as a plan that both shells carry out: it says what to wait for, and never waits.
 
 The law: watch first, then try, then wait; so a name that appears in between is not missed.
 """

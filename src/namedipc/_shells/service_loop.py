@@ -119,7 +119,17 @@ class Suspended:
     trio's own introspection see the handler's frames.
     """
 
-    __slots__ = ("_coroutine", "_first", "cancel", "cancelled", "connection", "context", "deadline", "id", "method")
+    __slots__ = (
+        "_coroutine",
+        "_first",
+        "cancel",
+        "cancelled",
+        "connection",
+        "context",
+        "deadline",
+        "id",
+        "method",
+    )
 
     def __init__(
         self,
@@ -263,11 +273,9 @@ class ServiceLoop:
         ready = self._ready
         while True:
             if not ready:
-                events = self.epoll.poll(0)
+                events = self.epoll.poll(0) or self._spin()
                 if not events:
-                    events = self._spin()
-                    if not events:
-                        return IDLE
+                    return IDLE
                 for fd, mask in events:
                     self._happened(fd, mask)
             while ready:
@@ -380,7 +388,7 @@ class ServiceLoop:
         except StopIteration as done:
             self._answer(connection, id_, method, done.value)
             return None
-        except Exception as error:  # noqa: BLE001  # whatever a handler raises is its caller's
+        except Exception as error:  # whatever a handler raises is its caller's
             self.answer_error(connection, id_, error)
             return None
         finally:
@@ -398,7 +406,9 @@ class ServiceLoop:
         if id == 0 or id in connection.calls:
             raise ProtocolError(f"call id {id} is reserved or still in use")
         if len(connection.calls) >= self._limits.calls_in_flight:
-            return fault_of(LimitReached(f"{self._limits.calls_in_flight} calls of this connection are in flight already"))
+            return fault_of(
+                LimitReached(f"{self._limits.calls_in_flight} calls of this connection are in flight already")
+            )
         return None
 
     def _cancel(self, connection: Connection, id: int) -> None:  # noqa: A002
@@ -531,7 +541,10 @@ class ServiceLoop:
             socket.close()
             return
         session = ServerSession(
-            self._hello, self._schema.text, methods=len(self._methods), held_calls=self._limits.calls_in_flight
+            self._hello,
+            self._schema.text,
+            methods=len(self._methods),
+            held_calls=self._limits.calls_in_flight,
         )
         connection = Connection(socket, peer, session, self._context.copy())
         self._connections[connection.fd] = connection
@@ -569,7 +582,7 @@ class ServiceLoop:
         self.accept_again = monotonic() + ACCEPT_PAUSE_SECONDS
 
     def _half_closed(self, connection: Connection) -> None:
-        """No more calls will come. What was asked is still answered; without a listener for the rest, epoll would spin."""
+        """No more calls will come. What was asked is still answered; reading on, epoll would spin."""
         if not connection.calls and not connection.outbound and not connection.queued:
             self.drop(connection)
             return

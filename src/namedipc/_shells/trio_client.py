@@ -17,7 +17,7 @@ import trio
 from .. import lowlevel
 from .._errors import IPCError, TooLarge
 from .._faults import DEADLINE, code_of, error_of
-from .._protocol.calls import LOST, UNASKED_BYTES, WAITING, ClientSession, Waiter
+from .._protocol.calls import LOST, WAITING, ClientSession, Waiter
 from .._protocol.frames import REPLY
 from .._values import ConnectionStatistics, Limits, Peer
 from . import trio_errors

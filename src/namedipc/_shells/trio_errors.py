@@ -46,3 +46,16 @@ def translate(error: IPCError) -> IPCError:
     fresh.__dict__.update(error.__dict__)
     fresh.__cause__ = error.__cause__
     return fresh
+
+
+class translating:  # noqa: N801  # reads as a verb: with translating()
+    """Errors of what both worlds share leave the body as those which are trio's as well."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, tb: object) -> None:
+        if isinstance(error, IPCError) and type(error) in _VARIANTS:
+            raise translate(error) from error.__cause__

@@ -249,7 +249,7 @@ async def serving(claim: _names.Claim, loop: ServiceLoop, drain_seconds: float) 
             await nursery.start(server.serve)
             try:
                 yield server
-            except BaseException as error:  # noqa: BLE001  # raised again below, outside of the nursery
+            except BaseException as error:  # raised again below, outside of the nursery
                 body_error = error
             else:
                 await server.drain()

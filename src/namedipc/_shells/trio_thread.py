@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import TypeVar
 
 import trio
@@ -57,10 +57,8 @@ class ServiceThread:
 
     def stop(self) -> None:
         """Let the service end, and raise what ended it before, if anything did."""
-        try:
+        with suppress(trio.RunFinishedError):
             trio.from_thread.run_sync(self._stop.set, trio_token=self._token)
-        except trio.RunFinishedError:
-            pass
         self._thread.join()
         if self._failure is not None:
             raise self._failure
@@ -74,7 +72,7 @@ class ServiceThread:
     def _run(self) -> None:
         try:
             trio.run(self._main)
-        except BaseException as error:  # noqa: BLE001  # raised in the thread that asked
+        except BaseException as error:  # raised in the thread that asked
             self._failure = error
             self._opened.put(error)
 

@@ -1,0 +1,285 @@
+"""Channel and RawChannel: a name under which processes meet for whole messages, or for bytes, both ways."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeAlias, TypeVar, final
+
+from typing_extensions import TypeForm
+
+from . import _names, lowlevel
+from ._card import check_card, make_card
+from ._codec import Codec
+from ._errors import IPCError
+from ._faults import fault_of, pack_fault
+from ._name import Name
+from ._opening import Opening
+from ._protocol.hello import CHANNEL, Hello
+from ._protocol.messages import MessageSession
+from ._shells.connecting import connecting
+from ._shells.message_link import MessageLink
+from ._shells.reception import Reception
+from ._shells.waiting import Clock, carry_out
+from ._types import difference, resolve_message
+from ._values import Allow, Limits, Peer, StrPath, same_user
+
+if TYPE_CHECKING:
+    from ._channel_blocking import BlockingConnection, BlockingListener
+    from ._channel_trio import Connection, Listener
+    from ._raw_channel_blocking import BlockingRawConnection
+    from ._raw_channel_trio import RawConnection
+
+T = TypeVar("T")
+
+ChannelEnd: TypeAlias = "Opening[Connection[T], BlockingConnection[T]]"
+"""One end of a channel, not opened yet."""
+
+
+@final
+class Channel(Name, Generic[T]):
+    """A path and a message type: whole typed messages both ways, a connection a peer.
+
+    `bytes` is a message like any other; for a byte stream see `RawChannel`.
+
+    Args:
+        path: Where the two sides meet.
+        message: The type of the messages; a union for several.
+
+    Raises:
+        DeclarationError: The path cannot be a name, or the type cannot be a message; the text says what to write.
+    """
+
+    __slots__ = ("_codec", "_message")
+    _kind: ClassVar[_names.Kind] = "socket"
+    _message: object
+    _codec: Codec[T]
+
+    def __init__(self, path: StrPath, message: TypeForm[T]) -> None:
+        super().__init__(path)
+        frame = sys._getframe(1)  # the declaring frame: its names are looked up in annotations
+        resolved = resolve_message(
+            message,
+            frame_globals=frame.f_globals,
+            frame_locals=frame.f_locals,
+            where=f"Channel({str(path)!r}, ...)",
+        )
+        object.__setattr__(self, "_message", resolved)
+        object.__setattr__(self, "_codec", Codec[T](resolved))
+
+    def _arguments(self) -> tuple[object, ...]:
+        return (self._message,)
+
+    def listen(
+        self,
+        *,
+        allow: Allow = same_user,
+        limits: Limits = Limits(),  # noqa: B008  # frozen
+        mode: int = 0o600,
+    ) -> Opening[Listener[Connection[T]], BlockingListener[BlockingConnection[T]]]:
+        """Own the name while the `with` lasts, and accept connections.
+
+        Args:
+            allow: Who may connect; the same user, and root, if not given.
+            limits: The bounds of connections and messages.
+            mode: The permissions of the socket.
+
+        Raises:
+            NameTaken: The name has a living owner.
+            WrongKind: Something that is no socket stands there.
+            NameNotFound: The directory is missing.
+            NotAllowed: The directory cannot be written to.
+        """
+
+        @asynccontextmanager
+        async def trio() -> AsyncIterator[Listener[Connection[T]]]:
+            from ._channel_trio import Connection, Listener
+
+            def make(socket: lowlevel.Socket, peer: Peer, closed: Callable[[], object]) -> Connection[T]:
+                return Connection(self._link(socket, peer, limits, closed), self._codec)
+
+            async with Listener(self._reception(allow, limits, mode), make, self._refuse) as listener:
+                yield listener
+
+        @contextmanager
+        def blocking() -> Iterator[BlockingListener[BlockingConnection[T]]]:
+            from ._channel_blocking import BlockingConnection, BlockingListener
+
+            def make(socket: lowlevel.Socket, peer: Peer, closed: Callable[[], object]) -> BlockingConnection[T]:
+                return BlockingConnection(self._link(socket, peer, limits, closed), self._codec)
+
+            with BlockingListener(self._reception(allow, limits, mode), make, self._refuse) as listener:
+                yield listener
+
+        return Opening(f"{self!r}.listen()", trio, blocking)
+
+    def connect(
+        self,
+        *,
+        wait_seconds: float = 0.0,
+        allow: Allow = same_user,
+        limits: Limits = Limits(),  # noqa: B008  # frozen
+    ) -> ChannelEnd[T]:
+        """Connect to whoever listens. Does not wait to be accepted: what is sent before lies ready.
+
+        Args:
+            wait_seconds: How long to wait for a name that is not there, or where nobody listens yet.
+            allow: Who may be the listener; the same user, and root, if not given.
+            limits: The bounds of messages.
+
+        Raises:
+            NameNotFound: Nothing stands under the name.
+            NoServer: Nobody listens there.
+            WrongKind: Something else stands there, or a service, or a raw channel.
+            SchemaMismatch: The listener declares another type.
+            NotAllowed: Its permissions, or `allow`, refuse it.
+        """
+
+        @asynccontextmanager
+        async def trio() -> AsyncIterator[Connection[T]]:
+            from ._channel_trio import Connection
+            from ._shells.trio_waiting import carry_out
+
+            self._check_card()
+            connected = await carry_out(connecting(self._path, wait_seconds=wait_seconds, allow=allow))
+            self._recheck_card(connected.socket)
+            async with Connection(self._link(connected.socket, connected.peer, limits, None), self._codec) as end:
+                yield end
+
+        @contextmanager
+        def blocking() -> Iterator[BlockingConnection[T]]:
+            from ._channel_blocking import BlockingConnection
+
+            self._check_card()
+            plan = connecting(self._path, wait_seconds=wait_seconds, allow=allow)
+            connected = carry_out(plan, Clock(None), self._path)
+            self._recheck_card(connected.socket)
+            with BlockingConnection(self._link(connected.socket, connected.peer, limits, None), self._codec) as end:
+                yield end
+
+        return Opening(f"{self!r}.connect()", trio, blocking)
+
+    # ------------------------------------------------------------ what both verbs and both worlds need
+
+    @property
+    def _schema(self) -> bytes:
+        return json.dumps(self._codec.description, separators=(",", ":")).encode()
+
+    def _difference(self, theirs: bytes) -> str | None:
+        try:
+            description = json.loads(theirs)
+            return difference(self._codec.description, description) or difference(description, self._codec.description)
+        except (ValueError, RecursionError, KeyError, TypeError) as error:
+            return f"the other side's message type cannot be read: {error}"
+
+    def _check_card(self) -> None:
+        check_card(self._path, "channel", self._codec.fingerprint, self._difference)
+
+    def _recheck_card(self, socket: lowlevel.Socket) -> None:
+        """The name may have appeared, or changed hands, while this side was waiting for it."""
+        try:
+            self._check_card()
+        except BaseException:
+            socket.close()
+            raise
+
+    def _reception(self, allow: Allow, limits: Limits, mode: int) -> Reception:
+        card = make_card("channel", self._codec.fingerprint, self._schema)
+        return Reception(_names.claim_socket(self._path, card=card, mode=mode), allow, limits)
+
+    def _session(self, limits: Limits) -> MessageSession:
+        hello = Hello(CHANNEL, limits.message_bytes, self._codec.fingerprint)
+        return MessageSession(str(self._path), hello, self._schema, self._difference)
+
+    def _link(
+        self, socket: lowlevel.Socket, peer: Peer, limits: Limits, closed: Callable[[], object] | None
+    ) -> MessageLink:
+        return MessageLink(socket, peer, self._session(limits), closed)
+
+    def _refuse(self, socket: lowlevel.Socket, error: IPCError) -> None:
+        session = self._session(Limits())
+        lowlevel.send_now(socket, session.opening + session.fault(pack_fault(fault_of(error))))
+
+
+@final
+class RawChannel(Name):
+    """A path: a byte stream both ways, as `nc -U` and a C program with read and write see it.
+
+    Args:
+        path: Where the two sides meet.
+
+    Raises:
+        DeclarationError: The path cannot be a name.
+    """
+
+    __slots__ = ()
+    _kind: ClassVar[_names.Kind] = "socket"
+
+    def listen(
+        self,
+        *,
+        allow: Allow = same_user,
+        limits: Limits = Limits(),  # noqa: B008  # frozen
+        mode: int = 0o600,
+    ) -> Opening[Listener[RawConnection], BlockingListener[BlockingRawConnection]]:
+        """Own the name while the `with` lasts, and accept connections. See `Channel.listen`."""
+
+        @asynccontextmanager
+        async def trio() -> AsyncIterator[Listener[RawConnection]]:
+            from ._channel_trio import Listener
+            from ._raw_channel_trio import RawConnection
+
+            def make(socket: lowlevel.Socket, peer: Peer, closed: Callable[[], object]) -> RawConnection:
+                return RawConnection(socket, peer, str(self._path), closed)
+
+            async with Listener(self._reception(allow, limits, mode), make, _refuse_silently) as listener:
+                yield listener
+
+        @contextmanager
+        def blocking() -> Iterator[BlockingListener[BlockingRawConnection]]:
+            from ._channel_blocking import BlockingListener
+            from ._raw_channel_blocking import BlockingRawConnection
+
+            def make(socket: lowlevel.Socket, peer: Peer, closed: Callable[[], object]) -> BlockingRawConnection:
+                return BlockingRawConnection(socket, peer, str(self._path), closed)
+
+            with BlockingListener(self._reception(allow, limits, mode), make, _refuse_silently) as listener:
+                yield listener
+
+        return Opening(f"{self!r}.listen()", trio, blocking)
+
+    def connect(
+        self, *, wait_seconds: float = 0.0, allow: Allow = same_user
+    ) -> Opening[RawConnection, BlockingRawConnection]:
+        """Connect to whoever listens. See `Channel.connect`."""
+
+        @asynccontextmanager
+        async def trio() -> AsyncIterator[RawConnection]:
+            from ._raw_channel_trio import RawConnection
+            from ._shells.trio_waiting import carry_out
+
+            check_card(self._path, "raw channel")
+            connected = await carry_out(connecting(self._path, wait_seconds=wait_seconds, allow=allow))
+            async with RawConnection(connected.socket, connected.peer, str(self._path), None) as end:
+                yield end
+
+        @contextmanager
+        def blocking() -> Iterator[BlockingRawConnection]:
+            from ._raw_channel_blocking import BlockingRawConnection
+
+            check_card(self._path, "raw channel")
+            plan = connecting(self._path, wait_seconds=wait_seconds, allow=allow)
+            connected = carry_out(plan, Clock(None), self._path)
+            with BlockingRawConnection(connected.socket, connected.peer, str(self._path), None) as end:
+                yield end
+
+        return Opening(f"{self!r}.connect()", trio, blocking)
+
+    def _reception(self, allow: Allow, limits: Limits, mode: int) -> Reception:
+        return Reception(_names.claim_socket(self._path, card=make_card("raw channel"), mode=mode), allow, limits)
+
+
+def _refuse_silently(socket: lowlevel.Socket, error: IPCError) -> None:
+    """A byte stream has no words for it: the peer sees the end."""

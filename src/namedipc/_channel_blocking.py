@@ -1,0 +1,403 @@
+"""The open ends of a channel in blocking code. They only wait; `MessageLink` moves the bytes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Generic, Protocol, Self, TypeVar, final
+
+from . import lowlevel
+from ._codec import Codec
+from ._errors import Busy, Closed, ConnectionLost, EndOfChannel, IPCError, TimedOut, WouldBlock
+from ._protocol.messages import pack_message
+from ._shells.message_link import MessageLink
+from ._shells.reception import Reception
+from ._shells.waiting import Clock
+from ._values import ConnectionStatistics, Peer
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FINISH_SECONDS = 1.0
+"""How long closing waits for a peer to take what was sent before."""
+
+
+@final
+class BlockingConnection(Generic[T]):
+    """One connection of a channel: whole typed messages both ways. `for message in connection` ends with the peer's.
+
+    One thread may send while another receives, and any number take turns.
+    """
+
+    def __init__(self, link: MessageLink, codec: Codec[T]) -> None:
+        self._link = link
+        self._encode = codec.encode
+        self._decode = codec.decode
+        self._sending = threading.Lock()
+        self._receiving = threading.Lock()
+
+    def send(self, value: T, *, timeout: float | None = None) -> None:
+        """Send one message; it is in the kernel's hands, or the peer's, when this returns.
+
+        Args:
+            value: The message.
+            timeout: Seconds to wait for a peer that has to read first; None is for ever.
+
+        Raises:
+            InvalidMessage: The value does not fit the declared type. Nothing has been sent.
+            TooLarge: It is longer than the other side accepts. Nothing has been sent.
+            TimedOut: If no byte had left the message is taken back; otherwise the rest goes before the next one.
+            ConnectionLost: The peer has gone. What it had sent before can still be received.
+            Closed: This end has been closed.
+        """
+        self._send_frames(pack_message(self._checked(value)), 1, Clock(timeout))
+
+    def send_many(self, values: Iterable[T], /, *, timeout: float | None = None) -> None:
+        """Send several messages at one go; all are checked before the first leaves. See `send`."""
+        frames = [pack_message(self._checked(value)) for value in values]
+        self._send_frames(b"".join(frames), len(frames), Clock(timeout))
+
+    def send_nowait(self, value: T) -> None:
+        """Send one message if that takes no waiting. See `send`.
+
+        Raises:
+            WouldBlock: The peer has to read first, or another thread is sending. Nothing has been sent.
+        """
+        frame = pack_message(self._checked(value))
+        with turn(self._sending, Clock(0), WouldBlock(f"{self._link.where}: another thread is sending")):
+            if self._link.write():
+                self._link.enqueue(frame)
+                # What has begun goes on with the next send; the message is no longer this caller's concern.
+                if self._link.write() or not self._link.withdraw(frame):
+                    return
+        raise WouldBlock(f"{self._link.where}: the peer has to read first")
+
+    def receive(self, *, timeout: float | None = None) -> T:
+        """Receive the next message.
+
+        Args:
+            timeout: Seconds to wait for it; None is for ever.
+
+        Raises:
+            EndOfChannel: The peer has closed its end, and everything it sent has been received.
+            ConnectionLost: It went away without a goodbye.
+            InvalidMessage: What came does not fit the declared type. The next message can be received.
+            SchemaMismatch: The other side declares another type.
+            TimedOut: No message has come in time. Nothing is lost.
+            Closed: This end has been closed.
+        """
+        clock = Clock(timeout)
+        with turn(self._receiving, clock, self._timed_out("no message", clock)):
+            return self._decode(self._next_body(clock))
+
+    def receive_many(self, *, max_messages: int = 1024, timeout: float | None = None) -> list[T]:
+        """Receive what is there: at least one message, waiting for it, and as many more as need no waiting.
+
+        Args:
+            max_messages: The most to return.
+            timeout: Seconds to wait for the first; None is for ever.
+
+        Raises:
+            IPCError: As `receive`; an error behind messages that arrived is raised by the next call.
+        """
+        if max_messages < 1:
+            raise ValueError(f"max_messages={max_messages}: must be at least 1")
+        clock = Clock(timeout)
+        with turn(self._receiving, clock, self._timed_out("no message", clock)):
+            bodies = [self._next_body(clock)]
+            while len(bodies) < max_messages:
+                body = self._body_now()
+                if body is None:
+                    break
+                bodies.append(body)
+        return [self._decode(body) for body in bodies]
+
+    def receive_nowait(self) -> T:
+        """Receive a message which is there already. See `receive`.
+
+        Raises:
+            WouldBlock: None is there, or another thread is receiving.
+        """
+        with turn(self._receiving, Clock(0), WouldBlock(f"{self._link.where}: another thread is receiving")):
+            body = self._link.take()
+            if body is None and self._link.read():
+                body = self._link.take()
+        if body is None:
+            raise WouldBlock(f"{self._link.where}: no message is there")
+        return self._decode(body)
+
+    def send_eof(self) -> None:
+        """Say that this end sends no more: the peer's `receive` ends, and it can still send."""
+        clock = Clock(None)
+        with turn(self._sending, clock, None):
+            self._link.check_open()
+            self._link.say_goodbye()
+            self._write_out(clock)
+            self._link.half_close()
+
+    def __iter__(self) -> Iterator[T]:
+        """Receive messages until the peer has closed its end."""
+        while True:
+            try:
+                message = self.receive()
+            except EndOfChannel:
+                return
+            yield message
+
+    def close(self) -> None:
+        """Say goodbye and close. What was sent stays receivable. Safe to call twice, and from another thread.
+
+        Waits up to a second for a peer that has to read first.
+        """
+        link = self._link
+        if link.closed:
+            return
+        try:
+            with turn(self._sending, Clock(0), Busy(link.where)):
+                link.check_open()
+                link.say_goodbye()
+                self._write_out(Clock(FINISH_SECONDS))
+        except IPCError:
+            pass  # the peer has gone, or does not read, or another thread is in the middle of sending
+        link.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None, /
+    ) -> None:
+        self.close()
+
+    @property
+    def peer(self) -> Peer:
+        """Whom the kernel vouches for at the other end."""
+        return self._link.peer
+
+    def statistics(self) -> ConnectionStatistics:
+        """Return what has been carried so far."""
+        return self._link.statistics()
+
+    # ------------------------------------------------------------ inside
+
+    def _checked(self, value: T) -> bytes:
+        body = self._encode(value)
+        self._link.check_sendable(body)
+        return body
+
+    def _send_frames(self, frames: bytes, messages: int, clock: Clock) -> None:
+        with turn(self._sending, clock, self._timed_out("not sent", clock)):
+            self._link.check_open()
+            self._write_out(clock)  # the rest of one that had timed out
+            self._link.enqueue(frames, messages)
+            try:
+                self._write_out(clock)
+            except BaseException:
+                self._link.withdraw(frames, messages)
+                raise
+
+    def _write_out(self, clock: Clock) -> None:
+        while not self._link.write():
+            if not self._ready(clock, write=True) and clock.expired():
+                raise self._timed_out("the peer does not read", clock)
+
+    def _next_body(self, clock: Clock) -> bytes:
+        link = self._link
+        while (body := link.take()) is None:
+            if link.read():
+                continue
+            if not self._ready(clock, write=False) and clock.expired():
+                raise self._timed_out("no message", clock)
+        return body
+
+    def _ready(self, clock: Clock, *, write: bool) -> bool:
+        return ready(self._link.socket, self._link.where, clock, write=write)
+
+    def _body_now(self) -> bytes | None:
+        try:
+            body = self._link.take()
+            if body is None and self._link.read():
+                body = self._link.take()
+        except IPCError:
+            return None  # told by the next call, behind what has arrived
+        return body
+
+    def _timed_out(self, what: str, clock: Clock) -> TimedOut:
+        return TimedOut(f"{self._link.where}: {what} within {clock.timeout} seconds")
+
+
+def ready(socket: lowlevel.Socket, where: str, clock: Clock, *, write: bool) -> bool:
+    """Wait until a socket can be read or written; False if the clock has run out. Closed if another thread closed."""
+    try:
+        return lowlevel.wait_ready(socket.fileno(), read=not write, write=write, timeout_seconds=clock.left())
+    except OSError:
+        raise Closed(f"{where}: this end has been closed") from None
+
+
+@contextmanager
+def turn(lock: threading.Lock, clock: Clock, otherwise: IPCError | None) -> Iterator[None]:
+    """Hold a lock, or raise what is said if the time is over first."""
+    left = clock.left()
+    if not (lock.acquire(blocking=False) or lock.acquire(timeout=-1 if left is None else left)):
+        assert otherwise is not None
+        raise otherwise
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class _Closeable(Protocol):
+    def close(self) -> None: ...
+
+
+End_co = TypeVar("End_co", bound=_Closeable, covariant=True)
+
+
+@final
+class BlockingListener(Generic[End_co]):
+    """The listening end: accepts connections while its `with` lasts, and owns the name."""
+
+    def __init__(
+        self,
+        reception: Reception,
+        make_end: Callable[[lowlevel.Socket, Peer, Callable[[], object]], End_co],
+        refuse: Callable[[lowlevel.Socket, IPCError], object],
+    ) -> None:
+        self._reception = reception
+        self._make_end = make_end
+        self._refuse = refuse
+        self._accepting = threading.Lock()
+
+    def accept(self, *, timeout: float | None = None) -> End_co:
+        """Accept the next connection. Who is not allowed, or over a limit, is turned away meanwhile.
+
+        Args:
+            timeout: Seconds to wait; None is for ever.
+
+        Returns:
+            The connection, which the caller closes.
+
+        Raises:
+            TimedOut: Nobody has connected in time.
+            Closed: The listener has been closed, by this thread or another.
+        """
+        clock = Clock(timeout)
+        timed_out = TimedOut(f"{self.path}: nobody has connected within {timeout} seconds")
+        with turn(self._accepting, clock, timed_out):
+            while True:
+                end = self._reception.accept_now(self._make_end, self._refuse)
+                if end is not None:
+                    return end
+                if not self._wait(clock) and clock.expired():
+                    raise timed_out
+
+    def _wait(self, clock: Clock) -> bool:
+        left = clock.left()
+        pause = self._reception.pause_until - monotonic()
+        if pause > 0:
+            self._reception.pausing.wait(pause if left is None else min(pause, left))
+        try:
+            return lowlevel.wait_ready(self._reception.claim.listener.fileno(), timeout_seconds=clock.left())
+        except OSError:
+            raise Closed(f"{self.path}: this listener has been closed") from None
+
+    def __iter__(self) -> Iterator[End_co]:
+        """Accept one connection after the other, until the listener is closed."""
+        while True:
+            try:
+                end = self.accept()
+            except Closed:
+                return
+            yield end
+
+    def serve(self, handler: Callable[[End_co], object], /, *, threads: int = 32) -> None:
+        """Accept connections until the listener is closed, a thread for each; each is closed when its handler ends.
+
+        A handler's exception ends its connection only: the peer receives it as `RemoteError`. A peer that went away,
+        or closed, while the handler was receiving is no error.
+
+        Args:
+            handler: Called with each connection.
+            threads: The most at once; further peers wait in the backlog.
+        """
+        if threads < 1:
+            raise ValueError(f"threads={threads}: must be at least 1")
+        free = threading.BoundedSemaphore(threads)
+        running: set[threading.Thread] = set()
+        try:
+            while True:
+                free.acquire()
+                try:
+                    end = self.accept()
+                except BaseException:
+                    free.release()
+                    raise
+                thread = threading.Thread(
+                    target=self._attend,
+                    args=(handler, end, free, running),
+                    name="namedipc handler",
+                    daemon=True,
+                )
+                running.add(thread)
+                thread.start()
+        except Closed:
+            pass
+        finally:
+            for thread in list(running):
+                thread.join()
+
+    def _attend(
+        self,
+        handler: Callable[[End_co], object],
+        end: object,
+        free: threading.BoundedSemaphore,
+        running: set[threading.Thread],
+    ) -> None:
+        connection: End_co = end  # type: ignore[assignment]  # a covariant variable cannot be a parameter
+        try:
+            handler(connection)
+        except (EndOfChannel, ConnectionLost):
+            pass
+        except Exception as error:  # told to the peer
+            log.debug("%s: a handler failed", self.path, exc_info=True)
+            if isinstance(connection, BlockingConnection):
+                connection._link.tell_failure(error)
+        finally:
+            connection.close()
+            running.discard(threading.current_thread())
+            free.release()
+
+    def close(self) -> None:
+        """Stop listening, remove the name, and end an `accept` or `serve` that runs in another thread.
+
+        Connections that were accepted go on. Safe to call twice.
+        """
+        if self._reception.closed:
+            return
+        self._reception.closed = True
+        self._reception.pausing.set()
+        # Wakes the thread which waits for the listener; closing the descriptor alone would not.
+        with suppress(OSError):
+            lowlevel.shutdown(self._reception.claim.listener)
+        with self._accepting:
+            self._reception.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None, /
+    ) -> None:
+        self.close()
+
+    @property
+    def path(self) -> Path:
+        """The absolute path of the name."""
+        return Path(self._reception.claim.path)

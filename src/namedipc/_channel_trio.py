@@ -1,0 +1,368 @@
+"""The open ends of a channel in trio: Connection and Listener. They only wait; `MessageLink` moves the bytes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from pathlib import Path
+from time import monotonic
+from typing import Generic, TypeVar, final
+
+import trio
+import trio.abc
+
+from . import lowlevel
+from ._codec import Codec
+from ._errors import Closed, EndOfChannel, IPCError
+from ._protocol.messages import pack_message
+from ._shells import trio_errors
+from ._shells.message_link import MessageLink
+from ._shells.reception import Reception
+from ._values import ConnectionStatistics, Peer
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Resource_co = TypeVar("Resource_co", bound=trio.abc.AsyncResource, covariant=True)
+
+FINISH_SECONDS = 1.0
+"""How long closing waits for a peer to take what was sent before."""
+
+
+@final
+class Connection(trio.abc.Channel[T]):
+    """One connection of a channel: whole typed messages both ways.
+
+    Any number of tasks may send, and any number receive; each message goes to one of them. `async for` ends when the
+    peer has closed its end.
+    """
+
+    def __init__(self, link: MessageLink, codec: Codec[T]) -> None:
+        self._link = link
+        self._encode = codec.encode
+        self._decode = codec.decode
+        self._sending = trio.StrictFIFOLock()
+        self._receiving = trio.StrictFIFOLock()
+        self._finishing: trio.CancelScope | None = None
+
+    async def send(self, value: T) -> None:
+        """Send one message; it is in the kernel's hands, or the peer's, when this returns.
+
+        Raises:
+            InvalidMessage: The value does not fit the declared type. Nothing has been sent.
+            TooLarge: It is longer than the other side accepts. Nothing has been sent.
+            ConnectionLost: The peer has gone. What it had sent before can still be received.
+            Closed: This end has been closed.
+
+        Cancellation: while no byte has left the message is taken back; otherwise it is finished in the background, and
+        the next one is whole all the same.
+        """
+        await self._send_frames(pack_message(self._checked(value)), 1)
+
+    async def send_many(self, values: Iterable[T], /) -> None:
+        """Send several messages at one go; all are checked before the first leaves. See `send`.
+
+        Cancellation: while no byte has left all are taken back; otherwise all are finished in the background.
+        """
+        frames = [pack_message(self._checked(value)) for value in values]
+        await self._send_frames(b"".join(frames), len(frames))
+
+    def send_nowait(self, value: T) -> None:
+        """Send one message if that takes no waiting. See `send`.
+
+        Raises:
+            WouldBlock: The peer has to read first, or another task is sending. Nothing has been sent.
+        """
+        frame = pack_message(self._checked(value))
+        if self._sending.locked():
+            raise trio_errors.WouldBlock(f"{self._link.where}: another task is sending")
+        with trio_errors.translating():
+            if self._link.write():
+                self._link.enqueue(frame)
+                if self._link.write():
+                    return
+                if not self._link.withdraw(frame):
+                    self._finish_later()
+                    return
+        raise trio_errors.WouldBlock(f"{self._link.where}: the peer has to read first")
+
+    async def receive(self) -> T:
+        """Receive the next message.
+
+        Raises:
+            EndOfChannel: The peer has closed its end, and everything it sent has been received.
+            ConnectionLost: It went away without a goodbye.
+            InvalidMessage: What came does not fit the declared type. The next message can be received.
+            SchemaMismatch: The other side declares another type.
+            Closed: This end has been closed.
+
+        Cancellation: nothing is lost; the next `receive` has the message.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        async with self._turn(self._receiving):
+            body = await self._next_body()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return self._decode(body)
+
+    async def receive_many(self, *, max_messages: int = 1024) -> list[T]:
+        """Receive what is there: at least one message, waiting for it, and as many more as need no waiting.
+
+        Args:
+            max_messages: The most to return.
+
+        Raises:
+            IPCError: As `receive`; an error behind messages that arrived is raised by the next call.
+        """
+        if max_messages < 1:
+            raise ValueError(f"max_messages={max_messages}: must be at least 1")
+        await trio.lowlevel.checkpoint_if_cancelled()
+        async with self._turn(self._receiving):
+            bodies = [await self._next_body()]
+            while len(bodies) < max_messages:
+                body = self._body_now()
+                if body is None:
+                    break
+                bodies.append(body)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return [self._decode(body) for body in bodies]
+
+    def receive_nowait(self) -> T:
+        """Receive a message which is there already. See `receive`.
+
+        Raises:
+            WouldBlock: None is there, or another task is receiving.
+        """
+        if self._receiving.locked():
+            raise trio_errors.WouldBlock(f"{self._link.where}: another task is receiving")
+        with trio_errors.translating():
+            body = self._link.take()
+            if body is None and self._link.read():
+                body = self._link.take()
+        if body is None:
+            raise trio_errors.WouldBlock(f"{self._link.where}: no message is there")
+        return self._decode(body)
+
+    async def send_eof(self) -> None:
+        """Say that this end sends no more: the peer's `receive` ends, and it can still send.
+
+        Cancellation: the end is said in the background.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        async with self._turn(self._sending):
+            with trio_errors.translating():
+                self._link.check_open()
+                self._link.say_goodbye()
+                while not self._link.write():
+                    await self._writable()
+                self._link.half_close()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def aclose(self) -> None:
+        """Say goodbye and close. What was sent and not received yet by the peer stays receivable. Safe to call twice.
+
+        Waits up to a second for a peer that has to read first.
+
+        Cancellation: the connection is closed all the same; a peer that had not read sees it as lost.
+        """
+        link = self._link
+        try:
+            if not link.closed and not self._sending.locked():
+                link.say_goodbye()
+                with trio.move_on_after(FINISH_SECONDS), trio_errors.translating():
+                    while not link.write():
+                        await self._writable()
+        except IPCError:
+            pass  # the peer has gone before
+        finally:
+            if not link.closed:
+                trio.lowlevel.notify_closing(link.socket)
+                link.close()
+        await trio.lowlevel.checkpoint()
+
+    @property
+    def peer(self) -> Peer:
+        """Whom the kernel vouches for at the other end."""
+        return self._link.peer
+
+    def statistics(self) -> ConnectionStatistics:
+        """Return what has been carried so far."""
+        return self._link.statistics()
+
+    # ------------------------------------------------------------ inside
+
+    def _checked(self, value: T) -> bytes:
+        body = self._encode(value)
+        with trio_errors.translating():
+            self._link.check_sendable(body)
+        return body
+
+    async def _send_frames(self, frames: bytes, messages: int) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        link = self._link
+        async with self._turn(self._sending):
+            with trio_errors.translating():
+                link.check_open()
+                while not link.write():  # the rest of one that was cancelled
+                    await self._writable()
+                link.enqueue(frames, messages)
+                try:
+                    while not link.write():
+                        await self._writable()
+                except trio.Cancelled:
+                    if not link.withdraw(frames, messages):
+                        self._finish_later()
+                    raise
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _finish_later(self) -> None:
+        """Write the rest of a frame that has begun: nobody else may come in between, and the peer waits for it."""
+        if self._finishing is None:
+            self._finishing = trio.CancelScope()
+            trio.lowlevel.spawn_system_task(self._finish, self._finishing)
+
+    async def _finish(self, scope: trio.CancelScope) -> None:
+        try:
+            with scope:
+                async with self._sending:
+                    while not self._link.write():
+                        await self._writable()
+        except (IPCError, trio.ClosedResourceError):
+            log.debug("%s: a message which was cancelled could not be finished", self._link.where, exc_info=True)
+        finally:
+            self._finishing = None
+
+    async def _writable(self) -> None:
+        try:
+            await trio.lowlevel.wait_writable(self._link.socket)
+        except (trio.ClosedResourceError, OSError):
+            raise Closed(f"{self._link.where}: this end has been closed") from None
+
+    async def _next_body(self) -> bytes:
+        with trio_errors.translating():
+            while (body := self._link.take()) is None:
+                if self._link.read():
+                    continue
+                try:
+                    await trio.lowlevel.wait_readable(self._link.socket)
+                except (trio.ClosedResourceError, OSError):
+                    raise Closed(f"{self._link.where}: this end has been closed") from None
+            return body
+
+    def _body_now(self) -> bytes | None:
+        try:
+            body = self._link.take()
+            if body is None and self._link.read():
+                body = self._link.take()
+        except IPCError:
+            return None  # told by the next call, behind what has arrived
+        return body
+
+    def _turn(self, lock: trio.StrictFIFOLock) -> _Turn:
+        return _Turn(lock)
+
+
+class _Turn:
+    """A FIFO lock whose free case costs no trip through the scheduler."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, lock: trio.StrictFIFOLock) -> None:
+        self._lock = lock
+
+    async def __aenter__(self) -> None:
+        try:
+            self._lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self._lock.acquire()
+
+    async def __aexit__(self, *error: object) -> None:
+        self._lock.release()
+
+
+@final
+class Listener(trio.abc.Listener[Resource_co], Generic[Resource_co]):
+    """The listening end: accepts connections while its `async with` lasts, and owns the name."""
+
+    def __init__(
+        self,
+        reception: Reception,
+        make_end: Callable[[lowlevel.Socket, Peer, Callable[[], object]], Resource_co],
+        refuse: Callable[[lowlevel.Socket, IPCError], object],
+    ) -> None:
+        self._reception = reception
+        self._make_end = make_end
+        self._refuse = refuse
+        self._accepting = trio.StrictFIFOLock()
+
+    async def accept(self) -> Resource_co:
+        """Accept the next connection. Who is not allowed, or over a limit, is turned away meanwhile.
+
+        Returns:
+            The connection, which the caller closes.
+
+        Raises:
+            Closed: The listener has been closed.
+
+        Cancellation: no connection is lost; it stays in the backlog.
+        """
+        await trio.lowlevel.checkpoint()
+        async with _Turn(self._accepting):
+            with trio_errors.translating():
+                while True:
+                    end = self._reception.accept_now(self._make_end, self._refuse)
+                    if end is not None:
+                        return end
+                    await self._wait()
+
+    async def _wait(self) -> None:
+        pause = self._reception.pause_until - monotonic()
+        if pause > 0:
+            await trio.sleep(pause)
+        try:
+            await trio.lowlevel.wait_readable(self._reception.claim.listener)
+        except (trio.ClosedResourceError, OSError, ValueError):
+            raise Closed(f"{self.path}: this listener has been closed") from None
+
+    async def __aiter__(self) -> AsyncIterator[Resource_co]:
+        """Accept one connection after the other, until the listener is closed."""
+        while True:
+            try:
+                yield await self.accept()
+            except Closed:
+                return
+
+    async def serve(self, handler: Callable[[Resource_co], Awaitable[object]], /) -> None:
+        """Accept connections for ever, a task for each; each is closed when its handler ends.
+
+        A handler's exception ends its connection only: the peer receives it as `RemoteError`. A peer that went away,
+        or closed, while the handler was receiving is no error.
+
+        Cancellation: the handlers are cancelled and their connections closed; the listener stays.
+        """
+        async with trio.open_nursery() as nursery:
+            async for connection in self:
+                nursery.start_soon(self._attend, handler, connection)
+
+    async def _attend(self, handler: Callable[[Resource_co], Awaitable[object]], connection: object) -> None:
+        end: Resource_co = connection  # type: ignore[assignment]  # start_soon has no place for a covariant variable
+        async with end:
+            try:
+                await handler(end)
+            except (EndOfChannel, trio.BrokenResourceError):
+                pass
+            except Exception as error:  # told to the peer
+                log.debug("%s: a handler failed", self.path, exc_info=True)
+                if isinstance(end, Connection):
+                    end._link.tell_failure(error)
+
+    async def aclose(self) -> None:
+        """Stop listening and remove the name. Connections that were accepted go on. Safe to call twice."""
+        if not self._reception.closed:
+            trio.lowlevel.notify_closing(self._reception.claim.listener)
+            self._reception.close()
+        await trio.lowlevel.checkpoint()
+
+    @property
+    def path(self) -> Path:
+        """The absolute path of the name."""
+        return Path(self._reception.claim.path)

@@ -1,0 +1,141 @@
+"""A channel's connection without I/O: bytes in, messages out; messages in, bytes out. Both sides are alike.
+
+Each side first says its hello and its SCHEMA, so that nobody has to be asked: where the fingerprints differ, the other
+side's schema says whether the types are compatible. GOODBYE is the orderly end of a direction; an end without it is a
+lost peer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from .._errors import IPCError, ProtocolError, SchemaMismatch
+from .._faults import error_of
+from .frames import ERROR, GOODBYE, HEADER, MESSAGE, SCHEMA, Frame, FrameReader, pack_frame
+from .hello import CHANNEL, HELLO_BYTES, Hello, unpack_hello
+
+LONGEST_SCHEMA_BYTES: Final = 1 << 20
+
+
+class MessageSession:
+    """The protocol of one connection of a channel.
+
+    Args:
+        where: How errors call the channel: its path.
+        hello: What this side says of itself.
+        schema: The description of the message type, as text.
+        difference: Compares with the other side's text; the first difference, or None.
+
+    Attributes:
+        opening: What this side has to send before anything else: the hello and the schema.
+        ended: The peer has said that it sends no more.
+        their_message_bytes: The longest message the other side takes; this side's own until its hello is there.
+        failure: Why nothing more can be received.
+    """
+
+    __slots__ = (
+        "_difference",
+        "_greeted",
+        "_hello",
+        "_reader",
+        "_trusted",
+        "ended",
+        "failure",
+        "opening",
+        "their_message_bytes",
+        "where",
+    )
+
+    def __init__(self, where: str, hello: Hello, schema: bytes, difference: Callable[[bytes], str | None]) -> None:
+        self.where: Final = where
+        self._hello: Final = hello
+        self._difference: Final = difference
+        self._reader = FrameReader(max(hello.message_bytes, LONGEST_SCHEMA_BYTES))
+        self._greeted = False
+        self._trusted = False
+        self.ended = False
+        self.failure: IPCError | None = None
+        self.their_message_bytes = hello.message_bytes
+        self.opening: Final = hello.pack() + pack_frame(SCHEMA, schema)
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they came."""
+        self._reader.feed(data)
+
+    def next_message(self) -> bytes | None:
+        """Return the next whole message; None until more is fed, or at the end (`ended`).
+
+        Raises:
+            SchemaMismatch: The other side declares another type.
+            WrongKind: The other side is no channel.
+            ProtocolError: The other side does not speak the protocol.
+            IPCError: What the other side has refused this connection with.
+        """
+        if self.failure is not None:
+            raise self.failure
+        try:
+            return self._next_message()
+        except IPCError as error:
+            self.failure = error
+            raise
+
+    def _next_message(self) -> bytes | None:
+        if not self._greeted and not self._take_hello():
+            return None
+        while not self.ended:
+            frame = self._reader.next_frame()
+            if frame is None:
+                return None
+            if frame[0] == MESSAGE and self._trusted:
+                return frame[4]
+            self._take_other(frame)
+        return None
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a frame has begun and not ended."""
+        return self._reader.unfinished
+
+    def goodbye(self) -> bytes:
+        """Return the frame which says that this side sends no more."""
+        return pack_frame(GOODBYE)
+
+    def fault(self, body: bytes) -> bytes:
+        """Return the frame which tells the peer why this side ends the connection."""
+        return pack_frame(ERROR, body)
+
+    def _take_hello(self) -> bool:
+        data = self._reader.take(HELLO_BYTES)
+        if data is None:
+            return False
+        theirs = unpack_hello(data, role=CHANNEL)
+        self.their_message_bytes = theirs.message_bytes
+        self._greeted = True
+        self._trusted = theirs.fingerprint == self._hello.fingerprint
+        return True
+
+    def _take_other(self, frame: Frame) -> None:
+        kind, _flags, _method, _id, body = frame
+        if kind == SCHEMA:
+            self._reader.limit_bytes = self._hello.message_bytes
+            different = None if self._trusted else self._difference(body)
+            if different is not None:
+                raise SchemaMismatch(f"{self.where}: {different}")
+            self._trusted = True
+        elif kind == GOODBYE:
+            self.ended = True
+        elif kind == ERROR:
+            raise error_of(body, where=self.where)
+        elif kind == MESSAGE:
+            raise ProtocolError(f"{self.where}: the peer sent a message of another type before its schema")
+        else:
+            raise ProtocolError(f"{self.where}: a channel has no frame of kind {kind}")
+
+
+_pack_header = HEADER.pack
+
+
+def pack_message(body: bytes) -> bytes:
+    """Return one message as a frame."""
+    return _pack_header(len(body), MESSAGE, 0, 0, 0) + body

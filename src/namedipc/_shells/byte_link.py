@@ -1,0 +1,103 @@
+"""The descriptor work of a raw connection which both worlds share: bytes as they are, and it never waits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from .. import lowlevel
+from .._errors import Closed, ConnectionLost
+from .._values import Peer
+
+READ_BYTES: Final = 65536
+
+
+class ByteLink:
+    """One raw connection. Owns the socket, which is non-blocking.
+
+    Args:
+        socket: A connected socket.
+        peer: Who is at the other end.
+        where: How errors call the channel.
+        closed: Called once, when the connection is closed.
+    """
+
+    def __init__(self, socket: lowlevel.Socket, peer: Peer, where: str, closed: Callable[[], object] | None) -> None:
+        self.socket = socket
+        self.peer = peer
+        self.where = where
+        self._when_closed = closed
+        self._pid = os.getpid()
+        self.closed = False
+        self._sends_no_more = False
+
+    def write(self, data: memoryview) -> int:
+        """Send what fits now; 0 if nothing does.
+
+        Raises:
+            ConnectionLost: The peer has gone, or reads no more.
+        """
+        self.check_sendable()
+        try:
+            return lowlevel.send_now(self.socket, data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise ConnectionLost(f"{self.where}: the peer has gone, or reads no more") from error
+
+    def read(self, max_bytes: int | None) -> bytes | None:
+        """Receive what is there; b"" at the end, None if nothing is there yet.
+
+        Raises:
+            ConnectionLost: The peer has closed without reading what this end had sent.
+        """
+        self.check_open()
+        try:
+            return lowlevel.receive_now(self.socket, max_bytes or READ_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise ConnectionLost(f"{self.where}: the peer has closed without reading everything") from error
+
+    def half_close(self) -> None:
+        """Let the peer see the end, and still answer."""
+        self.check_open()
+        self._sends_no_more = True
+        with suppress(OSError):  # it has gone already
+            lowlevel.shutdown_write(self.socket)
+
+    def check_sendable(self) -> None:
+        """Raise Closed if this end sends no more."""
+        self.check_open()
+        if self._sends_no_more:
+            raise Closed(f"{self.where}: send_eof() has been called; this end sends no more")
+
+    def check_open(self) -> None:
+        """Raise Closed if this side has closed, or was forked."""
+        if self.closed:
+            raise Closed(f"{self.where}: this end has been closed")
+        if self._pid != os.getpid():
+            raise Closed(
+                f"{self.where}: this connection belongs to process {self._pid}, from which this one was forked; "
+                "connect again in the child"
+            )
+
+    def close(self) -> None:
+        """Close, and wake the threads that wait for the socket. Safe to call twice."""
+        if self.closed:
+            return
+        self.closed = True
+        if self._pid == os.getpid():  # in a forked child this would end the parent's connection
+            with suppress(OSError):
+                lowlevel.shutdown(self.socket)
+        self.socket.close()
+        if self._when_closed is not None:
+            self._when_closed()
+
+
+def check_max_bytes(max_bytes: int | None) -> None:
+    """Raise unless this can be asked for."""
+    if max_bytes is not None and max_bytes < 1:
+        raise ValueError(f"receive_some({max_bytes}): must be at least 1")

@@ -1,0 +1,203 @@
+"""The descriptor work of a channel's connection which both worlds share: it moves bytes, and never waits.
+
+Each method does what can be done now and says whether that was everything; the trio and the blocking end wait in
+between. The law: a frame leaves whole, in order, or not at all; every message that arrived comes before the error.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from .. import lowlevel
+from .._errors import Closed, ConnectionLost, EndOfChannel, IPCError, TooLarge
+from .._faults import fault_of_handler, pack_fault
+from .._protocol.messages import MessageSession
+from .._values import ConnectionStatistics, Peer
+
+READ_BYTES: Final = 65536
+
+
+class MessageLink:
+    """One connection. Owns the socket, which is non-blocking.
+
+    Args:
+        socket: A connected socket.
+        peer: Who is at the other end.
+        session: The protocol.
+        closed: Called once, when the connection is closed.
+    """
+
+    def __init__(
+        self,
+        socket: lowlevel.Socket,
+        peer: Peer,
+        session: MessageSession,
+        closed: Callable[[], object] | None,
+    ) -> None:
+        self.socket = socket
+        self.peer = peer
+        self.session = session
+        self._when_closed = closed
+        self._outbound = session.opening
+        self._pid = os.getpid()
+        self.closed = False
+        self.sends_no_more = False
+        self._broken = False
+        self._lost = False
+        self._messages_sent = 0
+        self._messages_received = 0
+        self._bytes_sent = 0
+        self._bytes_received = 0
+
+    @property
+    def where(self) -> str:
+        """How errors call the channel."""
+        return self.session.where
+
+    # ------------------------------------------------------------ sending
+
+    def check_sendable(self, body: bytes) -> None:
+        """Raise unless this message can be sent; nothing has left then."""
+        self.check_open()
+        if self.sends_no_more:
+            raise Closed(f"{self.where}: send_eof() has been called; this end sends no more")
+        if self._broken:
+            raise ConnectionLost(f"{self.where}: the peer has gone, or reads no more")
+        if len(body) > self.session.their_message_bytes:
+            raise TooLarge(
+                f"{self.where}: a message of {len(body)} bytes; the other side accepts "
+                f"{self.session.their_message_bytes}. Send less at once, or give both sides a larger "
+                "Limits(message_bytes=...)"
+            )
+
+    def enqueue(self, frames: bytes, messages: int = 1) -> None:
+        """Put whole frames behind what waits to be sent."""
+        self._outbound = self._outbound + frames if self._outbound else frames
+        self._messages_sent += messages
+
+    def write(self) -> bool:
+        """Send what fits; True when nothing waits any more.
+
+        Raises:
+            ConnectionLost: The peer has gone. What waited is dropped.
+        """
+        while self._outbound:
+            try:
+                sent = lowlevel.send_now(self.socket, self._outbound)
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                self._broken = True
+                self._outbound = b""
+                raise ConnectionLost(f"{self.where}: the peer has gone, or reads no more") from error
+            self._bytes_sent += sent
+            self._outbound = self._outbound[sent:]
+        return True
+
+    def withdraw(self, frames: bytes, messages: int = 1) -> bool:
+        """Take frames back of which no byte has been sent; False if some has."""
+        if len(self._outbound) < len(frames) or not self._outbound.endswith(frames):
+            return False
+        self._outbound = self._outbound[: len(self._outbound) - len(frames)]
+        self._messages_sent -= messages
+        return True
+
+    # ------------------------------------------------------------ receiving
+
+    def read(self) -> bool:
+        """Receive what is there, once; False if nothing is there yet."""
+        self.check_open()
+        try:
+            data = lowlevel.receive_now(self.socket, READ_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        self._bytes_received += len(data)
+        if data:
+            self.session.feed(data)
+        else:
+            self._lost = True
+        return True
+
+    def take(self) -> bytes | None:
+        """Return the next whole message; None if more has to be read first.
+
+        Raises:
+            EndOfChannel: The peer has said goodbye, and everything has been received.
+            ConnectionLost: It went away without.
+            IPCError: What `MessageSession.next_message` raises.
+        """
+        self.check_open()
+        session = self.session
+        body = session.next_message()
+        if body is not None:
+            self._messages_received += 1
+            return body
+        if session.ended:
+            raise EndOfChannel(f"{self.where}: the peer has closed its end")
+        if self._lost:
+            middle = " in the middle of a message" if session.unfinished else " without a goodbye"
+            raise ConnectionLost(f"{self.where}: the peer went away{middle}")
+        return None
+
+    # ------------------------------------------------------------ the end
+
+    def check_open(self) -> None:
+        """Raise Closed if this side has closed, or was forked."""
+        if self.closed:
+            raise Closed(f"{self.where}: this end has been closed")
+        if self._pid != os.getpid():
+            raise Closed(
+                f"{self.where}: this connection belongs to process {self._pid}, from which this one was forked; "
+                "connect again in the child"
+            )
+
+    def say_goodbye(self) -> None:
+        """Enqueue the end of this direction."""
+        if not self.sends_no_more:
+            self.sends_no_more = True
+            if not self._broken:
+                self.enqueue(self.session.goodbye(), 0)
+
+    def half_close(self) -> None:
+        """After the goodbye has been written: let the peer see the end."""
+        try:
+            lowlevel.shutdown_write(self.socket)
+        except OSError:
+            self._broken = True
+
+    def tell_failure(self, error: Exception) -> None:
+        """Let the peer's `receive` raise what a handler raised, as far as it fits into the socket now."""
+        if self.closed or self.sends_no_more or self._broken:
+            return
+        self.sends_no_more = True
+        # A traceback shows source lines and paths: for the same user, who could read them anyway, and for root.
+        trusted = self.peer.uid in {os.geteuid(), 0}
+        self.enqueue(self.session.fault(pack_fault(fault_of_handler(error, with_traceback=trusted))), 0)
+        with suppress(IPCError):
+            self.write()
+
+    def close(self) -> None:
+        """Close, whatever waits, and wake the threads that wait for the socket. Safe to call twice."""
+        if self.closed:
+            return
+        self.closed = True
+        if self._pid == os.getpid():  # in a forked child this would end the parent's connection
+            with suppress(OSError):
+                lowlevel.shutdown(self.socket)
+        self.socket.close()
+        if self._when_closed is not None:
+            self._when_closed()
+
+    def statistics(self) -> ConnectionStatistics:
+        """What has been carried so far."""
+        return ConnectionStatistics(
+            messages_sent=self._messages_sent,
+            messages_received=self._messages_received,
+            bytes_sent=self._bytes_sent,
+            bytes_received=self._bytes_received,
+        )
