@@ -313,7 +313,7 @@ from typing import TypedDict
 class Dated(TypedDict, total=False):
     day: dt.date
 
-class Deeply(Dated):
+class Deeply(Dated, total=False):
     hour: dt.time
 
 @attrs.frozen

@@ -439,7 +439,7 @@ class _Reader:
             for name, form in _own_annotations(base).items():
                 # A TypedDict repeats its bases' fields: there the base, which knows its own names, is right.
                 if name not in found or base not in cls.__mro__:
-                    found[name] = form, scope
+                    found[name] = form, _scope_of(form, scope)
         return found
 
     def _bases(self, cls: Any, variables: Mapping[object, Node]) -> Iterator[tuple[Any, Mapping[object, Node]]]:
@@ -469,6 +469,15 @@ class _Reader:
         # A field may have the name of its type (`date: date`): the class's own names come last.
         names = ChainMap(own, dict(local), module, {cls.__name__: cls}, dict(vars(cls)))
         return _Scope(names, f"module {cls.__module__}", cls.__module__, variables)
+
+
+def _scope_of(form: object, scope: _Scope) -> _Scope:
+    """The scope of an annotation that a TypedDict has taken over from a base in another module."""
+    module = form.__forward_module__ if isinstance(form, ForwardRef) else None
+    if module is None or module == scope.module:
+        return scope
+    names = getattr(sys.modules.get(str(module)), "__dict__", {})
+    return _Scope(ChainMap({}, names), f"module {module}", str(module), scope.variables)
 
 
 def _from_msgspec(form: object, name: str) -> bool:
