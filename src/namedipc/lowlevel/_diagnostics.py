@@ -13,12 +13,15 @@ def descriptors(pid: int | None = None) -> dict[int, str]:
 
     Args:
         pid: The process; None is this one.
+
     Returns:
         By number, in order: a path (" (deleted)" follows a removed one), or for example `socket:[1234]`,
-        `pipe:[1234]`, `/memfd:name (deleted)`, `anon_inode:[eventpoll]`.
+            `pipe:[1234]`, `/memfd:name (deleted)`, `anon_inode:[eventpoll]`.
+
     Raises:
         ProcessLookupError: There is no such process.
         PermissionError: It belongs to another user.
+
     Source: proc_pid_fd(5).
     """
     directory = "/proc/self/fd" if pid is None else f"/proc/{pid}/fd"

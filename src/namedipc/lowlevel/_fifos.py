@@ -26,10 +26,12 @@ def make_fifo(path: StrPath, *, mode: int = 0o600, directory_fd: int | None = No
         path: Where; relative to `directory_fd` where that is given.
         mode: Permission bits.
         directory_fd: A directory, or None.
+
     Raises:
         FileExistsError: Something stands under the path. It is not touched.
         OSError: ENOENT, EACCES, ENAMETOOLONG and the like of the path; ESTALE where another process has
             replaced the new FIFO at once.
+
     Source: mkfifo(3), chmod(2).
     """
     with errors_naming(path):
@@ -45,10 +47,13 @@ def open_fifo_for_reading(path: StrPath, *, blocking: bool = False, directory_fd
         blocking: Wait for a writer, as open(2) does by default, and read blocking. Otherwise open at once,
             and a read without a writer finds the end.
         directory_fd: A directory that `path` is relative to, or None.
+
     Returns:
         A descriptor, close-on-exec; the caller closes it.
+
     Raises:
         OSError: ENOENT, EACCES and the like of the path. That it is a FIFO is not checked.
+
     Source: open(2), fifo(7).
     """
     return os.open(path, os.O_RDONLY | _waiting(blocking), dir_fd=directory_fd)
@@ -61,11 +66,14 @@ def open_fifo_for_writing(path: StrPath, *, blocking: bool = False, directory_fd
         path: The FIFO; a symbolic link is followed, and so is a descriptor's link in /proc/self/fd.
         blocking: Wait for a reader, as open(2) does by default, and write blocking.
         directory_fd: A directory that `path` is relative to, or None.
+
     Returns:
         A descriptor, close-on-exec; the caller closes it.
+
     Raises:
         OSError: ENXIO without `blocking` where nobody has it open for reading; ENOENT, EACCES and the like of
             the path. That it is a FIFO is not checked.
+
     Source: open(2), fifo(7).
     """
     return os.open(path, os.O_WRONLY | _waiting(blocking), dir_fd=directory_fd)
@@ -80,8 +88,10 @@ def pipe() -> tuple[int, int]:
 
     Returns:
         The reading and the writing end, both blocking and close-on-exec; the caller closes both.
+
     Raises:
         OSError: EMFILE or ENFILE, no descriptor is left.
+
     Source: pipe2(2) O_CLOEXEC.
     """
     return os.pipe2(os.O_CLOEXEC)
@@ -100,6 +110,7 @@ def pipe_capacity(fd: int) -> int:
 
     Raises:
         OSError: EBADF where it is no pipe.
+
     Source: fcntl(2) F_GETPIPE_SZ.
     """
     return fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
@@ -110,9 +121,11 @@ def set_pipe_capacity(fd: int, size_bytes: int) -> int:
 
     Returns:
         The bytes which the kernel gave, at least `size_bytes`.
+
     Raises:
         PermissionError: Above /proc/sys/fs/pipe-max-size, or this user's pipes hold too much already.
         OSError: EBUSY where more bytes than that are unread; EBADF where it is no pipe.
+
     Source: fcntl(2) F_SETPIPE_SZ.
     """
     return fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, size_bytes)
@@ -134,9 +147,11 @@ def write_pipe(fd: int, data: Buffer) -> int:
 
     Returns:
         The bytes taken.
+
     Raises:
         BlockingIOError: The descriptor is non-blocking and nothing fits.
         BrokenPipeError: Nobody has it open for reading.
+
     Source: pwritev2(2), RWF_NOSIGNAL of Linux 6.18; pipe(7).
     """
     flag = _no_signal_flag()

@@ -23,9 +23,11 @@ def lock_ofd(fd: int, *, exclusive: bool, start: int = 0, length: int = 0) -> No
         exclusive: Alone, or beside other shared ones.
         start: The first byte.
         length: How many; 0 is to the end, however far that moves.
+
     Raises:
         BlockingIOError: Another open file description holds the range, be it in this process.
         OSError: EBADF where the descriptor is not open for it.
+
     Source: fcntl(2) "F_OFD_SETLK".
     """
     _control(fd, fcntl.F_OFD_SETLK, fcntl.F_WRLCK if exclusive else fcntl.F_RDLCK, start, length)
@@ -42,8 +44,10 @@ def wait_lock_ofd(fd: int, *, exclusive: bool, start: int = 0, length: int = 0) 
         exclusive: Alone, or beside other shared ones.
         start: The first byte.
         length: How many; 0 is to the end, however far that moves.
+
     Raises:
         OSError: EBADF where the descriptor is not open for it.
+
     Source: fcntl(2) "F_OFD_SETLKW".
     """
     _control(fd, fcntl.F_OFD_SETLKW, fcntl.F_WRLCK if exclusive else fcntl.F_RDLCK, start, length)
@@ -69,6 +73,7 @@ def flock(fd: int, *, exclusive: bool) -> None:
 
     Raises:
         BlockingIOError: Another open file description holds it, be it in this process.
+
     Source: flock(2) LOCK_NB.
     """
     fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
@@ -79,6 +84,7 @@ def wait_flock(fd: int, *, exclusive: bool) -> None:
 
     Raises:
         OSError: EBADF; ENOLCK where the kernel is out of memory for locks.
+
     Source: flock(2).
     """
     fcntl.flock(fd, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)

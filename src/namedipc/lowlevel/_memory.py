@@ -50,10 +50,13 @@ def create_memfd(name: str, size_bytes: int, *, sealable: bool = True) -> int:
         name: For diagnostics only: /proc/PID/fd shows it. At most 249 bytes.
         size_bytes: Its size. Pages are taken at the first store; `allocate` takes them now.
         sealable: Whether seals may be added.
+
     Returns:
         A descriptor, open for reading and writing, close-on-exec; the caller closes it.
+
     Raises:
         OSError: EINVAL for a name that is too long or a negative size; EFBIG; EMFILE or ENFILE.
+
     Source: memfd_create(2).
     """
     fd = _memfd(name)
@@ -82,6 +85,7 @@ def add_seals(fd: int, seals: Seal) -> None:
     Raises:
         PermissionError: It has `Seal.SEAL`, or the descriptor is not open for writing.
         OSError: EBUSY for `Seal.WRITE` where a writable mapping is there; EINVAL where it is no memfd.
+
     Source: fcntl(2) F_ADD_SEALS.
     """
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals.value)
@@ -92,6 +96,7 @@ def seals(fd: int) -> Seal:
 
     Raises:
         OSError: EINVAL where it is no memfd: a file has no seals, and whoever may write it may shorten it.
+
     Source: fcntl(2) F_GET_SEALS.
     """
     return Seal(fcntl.fcntl(fd, fcntl.F_GET_SEALS))
@@ -108,11 +113,14 @@ def map_shared(fd: int, size_bytes: int, *, writable: bool) -> Mapping:
         fd: A regular file or a memfd, open for reading, and for writing too where `writable`.
         size_bytes: 1 or more, at most the file's size.
         writable: Whether this process may store.
+
     Returns:
         The mapping; the caller closes it, after every memoryview of it.
+
     Raises:
         OSError: EINVAL for a size of 0 or less, or for one above the file's; EACCES or EPERM where the
             descriptor's mode or a seal forbids it; ENOMEM.
+
     Source: mmap(2) MAP_SHARED.
     """
     if size_bytes <= 0:  # Python would take 0 for "the whole file"
@@ -129,10 +137,13 @@ def open_unnamed_file(directory_fd: int, *, mode: int = 0o600) -> int:
     Args:
         directory_fd: A directory on the filesystem where `link_file` will name it; O_PATH is enough.
         mode: Its exact permission bits, whatever the umask.
+
     Returns:
         A descriptor, open for reading and writing, close-on-exec; the caller closes it.
+
     Raises:
         OSError: EOPNOTSUPP where the filesystem has no such files; EACCES, ENOSPC and the like.
+
     Source: open(2) O_TMPFILE.
     """
     fd = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode, dir_fd=directory_fd)
@@ -151,9 +162,11 @@ def link_file(fd: int, name: str, *, directory_fd: int) -> None:
         fd: A file of `open_unnamed_file`, or another of this filesystem.
         name: Relative to `directory_fd`.
         directory_fd: The directory.
+
     Raises:
         FileExistsError: Somebody was first.
         OSError: EXDEV for another filesystem; EACCES, ENAMETOOLONG and the like.
+
     Source: open(2) "O_TMPFILE", linkat(2) AT_SYMLINK_FOLLOW.
     """
     # With dst_dir_fd CPython calls linkat(2); without, link(2), which does not follow the link in /proc.
@@ -168,6 +181,7 @@ def allocate(fd: int, size_bytes: int) -> None:
     Raises:
         OSError: ENOSPC where there is no room, EFBIG; EINVAL for a size of 0 or less; EPERM where a seal
             forbids it.
+
     Source: posix_fallocate(3).
     """
     os.posix_fallocate(fd, 0, size_bytes)

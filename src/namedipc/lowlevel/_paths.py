@@ -49,6 +49,7 @@ def set_exact_mode(name: StrPath, mode: int, kind: int, *, directory_fd: int | N
         mode: Permission bits.
         kind: The expected type, for example `stat.S_IFIFO`.
         directory_fd: A directory, or None.
+
     Raises:
         OSError: ESTALE where a node of another type has taken the name meanwhile; it is not touched.
     """

@@ -16,9 +16,11 @@ def open_pidfd(pid: int) -> int:
 
     Returns:
         A descriptor, close-on-exec; the caller closes it.
+
     Raises:
         ProcessLookupError: There is no such process.
         OSError: EINVAL for a number that no process has, 0 or less.
+
     Source: pidfd_open(2).
     """
     return os.pidfd_open(pid)
@@ -30,9 +32,11 @@ def signal_pidfd(fd: int, signal: int) -> None:
     Args:
         fd: Of `open_pidfd` or `peer_pidfd`.
         signal: Its number; 0 only asks whether it could be sent.
+
     Raises:
         ProcessLookupError: It has ended and was waited for.
         PermissionError: It belongs to another user.
+
     Source: pidfd_send_signal(2).
     """
     signals.pidfd_send_signal(fd, signal)
@@ -43,8 +47,10 @@ def process_start_time(pid: int) -> int:
 
     Returns:
         Clock ticks (os.sysconf("SC_CLK_TCK") a second, mostly 100) since the boot.
+
     Raises:
         ProcessLookupError: There is no such process, or it is hidden from this user (proc(5) "hidepid").
+
     Source: proc_pid_stat(5), field 22.
     """
     return int(_fields(pid)[_START_TIME])
@@ -55,10 +61,12 @@ def process_executable(pid: int) -> str:
 
     Returns:
         The absolute path; " (deleted)" follows where the file has been removed or replaced.
+
     Raises:
         ProcessLookupError: There is no such process, or it runs none (it has ended, or belongs to the
             kernel).
         PermissionError: It belongs to another user.
+
     Source: proc_pid_exe(5).
     """
     try:
@@ -73,8 +81,10 @@ def process_alive(pid: int, start_time: int) -> bool:
     Args:
         pid: Its number.
         start_time: What `process_start_time` told of it.
+
     Returns:
         False too where it is hidden from this user (proc(5) "hidepid").
+
     Source: proc_pid_stat(5), fields 3 and 22.
     """
     try:

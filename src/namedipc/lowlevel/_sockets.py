@@ -43,8 +43,10 @@ def unix_socket() -> Socket:
 
     Returns:
         A blocking socket, not bound to a name; the caller closes it.
+
     Raises:
         OSError: EMFILE or ENFILE, no descriptor is left.
+
     Source: socket(2), unix(7).
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -63,12 +65,15 @@ def unix_listen(path: StrPath, *, backlog: int = 128, mode: int = 0o600) -> Sock
         path: Where the socket's file is made.
         backlog: Clients that may wait to be accepted before another has to wait to connect.
         mode: Permission bits; a client needs write permission.
+
     Returns:
         A blocking, listening socket; the caller closes it and removes the file. `getsockname` of it tells an
-        address in /proc instead of `path`.
+            address in /proc instead of `path`.
+
     Raises:
         OSError: EADDRINUSE where something stands under the path; ENOENT, EACCES, ENAMETOOLONG and the like
             of the path. `filename` is the path.
+
     Source: socket(2), bind(2), listen(2), unix(7).
     """
     sock = unix_socket()
@@ -92,11 +97,14 @@ def unix_connect(path: StrPath) -> Socket:
 
     Args:
         path: The socket's file; a symbolic link is followed.
+
     Returns:
         A blocking, connected socket; the caller closes it.
+
     Raises:
         OSError: ENOENT where nothing stands under the path; ECONNREFUSED where nobody listens, or where it is
             no socket at all; EACCES without write permission. `filename` is the path.
+
     Source: socket(2), connect(2), unix(7).
     """
     sock = unix_socket()
@@ -124,8 +132,10 @@ def bind_at(sock: Socket, directory_fd: int, name: str) -> None:
         sock: An unbound socket. Its mode (fchmod(2)) less the umask becomes the file's.
         directory_fd: The directory; O_PATH is enough.
         name: One path component.
+
     Raises:
         OSError: EADDRINUSE where the name is taken; EACCES, ENAMETOOLONG and the like.
+
     Source: bind(2), unix(7), proc(5) "/proc/PID/fd".
     """
     address = f"/proc/self/fd/{directory_fd}/{name}"
@@ -151,11 +161,13 @@ def connect_at(sock: Socket, name_fd: int) -> None:
     Args:
         sock: An unconnected socket.
         name_fd: The file, opened with O_PATH.
+
     Raises:
         BlockingIOError: The socket is non-blocking and the server's backlog is full. It is not connected; try
             again.
         ConnectionRefusedError: Nobody listens, or the file is no socket.
         PermissionError: No write permission on the file.
+
     Source: connect(2), unix(7), proc(5) "/proc/PID/fd".
     """
     sock.connect(f"/proc/self/fd/{name_fd}")
@@ -166,9 +178,11 @@ def accept(listener: Socket) -> Socket:
 
     Returns:
         The connected socket, in the blocking mode of the listener; the caller closes it.
+
     Raises:
         BlockingIOError: The listener is non-blocking and nobody waits.
         OSError: EMFILE or ENFILE: no descriptor is left, also where nobody waits.
+
     Source: accept4(2) SOCK_CLOEXEC.
     """
     sock, _ = listener.accept()
@@ -181,8 +195,10 @@ def socket_pair() -> tuple[Socket, Socket]:
 
     Returns:
         Two blocking sockets; the caller closes both.
+
     Raises:
         OSError: EMFILE or ENFILE, no descriptor is left.
+
     Source: socketpair(2).
     """
     pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -206,9 +222,11 @@ def send(sock: Socket, data: Buffer) -> int:
 
     Returns:
         The bytes taken, 1 or more for data that is not empty.
+
     Raises:
         BlockingIOError: The socket is non-blocking and nothing fits.
         BrokenPipeError: The peer has gone.
+
     Source: send(2) MSG_NOSIGNAL.
     """
     return sock.send(data, socket.MSG_NOSIGNAL)
@@ -219,9 +237,11 @@ def send_now(sock: Socket, data: Buffer) -> int:
 
     Returns:
         The bytes taken, 1 or more for data that is not empty.
+
     Raises:
         BlockingIOError: Nothing fits.
         BrokenPipeError: The peer has gone.
+
     Source: send(2) MSG_DONTWAIT, MSG_NOSIGNAL.
     """
     return sock.send(data, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
@@ -232,9 +252,11 @@ def receive_now(sock: Socket, max_bytes: int) -> bytes:
 
     Returns:
         At most `max_bytes`; empty at the end.
+
     Raises:
         BlockingIOError: Nothing is there.
         ConnectionResetError: The peer has closed with bytes of ours unread.
+
     Source: recv(2) MSG_DONTWAIT.
     """
     return sock.recv(max_bytes, socket.MSG_DONTWAIT)
@@ -273,9 +295,7 @@ def peer_credentials(sock: Socket) -> Credentials:
 
     Source: unix(7) "SO_PEERCRED".
     """
-    return Credentials(
-        *_CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    )
+    return Credentials(*_CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)))
 
 
 def peer_groups(sock: Socket) -> tuple[int, ...]:
@@ -283,6 +303,7 @@ def peer_groups(sock: Socket) -> tuple[int, ...]:
 
     Raises:
         OSError: ENODATA where the socket has no peer.
+
     Source: SO_PEERGROUPS, Linux 4.13; setgroups(2).
     """
     try:
@@ -310,10 +331,12 @@ def peer_pidfd(sock: Socket) -> int:
 
     Returns:
         A pidfd, close-on-exec; the caller closes it.
+
     Raises:
         OSError: ENOPROTOOPT where the kernel has no such option (before Linux 6.5); ENODATA where the socket
             has no peer; ESRCH or EINVAL where the peer has gone and the kernel does not open the dead (before
             Linux 6.16).
+
     Source: SO_PEERPIDFD, Linux 6.5.
     """
     return sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
@@ -327,9 +350,11 @@ def refuse_descriptors(sock: Socket) -> bool:
 
     Returns:
         False where the kernel has no such option (before Linux 6.16): nothing has changed, and what recv(2)
-        does not ask for is dropped by the kernel anyway.
+            does not ask for is dropped by the kernel anyway.
+
     Raises:
         OSError: EOPNOTSUPP where it is no UNIX domain socket.
+
     Source: SO_PASSRIGHTS, Linux 6.16.
     """
     try:
@@ -351,13 +376,16 @@ def send_descriptors(sock: Socket, data: Buffer, descriptors: Sequence[int]) -> 
         sock: A connected socket.
         data: At least one byte: a stream carries no descriptors without.
         descriptors: At most 253.
+
     Returns:
         The bytes taken.
+
     Raises:
         OSError: EINVAL for no data, or for too many descriptors; EBADF for a closed one; EPERM where the peer
             refuses descriptors; ETOOMANYREFS where too many are in flight.
         BlockingIOError: The socket is non-blocking and nothing fits. No descriptor has left.
         BrokenPipeError: The peer has gone.
+
     Source: sendmsg(2) MSG_NOSIGNAL, unix(7) "SCM_RIGHTS".
     """
     view = memoryview(data)
@@ -377,12 +405,15 @@ def receive_descriptors(sock: Socket, max_bytes: int) -> tuple[bytes, list[int]]
     Args:
         sock: A connected socket.
         max_bytes: The most bytes to take, 1 or more.
+
     Returns:
         The data, empty at the end; and the descriptors, close-on-exec, which the caller closes.
+
     Raises:
         BlockingIOError: The socket is non-blocking and nothing is there.
         OSError: EMSGSIZE where the kernel could not deliver every descriptor, as at this process's limit of
             them: those that arrived are closed and the bytes are lost, so the connection is of no more use.
+
     Source: recvmsg(2) MSG_CMSG_CLOEXEC and MSG_CTRUNC, unix(7) "SCM_RIGHTS".
     """
     room = socket.CMSG_SPACE(_DESCRIPTORS_MAX * _ID_BYTES)

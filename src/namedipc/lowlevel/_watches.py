@@ -8,38 +8,29 @@ import math
 import os
 import select
 import struct
-from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 
 from ._libc import LIBC, succeed
 from ._paths import StrPath
 
-__all__ = [
-    "EPOLLERR",
-    "EPOLLHUP",
-    "EPOLLIN",
-    "EPOLLOUT",
-    "EPOLLRDHUP",
-    "Epoll",
-    "Poll",
-    "Watch",
-    "WatchEvent",
-    "add_watch",
-    "create_inotify",
-    "eventfd",
-    "poll_readable",
-    "read_watch",
-    "remove_watch",
-    "wait_ready",
-]
-
 Poll: TypeAlias = select.poll
 """Descriptors to poll for, as Python has them; itself no descriptor. Source: poll(2)."""
 
 Epoll: TypeAlias = select.epoll
 """A set of descriptors to wait for, as Python has it; close-on-exec. Source: epoll(7)."""
+
+EPOLLIN: Final[int] = select.EPOLLIN
+"""There is something to read, or the end."""
+EPOLLOUT: Final[int] = select.EPOLLOUT
+"""There is room to write."""
+EPOLLRDHUP: Final[int] = select.EPOLLRDHUP
+"""The peer has shut its sending direction, or has closed."""
+EPOLLHUP: Final[int] = select.EPOLLHUP
+"""Both directions are shut, or the last writer of a pipe has gone; told without being asked for."""
+EPOLLERR: Final[int] = select.EPOLLERR
+"""An error, or the last reader of a pipe has gone; told without being asked for."""
 
 _EVENT = struct.Struct("iIII")  # struct inotify_event: wd, mask, cookie, len; the name follows
 _READ_BYTES = 65_536  # about 240 events with the longest names, and 4 096 without
@@ -117,9 +108,11 @@ def create_inotify() -> int:
 
     Returns:
         A descriptor, non-blocking and close-on-exec; the caller closes it.
+
     Raises:
         OSError: EMFILE where this user has too many (128 by default,
             /proc/sys/fs/inotify/max_user_instances), or this process no descriptor left.
+
     Source: inotify_init1(2).
     """
     return succeed(LIBC.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
@@ -132,11 +125,14 @@ def add_watch(fd: int, path: StrPath, mask: Watch) -> int:
         fd: The queue.
         path: What to watch; /proc/self/fd/N watches an open file.
         mask: What to watch for.
+
     Returns:
         The watch's number, the same for each watch of one inode.
+
     Raises:
         OSError: ENOENT, EACCES (no read permission), ENOTDIR of the path; ENOSPC where this user has too many
             watches; EINVAL for an empty mask.
+
     Source: inotify_add_watch(2).
     """
     filename = os.fspath(path)
@@ -151,6 +147,7 @@ def remove_watch(fd: int, descriptor: int) -> None:
 
     Raises:
         OSError: EINVAL where there is no such watch, as after its file has gone.
+
     Source: inotify_rm_watch(2).
     """
     succeed(LIBC.inotify_rm_watch(fd, descriptor))
@@ -163,6 +160,7 @@ def read_watch(fd: int) -> list[WatchEvent]:
 
     Raises:
         BlockingIOError: There are none.
+
     Source: inotify(7) "Reading events from an inotify file descriptor".
     """
     data = os.read(fd, _READ_BYTES)
@@ -182,10 +180,13 @@ def eventfd(initial: int = 0) -> int:
 
     Args:
         initial: Where it starts; above 0 it is readable at once.
+
     Returns:
         A descriptor, non-blocking and close-on-exec; the caller closes it.
+
     Raises:
         OSError: EMFILE or ENFILE, no descriptor is left.
+
     Source: eventfd(2).
     """
     return os.eventfd(initial, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -203,9 +204,7 @@ def poll_readable(fd: int) -> Poll:
     return poll
 
 
-def wait_ready(
-    fd: int, *, read: bool = True, write: bool = False, timeout_seconds: float | None = None
-) -> bool:
+def wait_ready(fd: int, *, read: bool = True, write: bool = False, timeout_seconds: float | None = None) -> bool:
     """Wait in blocking code until a descriptor can be read or written, or its other end has gone.
 
     Other threads run meanwhile. Ready is also what would fail: the next read or write tells.
@@ -216,10 +215,13 @@ def wait_ready(
         write: Whether to wait for room to write.
         timeout_seconds: The longest wait, rounded up to a millisecond; None or more than 24 days: no limit. 0
             or less only looks.
+
     Returns:
         False where the time has passed.
+
     Raises:
         OSError: EBADF where the descriptor is closed.
+
     Source: poll(2).
     """
     if fd < 0:  # what a closed socket has; poll(2) would ignore it and wait for nothing
