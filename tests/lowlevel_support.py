@@ -60,13 +60,14 @@ def run_python(script: str, *arguments: str) -> str:
 
     It can import this module, as `tests.lowlevel_support`.
     """
+    path = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments],
         stdout=subprocess.PIPE,
         timeout=CHILD_SECONDS,
         check=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
     )
     return done.stdout
 
