@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
@@ -53,9 +54,11 @@ def run_until_signal(
     """Serve as a main program."""
 
     async def main() -> None:
-        async with serve() as server:
-            if ready is not None:
-                ready(server)
-            await server.run_until_signal()
+        # Before the name can be found: who gets an answer may send the signal at once.
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+            async with serve() as server:
+                if ready is not None:
+                    ready(server)
+                await server._drain_upon(received)
 
     trio.run(main)

@@ -69,12 +69,16 @@ class Server:
         Cancellation: the signals keep their former meaning, and the service goes on.
         """
         with trio.open_signal_receiver(*(signals or (signal.SIGTERM, signal.SIGINT))) as received:
-            async for _ in received:
-                break
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._hurry, received, nursery.cancel_scope)
-                await self.drain()
-                nursery.cancel_scope.cancel()
+            await self._drain_upon(received)
+
+    async def _drain_upon(self, received: AsyncIterator[int]) -> None:
+        """Drain once a signal has been received; a second one cuts the grace short."""
+        async for _ in received:
+            break
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._hurry, received, nursery.cancel_scope)
+            await self.drain()
+            nursery.cancel_scope.cancel()
 
     async def _hurry(self, received: AsyncIterator[int], scope: trio.CancelScope) -> None:
         async for _ in received:
