@@ -12,15 +12,16 @@ from pathlib import Path
 
 import pytest
 
-NOBODY = 65_534
+NOBODY = 65_534  # who root becomes in `without_privileges`
+STRANGER = NOBODY if os.geteuid() == 0 else os.geteuid() + 1  # neither the user who runs the tests nor root
 
 
 def give_away(path: Path, patch: pytest.MonkeyPatch) -> None:
     """Give a file to somebody else; where that takes root, let this process take itself for somebody else."""
     if os.geteuid() == 0:
-        os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+        os.chown(path, STRANGER, STRANGER, follow_symlinks=False)
     else:
-        patch.setattr(os, "geteuid", lambda: NOBODY)
+        patch.setattr(os, "geteuid", lambda: STRANGER)
 
 
 @contextmanager

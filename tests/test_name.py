@@ -187,9 +187,7 @@ def test_names_exist_and_are_removed_by_kind(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_a_relative_name_is_looked_up_when_it_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_name_is_looked_up_when_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the working directory of that moment."""
     pipe = Pipe("it")
     (tmp_path / "inner").mkdir()

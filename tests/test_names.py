@@ -33,7 +33,7 @@ from namedipc._names._place import Place
 
 from .conftest import Children
 from .lowlevel_support import umask, without_privileges
-from .names_support import NOBODY, give_away, make_file, make_link, mode_of, shared_directory
+from .names_support import NOBODY, STRANGER, give_away, make_file, make_link, mode_of, shared_directory
 
 Make = Callable[[Path], object]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
@@ -155,18 +155,14 @@ def test_a_directory_that_may_not_be_entered_is_refused() -> None:
                 _names.name_exists(directory / "board", kind="file")
 
 
-def test_a_part_that_is_too_long_for_the_filesystem_is_explained(
-    name: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_part_that_is_too_long_for_the_filesystem_is_explained(name: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some filesystems have less than 255 bytes; there the kernel finds out."""
 
     def fail(*_: object, **__: object) -> int:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
 
     monkeypatch.setattr(lowlevel, "make_fifo", fail)
-    with pytest.raises(
-        DeclarationError, match=rf"{name}: cannot make the FIFO: a part of the path is too long"
-    ):
+    with pytest.raises(DeclarationError, match=rf"{name}: cannot make the FIFO: a part of the path is too long"):
         _names.open_fifo(name, create=True)
 
 
@@ -207,9 +203,7 @@ def test_attaching_to_nothing_makes_nothing(name: Path, attach: Make) -> None:
         (lambda path: _names.remove_name(path, kind="file"), make_file),
     ],
 )
-def test_something_of_another_kind_is_never_touched(
-    name: Path, make: Make, attach: Make, wanted: Make | None
-) -> None:
+def test_something_of_another_kind_is_never_touched(name: Path, make: Make, attach: Make, wanted: Make | None) -> None:
     """Each verb on each kind that is not its own: WrongKind, and the thing is still the same."""
     if make is wanted or (wanted is None and make is make_file):
         return  # its own kind
@@ -282,9 +276,7 @@ def test_a_planted_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
             elif kind == "fifo":
                 os.close(_names.open_fifo(path, create=True, allowed_uids=allowed_uids, any_owner=any_owner))
             else:
-                os.close(
-                    _names.open_file(path, writable=False, allowed_uids=allowed_uids, any_owner=any_owner)
-                )
+                os.close(_names.open_file(path, writable=False, allowed_uids=allowed_uids, any_owner=any_owner))
 
         for kind in ("socket", "fifo", "file"):
             with pytest.raises(NotAllowed, match=rf"uid {owner}, who is not expected; .*users\({owner}\)"):
@@ -528,7 +520,7 @@ def test_a_full_tmpfs_leaves_nothing(tmp_path: Path) -> None:
         os.close(publish(tmp_path / "board"))
         assert os.listdir(tmp_path) == ["board"]
     finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)  # also where a test has failed
 
 
 def test_a_file_is_not_published_where_one_may_not_write() -> None:
@@ -592,6 +584,8 @@ def test_what_a_killed_maker_leaves_is_removed_by_the_next(
             os.close(_names.open_fifo(name, create=True, mode=0o622))
         elif way_out == "make" and what != "fifo":
             os.close(publish(name, if_exists="replace"))
+        if way_out == "make" and not (what == "fifo" and appeared):
+            assert os.listdir(name.parent) == ["board"]
         _names.remove_name(name, kind="fifo" if what == "fifo" else "file", missing_ok=True)
         assert os.listdir(name.parent) == []
 
@@ -612,6 +606,18 @@ def test_a_living_makers_temporary_name_is_left_alone(name: Path) -> None:
         os.close(fd)
         _temporary.sweep(place)
         assert set(os.listdir(name.parent)) == others
+
+
+def test_a_second_name_of_something_finished_is_swept_without_opening_it(name: Path) -> None:
+    """Its maker was killed between the link and the unlink; whoever has it locked or waits for it hears nothing."""
+    os.mkfifo(name)
+    os.link(name, name.with_name(".board.0123456789abcdef.new"))
+    reader = lowlevel.open_fifo_for_reading(name)
+    lowlevel.flock(reader, exclusive=True)
+    with Place(name) as place:
+        _temporary.sweep(place)
+    assert os.listdir(name.parent) == ["board"]
+    os.close(reader)
 
 
 def test_a_temporary_name_that_is_swept_before_it_is_held_is_made_again(
@@ -645,9 +651,7 @@ def test_a_temporary_name_that_is_swept_before_it_is_held_is_made_again(
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o622, 0o666])
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
-def test_a_fifo_appears_with_its_mode(
-    name: Path, mode: int, mask: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fifo_appears_with_its_mode(name: Path, mode: int, mask: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the umask; a wider one is set before the name is there, and nothing else is left."""
     link = os.link
 
@@ -679,9 +683,7 @@ def test_a_fifo_is_opened_by_its_descriptor(name: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o622])
-def test_two_who_make_a_fifo_at_once_get_the_same(
-    name: Path, mode: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_who_make_a_fifo_at_once_get_the_same(name: Path, mode: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other is first, between the look and the making."""
     make_fifo = lowlevel.make_fifo
 
@@ -713,9 +715,10 @@ def appears_by_link(path: Path) -> None:
 
 
 def appears_by_rename(path: Path) -> None:
-    """As a claimed socket does."""
-    path.with_name("other").touch()
-    path.with_name("other").rename(path)
+    """As a claimed socket does; made outside, where the watch does not hear it."""
+    outside = path.parent.with_name(f"{path.parent.name}-outside")
+    outside.touch()
+    outside.rename(path)
 
 
 def becomes_readable(watch: _names.NameWatch, seconds: float) -> bool:
@@ -789,9 +792,7 @@ def test_without_inotify_there_is_still_something_to_wait_for(
 
 
 @pytest.mark.parametrize("call", ["create_inotify", "add_watch"])
-def test_another_failure_of_inotify_is_an_error(
-    name: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
+def test_another_failure_of_inotify_is_an_error(name: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """A directory that may be entered but not read cannot be watched."""
 
     def fail(*_: object) -> int:
@@ -827,9 +828,7 @@ def test_existence_is_a_question_of_the_kind(name: Path) -> None:
     assert not _names.name_exists(name / "inner", kind="file")
 
 
-@pytest.mark.parametrize(
-    ("kind", "make"), [("file", make_file), ("fifo", os.mkfifo), ("socket", make_socket)]
-)
+@pytest.mark.parametrize(("kind", "make"), [("file", make_file), ("fifo", os.mkfifo), ("socket", make_socket)])
 def test_a_name_is_removed_once(name: Path, kind: _names.Kind, make: Make) -> None:
     """Then it is not found, which may be all right."""
     make(name)
@@ -917,7 +916,7 @@ def test_the_runtime_directory_is_the_first_that_is_private(
     assert _names.runtime_directory() == str(tmp_path / "run-user")
     given.chmod(0o700)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "geteuid", lambda: NOBODY)
+        patch.setattr(os, "geteuid", lambda: STRANGER)
         assert _names.runtime_directory() == str(user)
     (tmp_path / "link").symlink_to(given)
     for unusable in (tmp_path / "link", tmp_path / "missing", "given", ""):

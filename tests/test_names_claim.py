@@ -71,9 +71,7 @@ def test_a_claimed_name_listens_and_nothing_is_left_after_close(name: Path) -> N
     assert os.listdir(name.parent) == []
 
 
-def test_a_relative_name_is_claimed_from_the_working_directory(
-    name: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_name_is_claimed_from_the_working_directory(name: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is absolute in the claim, and removed where it was made even after a change of the directory."""
     monkeypatch.chdir(name.parent)
     claim = claim_socket("kitchen", card=b"")
@@ -292,9 +290,7 @@ def test_something_else_under_the_name_is_never_touched(name: Path, make: Callab
 
 
 @pytest.mark.parametrize("make", [make_file, Path.mkdir, os.mkfifo])
-def test_something_else_where_the_socket_is_made_is_not_touched(
-    name: Path, make: Callable[[Path], None]
-) -> None:
+def test_something_else_where_the_socket_is_made_is_not_touched(name: Path, make: Callable[[Path], None]) -> None:
     """A left-over of ours is a socket; anything else stays, and the error names it."""
     left_over = name.with_name(".kitchen.new")
     make(left_over)
@@ -304,9 +300,7 @@ def test_something_else_where_the_socket_is_made_is_not_touched(
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, make_link])
-def test_something_else_where_the_lock_file_should_be_is_not_touched(
-    name: Path, make: Callable[[Path], None]
-) -> None:
+def test_something_else_where_the_lock_file_should_be_is_not_touched(name: Path, make: Callable[[Path], None]) -> None:
     """A directory, a FIFO, a link: refused without following, waiting or removing."""
     make(name.with_name(".kitchen.lock"))
     with pytest.raises(WrongKind, match=r"\.kitchen\.lock"):
@@ -480,9 +474,7 @@ def test_a_directory_that_may_not_be_written_to_is_refused() -> None:
 
 
 @pytest.mark.parametrize("call", ["bind_at", "flock", "listen", "write", "rename"])
-def test_a_claim_that_fails_half_way_leaves_nothing(
-    name: Path, call: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_claim_that_fails_half_way_leaves_nothing(name: Path, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever fails: no name, no lock, no descriptor; a full disk says so."""
 
     def fail(*_: object, **__: object) -> None:
@@ -579,9 +571,7 @@ def test_a_child_made_by_fork_owns_nothing(name: Path, child: Children) -> None:
     assert os.listdir(name.parent) == []
 
 
-def test_a_child_made_by_fork_does_not_keep_the_name_of_its_killed_parent(
-    name: Path, child: Children
-) -> None:
+def test_a_child_made_by_fork_does_not_keep_the_name_of_its_killed_parent(name: Path, child: Children) -> None:
     """The lock dies with the owner, though a child of it lives on."""
     owner = child(FORKER, str(name))
     forked = int(owner.read_line())
