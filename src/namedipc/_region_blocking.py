@@ -1,0 +1,320 @@
+"""A region that is open, in ordinary blocking code.
+
+The law: to read never waits; to write waits for the lock only, and then for as long as `timeout` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from threading import Event, Lock, Thread, get_ident
+from time import monotonic, sleep
+from types import TracebackType
+from typing import Generic, Self, TypeVar, final
+
+from . import lowlevel
+from ._codec import Codec
+from ._errors import Busy, TimedOut
+from ._shells.bell import Listener
+from ._shells.connecting import Pause
+from ._shells.region_file import RegionFile, waiting_for_newer
+from ._shells.region_lock import Held, LockWait
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+R = TypeVar("R")
+
+
+@final
+class Draft(Generic[T]):
+    """The value under the lock; what `value` holds at a clean exit is written, nothing if the body raises.
+
+    Attributes:
+        value: The latest value at first; to be changed, or replaced by another.
+    """
+
+    __slots__ = ("value",)
+
+    value: T
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+
+class BlockingRegionView(Generic[T_co]):
+    """A region, open to read. Several threads may use it."""
+
+    def __init__(self, file: RegionFile, codec: Codec[T_co]) -> None:
+        self._file = file
+        self._codec = codec
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._file.path!r}>"
+
+    def read(self) -> T_co:
+        """Return the latest value, whole. Never waits, takes no lock, and keeps no writer from writing.
+
+        Returns:
+            A value of the caller's own.
+
+        Raises:
+            Closed: The region was closed here, or opened before a fork.
+            ProtocolError: Somebody has cut the file short, or damaged it.
+            InvalidMessage: Somebody has written a value which does not fit the type.
+        """
+        return self._codec.decode(self._file.read()[1])
+
+    def watch(self) -> Iterator[T_co]:
+        """Iterate over the value now, and then the latest after each change.
+
+        Values in between may be skipped, the last one never is. Waits without a limit; what is returned may
+        be left at any time, and a `close` of the region from another thread ends the wait with `Closed`.
+
+        Returns:
+            An iterator, also a context manager. It ends only by an error.
+        """
+        return _BlockingWatch(self._file, self._codec)
+
+    def wait_newer(self, version: int, /, *, timeout: float | None = None) -> T_co:
+        """Return the latest value as soon as there is one that is newer than a version.
+
+        Args:
+            version: As `version` or `write` gave it; 0 is older than every value.
+            timeout: In seconds; None: no limit.
+
+        Raises:
+            TimedOut: The time has passed.
+            Closed: The region was closed, be it meanwhile.
+        """
+        listener = self._file.listen()
+        try:
+            plan = waiting_for_newer(self._file, listener, version)
+            return self._codec.decode(carry_out(plan, timeout=timeout, what=f"{self._file.path}: a newer value")[1])
+        finally:
+            listener.close()
+
+    @property
+    def version(self) -> int:
+        """The number of the latest value: 1 for the first one, and 1 more for each that is written."""
+        return self._file.version()
+
+    def close(self) -> None:
+        """Close the region, as leaving `with` does. Whoever waits for it here gets `Closed`. Safe to repeat."""
+        self._file.close()
+
+
+@final
+class BlockingRegion(BlockingRegionView[T]):
+    """A region, open to read and to write. Several threads may use it."""
+
+    def write(self, value: T, /, *, timeout: float | None = None) -> int:
+        """Make a value the latest.
+
+        Args:
+            value: Copied; a later change of the object changes nothing.
+            timeout: For the lock, in seconds; None: no limit.
+
+        Returns:
+            Its version.
+
+        Raises:
+            InvalidMessage: It does not fit the type. As for the next, nothing has changed.
+            TooLarge: Encoded, it is larger than the region's `capacity_bytes`.
+            TimedOut: Others have held the lock for that long.
+            Busy: This thread holds the lock already: it is inside `update` or `editing`.
+            Closed: The region was closed.
+        """
+        payload = self._codec.encode(value)
+        self._file.refuse_larger(payload)
+        with self._locked(timeout):
+            return self._file.publish(payload)
+
+    def update(self, change: Callable[[T], T], /, *, timeout: float | None = None) -> T:
+        """Replace the value by what `change` makes of it, under the lock: nobody writes in between.
+
+        Args:
+            change: Gets the latest value and returns the next. If it raises, nothing is written.
+            timeout: For the lock, in seconds; None: no limit.
+
+        Returns:
+            The value that was written.
+
+        Raises:
+            InvalidMessage: What `change` returned does not fit the type. As for the rest, nothing has
+                changed.
+            TooLarge: Encoded, it is larger than the region's `capacity_bytes`.
+            TimedOut: Others have held the lock for that long.
+            Busy: This thread holds the lock already: `change` may not write to the region itself.
+            Closed: The region was closed.
+        """
+        with self._locked(timeout):
+            value = change(self.read())
+            self._file.publish(self._codec.encode(value))
+            return value
+
+    def editing(self, *, timeout: float | None = None) -> AbstractContextManager[Draft[T]]:
+        """Hold the lock for several steps: `with region.editing() as draft: draft.value = ...`.
+
+        Args:
+            timeout: For the lock, in seconds; None: no limit.
+
+        Returns:
+            A context manager. Readers see the old value until it is left; if its body raises, they go on to.
+
+        Raises:
+            TimedOut, Busy, InvalidMessage, TooLarge, Closed: As `update`.
+        """
+        return self._editing(timeout)
+
+    @contextmanager
+    def _editing(self, timeout: float | None) -> Iterator[Draft[T]]:
+        with self._locked(timeout):
+            draft = Draft(self.read())
+            yield draft
+            self._file.publish(self._codec.encode(draft.value))
+
+    @contextmanager
+    def _locked(self, timeout: float | None) -> Iterator[None]:
+        lock = self._file.lock
+        me = get_ident()
+        lock.refuse_again(me)
+        held = lock.take(me) or _wait(lock.wait(me), timeout, self._file.path)
+        try:
+            yield
+        finally:
+            held.release()
+
+
+@final
+class _BlockingWatch(Iterator[T_co]):
+    """What `watch` returns."""
+
+    def __init__(self, file: RegionFile, codec: Codec[T_co]) -> None:
+        self._file = file
+        self._codec = codec
+        self._version = 0
+        self._in_use = Lock()
+        self._listener: Listener | None = file.listen()  # before the first look, as the protocol wants it
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T_co:
+        if not self._in_use.acquire(blocking=False):
+            raise Busy(f"{self._file.path}: another thread waits in this watch; give each its own")
+        try:
+            if self._listener is None:
+                raise StopIteration
+            plan = waiting_for_newer(self._file, self._listener, self._version)
+            self._version, payload = carry_out(plan)
+            return self._codec.decode(payload)
+        finally:
+            self._release()
+
+    def close(self) -> None:
+        """Stop watching; a thread that waits in it gets `Closed`. Safe to repeat; dropping it does so too."""
+        if self._listener is not None:
+            self._listener.stop()
+        if self._in_use.acquire(blocking=False):
+            self._release()
+
+    def _release(self) -> None:
+        listener = self._listener
+        if listener is not None and listener.is_stopped:
+            self._listener = None
+            listener.close()
+        self._in_use.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None, /
+    ) -> None:
+        self.close()
+
+
+def carry_out(plan: Generator[Pause, None, R], *, timeout: float | None = None, what: str = "") -> R:
+    """Do a plan's waiting.
+
+    Raises:
+        TimedOut: `timeout` seconds have passed.
+    """
+    until = None if timeout is None else monotonic() + timeout
+    try:
+        while True:
+            pause = next(plan)
+            if until is None:
+                _pause(pause, pause.seconds)
+                continue
+            left = until - monotonic()
+            if left <= 0:
+                raise TimedOut(f"{what}: none within {timeout} s")
+            _pause(pause, min(left, pause.seconds))
+    except StopIteration as end:
+        result: R = end.value
+        return result
+    finally:
+        plan.close()
+
+
+def _pause(pause: Pause, seconds: float) -> None:
+    if pause.fd is None:
+        sleep(seconds)
+    else:
+        lowlevel.wait_ready(pause.fd, timeout_seconds=seconds)
+
+
+def _wait(wait: LockWait, timeout: float | None, path: str) -> Held:
+    try:
+        held = wait.run() if timeout is None else _wait_for(wait, timeout)
+    except BaseException:
+        wait.abandon()
+        raise
+    if held is None:
+        wait.abandon()
+        raise TimedOut(f"{path}: others have held the lock for {timeout} s; nothing was written")
+    return held
+
+
+def _wait_for(wait: LockWait, timeout: float) -> Held | None:
+    """Wait in another thread: fcntl(2) has no timeout. Given up, the thread ends when the lock is free."""
+    if timeout <= 0:
+        return None
+    outcome: list[Held | BaseException | None] = []
+    done = Event()
+
+    def run() -> None:
+        try:
+            outcome.append(wait.run())
+        except BaseException as error:  # to be raised where somebody can see it
+            outcome.append(error)
+        done.set()
+
+    Thread(target=run, name="namedipc lock", daemon=True).start()
+    if not done.wait(timeout):
+        return None
+    result = outcome[0]
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+@contextmanager
+def opened(plan: Generator[Pause, None, RegionFile], codec: Codec[T]) -> Iterator[BlockingRegion[T]]:
+    """Open a region as planned, give it out, and close it at the end."""
+    file = carry_out(plan)
+    try:
+        yield BlockingRegion(file, codec)
+    finally:
+        file.close()
+
+
+@contextmanager
+def viewed(plan: Generator[Pause, None, RegionFile], codec: Codec[T]) -> Iterator[BlockingRegionView[T]]:
+    """Open a region to read as planned, give it out, and close it at the end."""
+    file = carry_out(plan)
+    try:
+        yield BlockingRegionView(file, codec)
+    finally:
+        file.close()

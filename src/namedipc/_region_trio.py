@@ -1,0 +1,299 @@
+"""A region that is open, in trio.
+
+The law: to read never waits and is no checkpoint; every async function is one. Whatever is cancelled has
+either written a whole value, and then returns, or nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from math import inf
+from typing import Final, Generic, Self, TypeVar, final
+
+import trio
+
+from ._codec import Codec
+from ._region_blocking import Draft
+from ._shells import trio_errors
+from ._shells.bell import Listener
+from ._shells.connecting import Pause
+from ._shells.region_file import RegionFile, World, waiting_for_newer
+from ._shells.region_lock import Held, RegionLock
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+R = TypeVar("R")
+
+TRIO: Final = World(closed=trio_errors.Closed, busy=trio_errors.Busy)
+
+LOCK_THREADS: Final = 64
+"""How many open regions of a trio run wait for another process's lock at once; each costs a thread."""
+
+_limiter: Final[trio.lowlevel.RunVar[trio.CapacityLimiter]] = trio.lowlevel.RunVar("namedipc lock threads")
+
+
+class RegionView(Generic[T_co]):
+    """A region, open to read. Several tasks may use it."""
+
+    def __init__(self, file: RegionFile, codec: Codec[T_co]) -> None:
+        self._file = file
+        self._codec = codec
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._file.path!r}>"
+
+    def read(self) -> T_co:
+        """Return the latest value, whole. Never waits, takes no lock, and keeps no writer from writing.
+
+        Returns:
+            A value of the caller's own.
+
+        Raises:
+            Closed: The region was closed here.
+            ProtocolError: Somebody has cut the file short, or damaged it.
+            InvalidMessage: Somebody has written a value which does not fit the type.
+        """
+        return self._codec.decode(self._file.read()[1])
+
+    def watch(self) -> AsyncIterator[T_co]:
+        """Iterate over the value now, and then the latest after each change.
+
+        Values in between may be skipped, the last one never is. It ends only by an error; `async for` may be
+        left at any time, without `aclosing`.
+
+        Cancellation: No value is lost: the next step gives the latest one that was not given yet.
+
+        Raises:
+            Closed: The region was closed, be it while this waits.
+        """
+        return _Watch(self._file, self._codec)
+
+    async def wait_newer(self, version: int, /) -> T_co:
+        """Return the latest value as soon as there is one that is newer than a version.
+
+        Args:
+            version: As `version` or `write` gave it; 0 is older than every value.
+
+        Raises:
+            Closed: The region was closed, be it meanwhile.
+
+        Cancellation: Leaves nothing behind.
+        """
+        listener = self._file.listen()
+        try:
+            return self._codec.decode((await carry_out(waiting_for_newer(self._file, listener, version)))[1])
+        finally:
+            listener.close()
+
+    @property
+    def version(self) -> int:
+        """The number of the latest value: 1 for the first one, and 1 more for each that is written."""
+        return self._file.version()
+
+    async def aclose(self) -> None:
+        """Close the region, as leaving `async with` does; whoever waits for it here gets `Closed`. Safe to repeat.
+
+        Cancellation: It is closed all the same.
+        """
+        self._file.close()
+        await trio.lowlevel.checkpoint()
+
+
+@final
+class Region(RegionView[T]):
+    """A region, open to read and to write. Several tasks may use it."""
+
+    def __init__(self, file: RegionFile, codec: Codec[T]) -> None:
+        super().__init__(file, codec)
+        # The tasks of this handle stand in line here, so that at most one of them waits for the kernel's lock
+        # in a thread.
+        self._turn: Final = trio.Semaphore(1, max_value=1)
+
+    async def write(self, value: T, /) -> int:
+        """Make a value the latest.
+
+        Args:
+            value: Copied; a later change of the object changes nothing.
+
+        Returns:
+            Its version.
+
+        Raises:
+            InvalidMessage: It does not fit the type. As for the next, nothing has changed.
+            TooLarge: Encoded, it is larger than the region's `capacity_bytes`.
+            Busy: This task holds the lock already: it is inside `editing`.
+            Closed: The region was closed.
+
+        Cancellation: Nothing has been written, and nobody's lock is held.
+        """
+        payload = self._codec.encode(value)
+        self._file.refuse_larger(payload)
+        async with self._locked():
+            return self._file.publish(payload)
+
+    async def update(self, change: Callable[[T], T], /) -> T:
+        """Replace the value by what `change` makes of it, under the lock: nobody writes in between.
+
+        Args:
+            change: Gets the latest value and returns the next. If it raises, nothing is written.
+
+        Returns:
+            The value that was written.
+
+        Raises:
+            InvalidMessage: What `change` returned does not fit the type. As for the rest, nothing has
+                changed.
+            TooLarge: Encoded, it is larger than the region's `capacity_bytes`.
+            Busy: This task holds the lock already: it is inside `editing`.
+            Closed: The region was closed.
+
+        Cancellation: `change` has not been called, and nobody's lock is held.
+        """
+        async with self._locked():
+            value = change(self.read())
+            self._file.publish(self._codec.encode(value))
+            return value
+
+    def editing(self) -> AbstractAsyncContextManager[Draft[T]]:
+        """Hold the lock for several steps: `async with region.editing() as draft: draft.value = ...`.
+
+        The body may await; every other writer waits meanwhile, in every process.
+
+        Returns:
+            A context manager. Readers see the old value until it is left; if its body raises, they go on to.
+
+        Raises:
+            Busy, InvalidMessage, TooLarge, Closed: As `update`.
+
+        Cancellation: Nothing is written, and the lock is given back.
+        """
+        return self._editing()
+
+    @asynccontextmanager
+    async def _editing(self) -> AsyncIterator[Draft[T]]:
+        async with self._locked():
+            draft = Draft(self.read())
+            yield draft
+            self._file.publish(self._codec.encode(draft.value))
+
+    @asynccontextmanager
+    async def _locked(self) -> AsyncIterator[None]:
+        me = trio.lowlevel.current_task()
+        self._file.lock.refuse_again(me)
+        # The only checkpoint where the lock is free; there is none after it.
+        async with self._turn:
+            lock = self._file.lock  # asked for again: the region may have been closed meanwhile
+            held = lock.take(me) or await _wait(lock, me)
+            try:
+                yield
+            finally:
+                held.release()
+
+
+@final
+class _Watch(AsyncIterator[T_co]):
+    """What `watch` returns: no async generator, so that one which is dropped lets go at once, by itself."""
+
+    def __init__(self, file: RegionFile, codec: Codec[T_co]) -> None:
+        self._file = file
+        self._codec = codec
+        self._version = 0
+        self._in_use = False
+        self._listener: Listener | None = file.listen()  # before the first look, as the protocol wants it
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T_co:
+        if self._in_use:
+            raise trio_errors.Busy(f"{self._file.path}: another task waits in this watch; give each its own")
+        listener = self._listener
+        if listener is None:
+            await trio.lowlevel.checkpoint()
+            raise StopAsyncIteration
+        self._in_use = True
+        try:
+            plan = waiting_for_newer(self._file, listener, self._version)
+            self._version, payload = await carry_out(plan)
+            return self._codec.decode(payload)
+        finally:
+            self._in_use = False
+            if listener.is_stopped:
+                listener.close()
+
+    async def aclose(self) -> None:
+        """Stop watching; a task that waits in it gets `Closed`. Safe to repeat; dropping it does so too.
+
+        Cancellation: It is closed all the same.
+        """
+        listener, self._listener = self._listener, None
+        if listener is not None and self._in_use:
+            listener.stop()
+        elif listener is not None:
+            listener.close()
+        await trio.lowlevel.checkpoint()
+
+
+async def carry_out(plan: Generator[Pause, None, R]) -> R:
+    """Do a plan's waiting. Always a checkpoint."""
+    await trio.lowlevel.checkpoint()
+    try:
+        while True:
+            await _pause(next(plan))
+    except StopIteration as end:
+        result: R = end.value
+        return result
+    finally:
+        plan.close()
+
+
+async def _pause(pause: Pause) -> None:
+    if pause.fd is None:
+        await trio.sleep(pause.seconds)
+    elif pause.seconds == inf:
+        await trio.lowlevel.wait_readable(pause.fd)
+    else:
+        with trio.move_on_after(pause.seconds):
+            await trio.lowlevel.wait_readable(pause.fd)
+
+
+async def _wait(lock: RegionLock, me: object) -> Held:
+    """Wait for a lock which another handle or process holds."""
+    wait = lock.wait(me)
+    try:
+        held = await trio.to_thread.run_sync(wait.run, abandon_on_cancel=True, limiter=_lock_threads())
+    except BaseException:
+        wait.abandon()
+        raise
+    assert held is not None  # only an abandoned wait has none
+    return held
+
+
+def _lock_threads() -> trio.CapacityLimiter:
+    try:
+        return _limiter.get()
+    except LookupError:
+        limiter = trio.CapacityLimiter(LOCK_THREADS)
+        _limiter.set(limiter)
+        return limiter
+
+
+@asynccontextmanager
+async def opened(plan: Generator[Pause, None, RegionFile], codec: Codec[T]) -> AsyncIterator[Region[T]]:
+    """Open a region as planned, give it out, and close it at the end."""
+    file = await carry_out(plan)
+    try:
+        yield Region(file, codec)
+    finally:
+        file.close()
+
+
+@asynccontextmanager
+async def viewed(plan: Generator[Pause, None, RegionFile], codec: Codec[T]) -> AsyncIterator[RegionView[T]]:
+    """Open a region to read as planned, give it out, and close it at the end."""
+    file = await carry_out(plan)
+    try:
+        yield RegionView(file, codec)
+    finally:
+        file.close()

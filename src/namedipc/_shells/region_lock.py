@@ -1,0 +1,239 @@
+"""The write lock of a region: exclusion between processes, threads, tasks and handles.
+
+The lock is an open file description lock, which the kernel frees when its holder is killed. It excludes every
+other open file description, in this process too; so a handle lends its own to one user at a time, and whoever
+has to wait waits on one that was opened for it.
+
+The law: it is always given back explicitly. To close a descriptor does not free the lock while a forked child
+has it.
+"""
+
+from __future__ import annotations
+
+import os
+from threading import Lock
+from typing import Final, Literal, TypeAlias, final
+
+from namedipc import lowlevel
+from namedipc._errors import Busy
+
+from .in_child import forget_in_child
+
+WRITING: Final = 0
+"""The byte which writers lock."""
+OWNING: Final = 1
+"""The byte which the creator of a region locks for as long as it keeps the name."""
+
+_holders: Final[dict[tuple[int, int], object]] = {}
+"""Which task or thread of this process holds the lock of which file. Only to recognise who asks twice."""
+
+
+def open_again(fd: int, *, writable: bool = True) -> int:
+    """Return a new open file description of the same file, whatever has become of its name."""
+    return os.open(f"/proc/self/fd/{fd}", (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+
+
+@final
+class RegionLock:
+    """The lock of one open handle. Owns its descriptor."""
+
+    def __init__(self, fd: int, *, where: str, busy: type[Busy] = Busy) -> None:
+        status = os.fstat(fd)
+        self._busy = busy
+        self._fd = fd
+        self._where = where
+        self._file: Final = (status.st_dev, status.st_ino)
+        self._gate = Lock()  # between a close and an unlock: the number may be another file's afterwards
+        self._in_use = Lock()  # the descriptor: two users of one open file description do not exclude each other
+        forget_in_child(self)
+
+    def refuse_again(self, me: object) -> None:
+        """Raise where the asker holds the lock already: it would wait for itself for ever.
+
+        Raises:
+            Busy: The same task or thread has it, through this handle or another of this process.
+        """
+        if _holders.get(self._file) == me:
+            raise self._busy(
+                f"{self._where}: the lock is held by the very task or thread which asks for it, in 'update' "
+                "or 'editing'; change the value there instead"
+            )
+
+    def take(self, me: object) -> Held | None:
+        """Take the lock if it is free. Does not wait.
+
+        Args:
+            me: Who asks: a task or a thread.
+
+        Returns:
+            The lock, to be given back by its `release`; None where somebody has it.
+        """
+        if not self._in_use.acquire(blocking=False):
+            return None
+        try:
+            lowlevel.lock_ofd(self._fd, exclusive=True, start=WRITING, length=1)
+        except BaseException as error:
+            self._in_use.release()
+            if isinstance(error, BlockingIOError):
+                return None
+            raise
+        _holders[self._file] = me
+        return Held(self, self._fd, me)
+
+    def wait(self, me: object) -> LockWait:
+        """Return a wait for the lock, not begun yet."""
+        return LockWait(self, open_again(self._fd), me)
+
+    def own(self) -> bool:
+        """Take the mark of the region's owner, for as long as this handle is open. Does not wait."""
+        try:
+            lowlevel.lock_ofd(self._fd, exclusive=True, start=OWNING, length=1)
+        except BlockingIOError:
+            return False
+        return True
+
+    def given_back(self, held: Held) -> None:
+        """Note that the lock was given back; called by `Held` only, before it unlocks."""
+        if _holders.get(self._file) == held.me:
+            del _holders[self._file]
+
+    def lent_back(self) -> None:
+        """Free the lock on the handle's own descriptor; called by `Held` only."""
+        with self._gate:
+            if self._fd >= 0:  # else the handle was closed meanwhile, which freed it
+                lowlevel.unlock_ofd(self._fd, start=WRITING, length=1)
+        self._in_use.release()
+
+    def granted(self, fd: int, me: object) -> Held:
+        """Return the lock which a wait has got on a descriptor of its own."""
+        _holders[self._file] = me
+        return Held(self, fd, me, own_fd=True)
+
+    def close(self) -> None:
+        """Close the descriptor, and with it give back whatever it holds. Safe to repeat."""
+        with self._gate:
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                try:
+                    lowlevel.unlock_ofd(fd, start=WRITING, length=2)
+                finally:
+                    os.close(fd)
+
+    def forget(self) -> None:
+        """Close the descriptor in a forked child; the lock, if it is held, stays the parent's."""
+        self._gate = Lock()  # another thread of the parent may have held it
+        _holders.clear()
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+@final
+class Held:
+    """The lock, while it is held."""
+
+    def __init__(self, lock: RegionLock, fd: int, me: object, *, own_fd: bool = False) -> None:
+        self.me: Final = me
+        self._lock = lock
+        self._fd = fd
+        self._own_fd = own_fd
+        if own_fd:
+            forget_in_child(self)
+
+    def release(self) -> None:
+        """Give the lock back. Safe to repeat."""
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
+        self._lock.given_back(self)
+        if self._own_fd:
+            _unlock_and_close(fd)
+        else:
+            self._lock.lent_back()
+
+    def forget(self) -> None:
+        """Close the descriptor in a forked child; the lock stays the parent's."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0 and self._own_fd:
+            os.close(fd)
+
+
+def _unlock_and_close(fd: int) -> None:
+    try:
+        lowlevel.unlock_ofd(fd, start=WRITING, length=1)
+    finally:
+        os.close(fd)
+
+
+_State: TypeAlias = Literal["new", "waiting", "granted", "over"]
+
+
+@final
+class LockWait:
+    """A wait for the lock, on an open file description of its own: `run` in a thread, `abandon` from outside.
+
+    The kernel's wait cannot be called off. An abandoned one goes on; if it gets the lock, it gives it back at
+    once.
+    """
+
+    def __init__(self, lock: RegionLock, fd: int, me: object) -> None:
+        self._lock = lock
+        self._fd = fd
+        self._me = me
+        self._guard: Final = Lock()
+        self._state: _State = "new"
+        self._held: Held | None = None
+        forget_in_child(self)
+
+    def run(self) -> Held | None:
+        """Wait for the lock, for as long as it takes.
+
+        Returns:
+            The lock; None if the wait was abandoned.
+        """
+        if not self._begin():
+            return None
+        try:
+            lowlevel.wait_lock_ofd(self._fd, exclusive=True, start=WRITING, length=1)
+        except BaseException:
+            self._close()
+            raise
+        with self._guard:
+            if self._is_over():
+                self._close()
+                return None
+            self._state = "granted"
+            fd, self._fd = self._fd, -1
+            self._held = self._lock.granted(fd, self._me)
+            return self._held
+
+    def abandon(self) -> None:
+        """Give the wait up, and the lock with it if it has come meanwhile. Safe to repeat."""
+        with self._guard:
+            state, self._state = self._state, "over"
+        if state == "new":
+            self._close()
+        elif self._held is not None:
+            self._held.release()
+
+    def forget(self) -> None:
+        """Close the descriptor in a forked child; the waiting thread is the parent's."""
+        self._held = None
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _begin(self) -> bool:
+        with self._guard:
+            if self._is_over():
+                return False
+            self._state = "waiting"
+            return True
+
+    def _is_over(self) -> bool:
+        return self._state == "over"
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            _unlock_and_close(fd)
