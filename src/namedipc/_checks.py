@@ -50,9 +50,7 @@ def fits(node: Node, value: object, *, strict: bool) -> bool:
         return any(fits(member, value, strict=strict) for member in node.members)
     if strict and not _is_exactly(node, value):
         return False
-    return admits(node, value) and all(
-        fits(inner, part, strict=strict) for inner, part in _inside(node, value)
-    )
+    return admits(node, value) and all(fits(inner, part, strict=strict) for inner, part in _inside(node, value))
 
 
 def _is_exactly(node: Node, value: object) -> bool:
@@ -61,7 +59,12 @@ def _is_exactly(node: Node, value: object) -> bool:
     if isinstance(node, Fixed):
         return type(value) is tuple
     exact = exact_types(node)
-    return not exact or type(value) in exact
+    if exact and type(value) not in exact:
+        return False
+    if isinstance(node, Record) and isinstance(value, dict):
+        required = {field.name for field in node.fields if field.presence == "required"}
+        return required <= value.keys() <= {field.name for field in node.fields}
+    return True
 
 
 def _inside(node: Node, value: Any) -> list[tuple[Node, object]]:
@@ -73,18 +76,10 @@ def _inside(node: Node, value: Any) -> list[tuple[Node, object]]:
     if isinstance(node, Table):
         return [pair for key, held in value.items() for pair in ((node.key, key), (node.value, held))]
     if isinstance(node, Record):
-        if node.style == "typeddict":
-            return [
-                (field.node, value.get(field.name))
-                for field in node.fields
-                if _is_expected(field.presence, field.name, value)
-            ]
+        if isinstance(value, dict):
+            return [(field.node, value[field.name]) for field in node.fields if field.name in value]
         return [(field.node, getattr(value, field.name)) for field in node.fields]
     return []
-
-
-def _is_expected(presence: str, name: str, value: dict[str, object]) -> bool:
-    return presence == "required" or name in value
 
 
 def _accepted(node: Items) -> tuple[type, ...]:

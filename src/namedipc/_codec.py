@@ -6,6 +6,7 @@ before a byte has left. The functions are made once for each type; the usual way
 
 from __future__ import annotations
 
+import json
 import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +38,9 @@ _SHOWN_CHARACTERS: Final = 60
 @final
 class Codec(Generic[T]):
     """Values of one declared type, to bytes and back.
+
+    `encoding="json"` is for text tools at the other end. It carries less: keys are text or numbers, and floats are
+    finite.
 
     Attributes:
         type_name: The type as messages call it, without module names.
@@ -79,11 +83,8 @@ def _check(node: Node, name: str) -> Callable[[object], None]:
     return check
 
 
-def _encode(
-    node: Node, wire: Wire, check: Callable[[object], None], encoding: Encoding
-) -> Callable[[Any], bytes]:
-    encoder = msgspec.msgpack.Encoder() if encoding == "msgpack" else msgspec.json.Encoder()
-    encode_wire = encoder.encode
+def _encode(node: Node, wire: Wire, check: Callable[[object], None], encoding: Encoding) -> Callable[[Any], bytes]:
+    encode_wire: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode if encoding == "msgpack" else _encode_json
     exact = exact_types(node)
     pack = wire.pack
     name = node.label
@@ -109,6 +110,13 @@ def _encode(
             raise _unencodable(name, error) from error
 
     return encode
+
+
+def _encode_json(value: Any) -> bytes:
+    data = msgspec.json.encode(value)
+    if b"null" in data:  # a None, or a float that JSON has no word for and that would arrive as None
+        json.dumps(msgspec.to_builtins(value), allow_nan=False)
+    return data
 
 
 def _decode(node: Node, wire: Wire, encoding: Encoding) -> Callable[[Buffer], Any]:
@@ -137,9 +145,7 @@ def _decode(node: Node, wire: Wire, encoding: Encoding) -> Callable[[Buffer], An
 
 def _decoder(wire_type: Any, name: str, encoding: Encoding = "msgpack") -> Callable[[Buffer], Any]:
     try:
-        decoder: Any = (
-            msgspec.msgpack.Decoder(wire_type) if encoding == "msgpack" else msgspec.json.Decoder(wire_type)
-        )
+        decoder: Any = msgspec.msgpack.Decoder(wire_type) if encoding == "msgpack" else msgspec.json.Decoder(wire_type)
     except Exception as error:
         raise DeclarationError(f"{name} cannot be sent: {error}") from error
     return cast("Callable[[Buffer], Any]", decoder.decode)
@@ -184,15 +190,10 @@ class ArgumentsCodec:
         self.method = method
         self.parameters = tuple(parameters)
         if len(self.parameters) > _MOST_PARAMETERS:
-            raise DeclarationError(
-                f"{method}: more than {_MOST_PARAMETERS} parameters; gather them in a record"
-            )
+            raise DeclarationError(f"{method}: more than {_MOST_PARAMETERS} parameters; gather them in a record")
         nodes = [read(parameter.type) for parameter in self.parameters]
         self.description = describe_parameters(
-            [
-                (p.name, node, p.has_default, p.keyword_only)
-                for p, node in zip(self.parameters, nodes, strict=True)
-            ]
+            [(p.name, node, p.has_default, p.keyword_only) for p, node in zip(self.parameters, nodes, strict=True)]
         )
         wires = [build_wire(node) for node in nodes]
         self.encode = _encode_arguments(method, self.parameters, nodes, wires)
@@ -258,9 +259,7 @@ def _encode_arguments(
 class _Values:
     """Checks and packs the values of arguments, each by the index of its parameter."""
 
-    def __init__(
-        self, method: str, parameters: tuple[Parameter, ...], nodes: list[Node], wires: list[Wire]
-    ) -> None:
+    def __init__(self, method: str, parameters: tuple[Parameter, ...], nodes: list[Node], wires: list[Wire]) -> None:
         self.nodes = nodes
         self.packs = [wire.pack for wire in wires]
         self.is_packed = any(pack is not None for pack in self.packs)
@@ -320,9 +319,7 @@ class _Binding:
         missing = [f"'{self.parameters[index].name}'" for index in self.required if index not in given]
         if missing:
             plural = "" if len(missing) == 1 else "s"
-            raise TypeError(
-                f"{self.method}() missing {len(missing)} required argument{plural}: {', '.join(missing)}"
-            )
+            raise TypeError(f"{self.method}() missing {len(missing)} required argument{plural}: {', '.join(missing)}")
         return dict(sorted(given.items()))
 
 
@@ -465,8 +462,6 @@ def _undecodable(name: str, error: Exception) -> Exception:
         return error
     if isinstance(error, RecursionError):
         return InvalidMessage(f"{name}: what arrived is nested too deep")
-    if isinstance(error, UnicodeDecodeError):
-        return InvalidMessage(f"{name}: what arrived has text that is no UTF-8")
     return InvalidMessage(f"{name}: what arrived does not fit: {str(error) or repr(error)}")
 
 

@@ -115,8 +115,7 @@ class _Builder:
         if shadow is None:
             shadow = self.shadows[node] = _Shadow(node, f"shadow_{len(self.shadows)}")
             shadow.fields = [
-                _ShadowField(f"f{i}", field.name, self.build(field.node))
-                for i, field in enumerate(node.fields)
+                _ShadowField(f"f{i}", field.name, self.build(field.node)) for i, field in enumerate(node.fields)
             ]
             shadow.struct = self._shadow_struct(node, shadow)
         elif shadow.struct is None:
@@ -131,9 +130,7 @@ class _Builder:
             else:
                 optional = union_of([mirrored.wire.type, msgspec.UnsetType])
                 fields.append((mirrored.slot, optional, msgspec.UNSET))
-        renamed = {
-            mirrored.slot: field.wire_name for field, mirrored in zip(node.fields, shadow.fields, strict=True)
-        }
+        renamed = {mirrored.slot: field.wire_name for field, mirrored in zip(node.fields, shadow.fields, strict=True)}
         tag_field, tag = node.tag or (None, None)
         return self._struct(
             node.label,
@@ -361,8 +358,11 @@ def _strict_types(node: Node) -> frozenset[type]:
 def _labelled(labels: dict[str, object]) -> Wire:
     """Values which travel as a text each."""
     back = {(type(value), value): label for label, value in labels.items()}
+    classes = {type(value) for value in labels.values()}  # all of them hashable
 
     def pack(value: object) -> str:
+        if type(value) not in classes or (type(value), value) not in back:
+            raise TypeError(f"{value!r} is none of {', '.join(labels)}")
         return back[type(value), value]
 
     return Wire(Literal[tuple(labels)], pack, labels.__getitem__, _only(str))

@@ -1,0 +1,617 @@
+"""What comes out equals what went in, and what does not fit is an InvalidMessage."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Annotated, Any, Literal
+
+import attrs
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from namedipc._codec import ArgumentsCodec, Codec, Parameter
+from namedipc._errors import DeclarationError, InvalidMessage
+
+from .message_types import (
+    SAMPLES,
+    Card,
+    Color,
+    Left,
+    Odd,
+    Order,
+    Page,
+    Plate,
+    Refund,
+    Right,
+    Seat,
+    Size,
+    Ticket,
+    Tree,
+    message_types,
+    same,
+    union,
+)
+
+MORE = Order(4, "soup")
+
+
+def codec(tp: object) -> Codec[Any]:
+    """A codec whose values may be wrong."""
+    return Codec(tp)
+
+
+def error(tp: object, value: object) -> str:
+    """Why a value cannot be sent."""
+    with pytest.raises(InvalidMessage) as caught:
+        codec(tp).encode(value)
+    return str(caught.value)
+
+
+def damage(tp: object, data: bytes) -> str:
+    """Why bytes cannot be read."""
+    with pytest.raises(InvalidMessage) as caught:
+        codec(tp).decode(data)
+    return str(caught.value)
+
+
+@settings(max_examples=300, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@given(message_types, st.data())
+def test_values_arrive_as_they_were_sent(made: tuple[Any, st.SearchStrategy[Any]], data: st.DataObject) -> None:
+    """Values of any type, unions of any members included, arrive equal and of the same classes."""
+    tp, values = made
+    value = data.draw(values)
+    tried = codec(tp)
+    assert same(tried.decode(tried.encode(value)), value)
+
+
+def test_every_pair_of_types_can_be_told_apart() -> None:
+    """Each union of two types brings the values of both back as what they were, whatever msgspec makes of it."""
+    for one, one_value in SAMPLES:
+        for other, other_value in SAMPLES:
+            tried = codec(union([one, other]))
+            for value in (one_value, other_value):
+                assert same(tried.decode(tried.encode(value)), value)
+
+
+@pytest.mark.parametrize(
+    ("tp", "value", "wire"),
+    [
+        (Order, MORE, {"table": 4, "dish": "soup"}),
+        (Order | str, MORE, {"table": 4, "dish": "soup"}),
+        (Order | str, "soup", "soup"),
+        (Order | Refund, MORE, ["Order", {"table": 4, "dish": "soup"}]),
+        (Refund | Order, MORE, ["Order", {"table": 4, "dish": "soup"}]),
+        (Order | Refund | None, None, None),
+        (bytes | str, b"x", ["bytes", b"x"]),
+        (bytes | str | None, "x", ["str", "x"]),
+        (list[bytes | str], ["x"], [["str", "x"]]),
+        (datetime.date | str, datetime.date(2026, 1, 2), ["date", "2026-01-02"]),
+        (list[int] | set[int], {1}, ["set[int]", [1]]),
+        (list[int] | list[str], ["x"], ["list[str]", ["x"]]),
+        (Page[int] | Page[bytes | str], Page([b"x"]), ["Page[bytes | str]", {"items": [["bytes", b"x"]]}]),
+        (Plate, Plate("x"), {"mark": ["str", "x"], "count": 1}),
+        (dict[bytes | str, int], {b"x": 1}, [[["bytes", b"x"], 1]]),
+        (dict[str, bytes | str], {"x": b"y"}, {"x": ["bytes", b"y"]}),
+        (Left | Right, Left(1), {"type": "Left", "number": 1}),
+        (Left | Right | Ticket, Left(1), ["Left", {"type": "Left", "number": 1}]),
+        (Seat | None, Seat(1), [1, "free"]),
+        (Card, {"note": "x"}, {"note": ["str", "x"]}),
+        (Color, Color.RED, "red"),
+        (Odd, Odd.TWO, "TWO"),
+        (Literal[b"x", Odd.ONE], Odd.ONE, "Odd.ONE"),
+        (Size | int, Size.LARGE, ["Size", 2]),
+        (int | float | None, 2, 2),
+    ],
+)
+def test_the_wire(tp: object, value: object, wire: object) -> None:
+    """Records are maps, what looks alike is tagged by its name, all else travels as itself."""
+    assert msgspec.msgpack.decode(codec(tp).encode(value)) == wire
+
+
+def test_an_empty_list_of_a_union_of_lists_is_the_first_of_them() -> None:
+    """What belongs to several members belongs to the first one; the value is the same."""
+    tried = codec(list[int] | list[str])
+    assert tried.decode(tried.encode([])) == []
+
+
+@pytest.mark.parametrize(
+    ("tp", "value"),
+    [
+        (Sequence[int], [1]),
+        (Mapping[str, int], {"a": 1}),
+        (AbstractSet[bytes | str], {b"a"}),
+        (Sequence[bytes | str], [b"a"]),
+    ],
+)
+def test_abstract_collections_arrive_as_the_usual_ones(tp: object, value: object) -> None:
+    """A Sequence arrives as a list, a Mapping as a dict, a Set as a set."""
+    tried = codec(tp)
+    assert same(tried.decode(tried.encode(value)), value)
+
+
+def test_a_tuple_is_a_sequence() -> None:
+    """A tuple may be sent as a Sequence; text may not, though Python calls it one."""
+    tried = codec(Sequence[int])
+    assert tried.decode(tried.encode((1, 2))) == [1, 2]
+    assert error(Sequence[str], "text") == "expected list[str], got str ('text')"
+
+
+@pytest.mark.parametrize(
+    ("tp", "value", "message"),
+    [
+        (Order, Refund(1, "a"), "expected Order, got Refund (Refund(table=1, dish='a'))"),
+        (Order | None, 5, "expected Order | None, got int (5)"),
+        (int, None, "expected int, got None"),
+        (int, True, "expected int, got bool (True); a bool is kept apart from int and float, write int(...)"),
+        (datetime.date, datetime.datetime(2026, 1, 2), "expected date, got datetime"),
+        (bytes, bytearray(b"x"), "expected bytes, got bytearray"),
+        (Literal["a", "b"], "c", "expected Literal['a', 'b'], got str ('c')"),
+        (Literal[1], True, "expected Literal[1], got bool (True)"),
+        (tuple[int, str], (1,), "expected tuple[int, str], got tuple ((1,))"),
+        (Color, "red", "expected Color, got str ('red')"),
+        (int, 2**64, "int: an integer does not fit 64 bits (-2**63 to 2**64 - 1)"),
+        (list[int], [-(2**63) - 1], "list[int]: an integer does not fit 64 bits"),
+        (str, "\ud800", "str: 'utf-8' codec can't encode character"),
+        (list[int], [object()], "list[int]: Encoding objects of type object is unsupported"),
+        (list[Order | Refund], [5], "list[Order | Refund]: int is none of Order | Refund"),
+        (list[Order | Refund], None, "expected list[Order | Refund], got None"),
+        (dict[str, bytes | str], {"a": 5}, "dict[str, bytes | str]: int is none of bytes | str"),
+        (dict[bytes | str, int] | None, 5, "expected dict[bytes | str, int] | None, got int (5)"),
+        (Tree, Tree("x", None), "Tree: expected list[Tree], got NoneType"),  # type: ignore[arg-type]  # wrong on purpose
+        (list[Plate], [MORE], "list[Plate]: expected Plate, got Order"),
+        (list[Odd], [Color.RED], "list[Odd]: <Color.RED: 'red'> is none of ONE, TWO"),
+        (list[tuple[bytes | str, int]], [b"x"], "list[tuple[bytes | str, int]]: expected tuple"),
+        (list[dict[bytes | str, int]], [[]], "expected dict[bytes | str, int], got list"),
+        (list[dict[str, bytes | str]], [[]], "expected dict[str, bytes | str], got list"),
+    ],
+)
+def test_what_does_not_fit_is_not_sent(tp: object, value: object, message: str) -> None:
+    """A value of another type, and one that cannot be carried, is refused with the declared type's name."""
+    assert message in error(tp, value)
+
+
+def test_a_subclass_is_sent_as_what_was_declared() -> None:
+    """A subclass of a declared class belongs to it, as type checkers have it; it arrives as the declared class."""
+
+    @attrs.frozen
+    class Large(Order):
+        size: int = 2
+
+    tried = codec(Order | Refund)
+    assert tried.decode(tried.encode(Large(1, "a"))) == Order(1, "a")
+    assert codec(Order).decode(codec(Order).encode(Large(1, "a"))) == Order(1, "a")
+
+
+def test_a_struct_s_subclass_is_refused() -> None:
+    """A subclass of a struct may be laid out otherwise, so it is not taken for its base."""
+
+    class Tagged(Ticket, tag=True, frozen=True):
+        pass
+
+    assert "expected Ticket, got Tagged" in error(Ticket, Tagged(1))
+
+
+def test_an_int_is_a_float() -> None:
+    """An int may be sent where a float is declared, and arrives as a float."""
+    for tp in (float, float | str):
+        value = codec(tp).decode(codec(tp).encode(3))
+        assert value == 3.0
+        assert type(value) is float
+
+
+def test_floats_of_every_kind_arrive() -> None:
+    """Infinities, the negative zero and NaN are floats like others."""
+    tried = codec(float)
+    assert tried.decode(tried.encode(-math.inf)) == -math.inf
+    assert math.copysign(1, tried.decode(tried.encode(-0.0))) == -1
+    assert math.isnan(tried.decode(tried.encode(math.nan)))
+
+
+def test_an_aware_moment_arrives_in_utc() -> None:
+    """A datetime keeps its moment, not the name of its zone; a naive one stays naive."""
+    zone = datetime.timezone(datetime.timedelta(hours=2))
+    tried = codec(datetime.datetime)
+    moment = tried.decode(tried.encode(datetime.datetime(2026, 1, 2, tzinfo=zone)))
+    assert moment == datetime.datetime(2026, 1, 2, tzinfo=zone)
+    assert moment.tzinfo == datetime.UTC
+    assert tried.decode(tried.encode(datetime.datetime(2026, 1, 2))).tzinfo is None
+
+
+@pytest.mark.parametrize(
+    ("tp", "data", "message"),
+    [
+        (Order, b"", "Order: what arrived does not fit: Input data was truncated"),
+        (
+            Order,
+            b"\x82\xa5table\xa1x\xa4dish\xa1x",
+            "Order: what arrived does not fit: Expected `int`, got `str` - at `$.table`",
+        ),
+        (int, b"\x01\x01", "trailing characters"),
+        (str, b"\xa1\xff", "UTF-8"),
+        (list[bytes | str], b"\x91\x92\xa3str\xa1\xff", "UTF-8"),
+        (bytes | str, b"\x92\xa4list\x90", "Invalid value 'list'"),
+        (bytes | str, b"\x93\xa3str\xa1x\x01", "bytes | str: what arrived does not fit"),
+        (int | None, b"\xc1", "int | None: what arrived does not fit"),
+        (Annotated[int, msgspec.Meta(ge=0)], b"\xff", "Expected `int` >= 0"),
+        (Annotated[bytes | str, msgspec.Meta(max_length=1)], b"\x92\xa3str\xa2xx", "length <= 1"),
+        (Literal["a"], b"\xa1b", "Invalid enum value 'b'"),
+        (Odd, b"\xa5THREE", "Invalid enum value 'THREE'"),
+    ],
+)
+def test_what_arrives_damaged_is_refused(tp: object, data: bytes, message: str) -> None:
+    """Bytes which are no value of the type raise InvalidMessage, with what is wrong and where."""
+    assert message in damage(tp, data)
+
+
+def test_nesting_without_end_is_refused() -> None:
+    """Neither a hostile depth, nor a value which contains itself, is more than an InvalidMessage."""
+
+    @attrs.define
+    class Chain:
+        link: Chain | None = None
+
+    deep = b"\x81\xa4link" * 100_000 + b"\xc0"
+    endless = Chain()
+    endless.link = endless
+    from namedipc._types import resolve_message
+
+    resolve_message(Chain, frame_locals={"Chain": Chain})
+    assert damage(Chain, deep) == "Chain: what arrived is nested too deep"
+    assert error(Chain, endless) == "Chain: nested too deep, or it contains itself"
+    assert damage(Tree, b"\x83\xa4mark\x92\xa3str\xa0\xa5other\xc0\xa8children\x91" * 100_000).startswith("Tree: ")
+
+
+@attrs.frozen
+class _Checked:
+    number: int = attrs.field()
+
+    @number.validator
+    def _check(self, _: object, value: int) -> None:
+        if value == 1:
+            raise KeyError("one")
+        if value < 0:
+            raise ValueError("below zero")
+
+
+@pytest.mark.parametrize(("number", "message"), [(-1, "below zero"), (1, "'one'")])
+def test_a_class_s_own_checks_count(number: int, message: str) -> None:
+    """Whatever a validator raises when a message arrives is an InvalidMessage."""
+    data = msgspec.msgpack.encode({"number": number})
+    assert message in damage(_Checked, data)
+
+
+def test_defaults_are_the_class_s_own() -> None:
+    """A field which has not arrived has the default of the receiving class, also where a shadow stands in."""
+    assert codec(Plate).decode(msgspec.msgpack.encode({"mark": ["str", "x"]})) == Plate("x", 1)
+    assert codec(Tree).decode(msgspec.msgpack.encode({"mark": ["str", "x"]})) == Tree("x")
+
+
+def test_unknown_fields_are_ignored() -> None:
+    """A newer sender may have more fields."""
+    data = msgspec.msgpack.encode({"mark": ["str", "x"], "new": [1]})
+    assert codec(Plate).decode(data) == Plate("x", 1)
+
+
+ARRAYS: list[tuple[Any, Any]] = [
+    (npt.NDArray[np.float64], np.arange(6.0).reshape(2, 3)),
+    (npt.NDArray[np.float64], np.arange(6.0).reshape(2, 3).T),
+    (npt.NDArray[np.float64], np.arange(6.0, dtype=">f8")[::2]),
+    (npt.NDArray[np.float64], np.array(3.0)),
+    (npt.NDArray[np.int32], np.zeros((0, 3), np.int32)),
+    (npt.NDArray[np.bool_], np.array([True, False])),
+    (npt.NDArray[np.complex128], np.array([1 + 2j])),
+    (npt.NDArray[np.str_], np.array(["ab", "c"])),
+    (npt.NDArray[np.datetime64], np.array(["2026-01-02"], dtype="M8[D]")),
+    (np.ndarray[tuple[int, int], np.dtype[np.uint8]], np.ones((2, 2), np.uint8)),
+]
+
+
+@pytest.mark.parametrize(("tp", "value"), ARRAYS)
+def test_arrays_arrive_as_copies(tp: object, value: npt.NDArray[Any]) -> None:
+    """An array arrives with its dtype, shape and numbers, in memory of its own that can be written."""
+    tried = codec(tp)
+    arrived = tried.decode(tried.encode(value))
+    assert arrived.dtype == value.dtype
+    assert arrived.shape == value.shape
+    assert np.array_equal(arrived, value)
+    assert arrived.flags.writeable
+    assert arrived.base is None
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.zeros(3, np.int64), "expected NDArray[float64], got ndarray of int64"),
+        (np.ma.masked_array([1.0], [True]), "expected NDArray[float64], got MaskedArray of float64"),
+        ([1.0], "expected NDArray[float64], got list"),
+    ],
+)
+def test_other_arrays_are_not_sent(value: object, message: str) -> None:
+    """Arrays of other numbers, and subclasses which hold more than numbers, are refused."""
+    assert message in error(npt.NDArray[np.float64], value)
+    assert "expected NDArray[float64]" in error(list[npt.NDArray[np.float64]], [value])
+
+
+def test_dimensions_are_checked_where_declared() -> None:
+    """A declared shape fixes how many dimensions there are."""
+    matrix = np.ndarray[tuple[int, int], np.dtype[np.float64]]
+    assert "expected NDArray[float64]" in error(matrix, np.zeros(3))
+    data = codec(npt.NDArray[np.float64]).encode(np.zeros(3))
+    assert "1 dimensions" in damage(matrix, data)
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        ["<f8", [2], b"\0" * 8],
+        ["<f8", [-1], b"\0" * 8],
+        ["<f8", [1] * 40, b"\0" * 8],
+        ["<f8", [2**40, 2**40], b"\0" * 8],
+        ["<i8", [1], b"\0" * 8],
+        ["O", [1], b"\0" * 8],
+        ["|O8", [1], b"\0" * 8],
+        ["<f8,<f8", [1], b"\0" * 16],
+        ["(9,9,9)f8", [1], b"\0" * 8],
+        ["f8" * 40, [1], b"\0" * 8],
+        ["<f3", [1], b"\0" * 3],
+        ["<U0", [5], b""],
+    ],
+)
+def test_hostile_arrays_are_refused(packed: list[object]) -> None:
+    """A shape which does not match the bytes, and dtypes that were not declared, never reach numpy's parser."""
+    damage(npt.NDArray[np.float64], msgspec.msgpack.encode(packed))
+
+
+def test_fingerprints() -> None:
+    """Equal declarations have equal fingerprints of 16 bytes; a union's order does not count."""
+    assert len(codec(Order).fingerprint) == 16
+    assert codec(Order | Refund).fingerprint == codec(Refund | Order).fingerprint
+    assert codec(Order).fingerprint != codec(Refund).fingerprint
+    assert codec(Page[Order]).type_name == "Page[Order]"
+
+
+def test_check_asks_for_the_top_level_only() -> None:
+    """`check` refuses what `encode` refuses at the top, and looks no deeper."""
+    codec(list[int]).check(["not looked at"])
+    with pytest.raises(InvalidMessage, match="expected int, got str"):
+        codec(int).check("x")
+
+
+def test_json_for_text_tools() -> None:
+    """As JSON the same types travel as text; what JSON has no word for is refused instead of turned into null."""
+    tried: Codec[Any] = Codec(Page[Order | Refund | float | None], encoding="json")
+    value = Page([MORE, None, 1.5])
+    assert tried.encode(value) == b'{"items":[["Order",{"dish":"soup","table":4}],null,["float",1.5]]}'
+    assert tried.decode(tried.encode(value)) == value
+    with pytest.raises(InvalidMessage, match="not JSON compliant"):
+        tried.encode(Page([math.nan]))
+    with pytest.raises(InvalidMessage, match="truncated"):
+        tried.decode(b"{")
+
+
+def test_a_type_that_msgspec_refuses_is_a_declaration_error() -> None:
+    """What neither side foresaw is refused at declaration, and never reaches a caller as a TypeError of msgspec."""
+    with pytest.raises(DeclarationError):
+        codec(Annotated[int, msgspec.Meta(ge=0), msgspec.Meta(gt=0)])
+
+
+# ---------------------------------------------------------------- arguments
+
+
+COOK = ArgumentsCodec(
+    "Kitchen.cook",
+    [
+        Parameter(name="order", type=Order),
+        Parameter(name="count", type=int, has_default=True),
+        Parameter(name="salt", type=bool, has_default=True, keyword_only=True),
+        Parameter(name="mark", type=bytes | str, has_default=True, keyword_only=True),
+    ],
+)
+PLAIN = ArgumentsCodec("Kitchen.seat", [Parameter(name="table", type=int), Parameter(name="name", type=str)])
+ONE = ArgumentsCodec("Kitchen.note", [Parameter(name="text", type=str)])
+NONE = ArgumentsCodec("Kitchen.ping", [])
+NAMED = ArgumentsCodec("Kitchen.close", [Parameter(name="at", type=float, keyword_only=True)])
+MANY = ArgumentsCodec("Kitchen.fill", [Parameter(name=f"p{i}", type=int, has_default=True) for i in range(20)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "args", "kwargs", "wire"),
+    [
+        (NONE, (), {}, []),
+        (ONE, ("x",), {}, ["x"]),
+        (ONE, (), {"text": "x"}, ["x"]),
+        (PLAIN, (1, "a"), {}, [1, "a"]),
+        (PLAIN, (1,), {"name": "a"}, [1, "a"]),
+        (PLAIN, (), {"name": "a", "table": 1}, [1, "a"]),
+        (COOK, (MORE,), {}, [{"table": 4, "dish": "soup"}]),
+        (COOK, (MORE, 2), {"salt": True}, [{"table": 4, "dish": "soup"}, 2, True]),
+        (COOK, (MORE,), {"salt": True}, {"order": {"table": 4, "dish": "soup"}, "salt": True}),
+        (COOK, (MORE,), {"mark": b"x"}, {"order": {"table": 4, "dish": "soup"}, "mark": ["bytes", b"x"]}),
+        (COOK, (MORE, 2), {"salt": True, "mark": "x"}, [{"table": 4, "dish": "soup"}, 2, True, ["str", "x"]]),
+        (NAMED, (), {"at": 1}, [1]),
+        (MANY, tuple(range(17)), {}, list(range(17))),
+        (MANY, (), {"p3": 4}, {"p3": 4}),
+        (MANY, (), {}, []),
+    ],
+)
+def test_arguments_on_the_wire(
+    arguments: ArgumentsCodec, args: tuple[object, ...], kwargs: dict[str, object], wire: object
+) -> None:
+    """The first parameters are an array, others a map; omitted ones are not sent; twice gives the same."""
+    for _ in range(2):
+        assert msgspec.msgpack.decode(arguments.encode(args, kwargs)) == wire
+
+
+@pytest.mark.parametrize(
+    ("arguments", "args", "kwargs", "bound"),
+    [
+        (NONE, (), {}, ((), {})),
+        (ONE, (), {"text": "x"}, (("x",), {})),
+        (PLAIN, (), {"name": "a", "table": 1}, ((1, "a"), {})),
+        (COOK, (MORE, 2), {"salt": True}, ((MORE, 2), {"salt": True})),
+        (COOK, (MORE,), {"mark": b"x"}, ((MORE,), {"mark": b"x"})),
+        (COOK, (), {"order": MORE, "salt": True}, ((MORE,), {"salt": True})),
+        (COOK, (MORE, 2), {"salt": True, "mark": "x"}, ((MORE, 2), {"salt": True, "mark": "x"})),
+        (NAMED, (), {"at": 1}, ((), {"at": 1.0})),
+        (MANY, tuple(range(17)), {}, (tuple(range(17)), {})),
+        (MANY, (0,), {"p3": 4}, ((0,), {"p3": 4})),
+    ],
+)
+def test_arguments_arrive_ready_to_be_given(
+    arguments: ArgumentsCodec,
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+    bound: tuple[tuple[object, ...], dict[str, object]],
+) -> None:
+    """Positional parameters come back in args, the others in kwargs."""
+    assert arguments.decode(arguments.encode(args, kwargs)) == bound
+
+
+@pytest.mark.parametrize(
+    ("arguments", "args", "kwargs", "message"),
+    [
+        (ONE, (), {}, "Kitchen.note() missing 1 required argument: 'text'"),
+        (PLAIN, (), {}, "Kitchen.seat() missing 2 required arguments: 'table', 'name'"),
+        (NAMED, (), {}, "Kitchen.close() missing 1 required argument: 'at'"),
+        (NAMED, (1.0,), {}, "Kitchen.close() takes 0 positional arguments but 1 were given"),
+        (NONE, (1,), {}, "Kitchen.ping() takes 0 positional arguments but 1 were given"),
+        (ONE, ("a", "b"), {}, "Kitchen.note() takes 1 positional argument but 2 were given"),
+        (COOK, (MORE, 1, True), {}, "Kitchen.cook() takes 2 positional arguments but 3 were given"),
+        (ONE, ("a",), {"text": "b"}, "Kitchen.note() got multiple values for argument 'text'"),
+        (NONE, (), {"text": "b"}, "Kitchen.ping() got an unexpected keyword argument 'text'"),
+    ],
+)
+def test_arguments_are_bound_as_python_does(
+    arguments: ArgumentsCodec, args: tuple[object, ...], kwargs: dict[str, object], message: str
+) -> None:
+    """Missing, surplus and unexpected arguments are a TypeError which names the method."""
+    with pytest.raises(TypeError) as caught:
+        arguments.encode(args, kwargs)
+    assert str(caught.value) == message
+
+
+def test_positional_only_parameters_have_no_name_for_callers() -> None:
+    """A positional-only parameter cannot be given by its name."""
+    arguments = ArgumentsCodec("K.m", [Parameter(name="a", type=int, positional_only=True)])
+    assert arguments.decode(arguments.encode((1,), {})) == ((1,), {})
+    with pytest.raises(TypeError, match="unexpected keyword argument 'a'"):
+        arguments.encode((), {"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "args", "kwargs", "message"),
+    [
+        (ONE, (5,), {}, "Kitchen.note: parameter 'text': expected str, got int (5)"),
+        (PLAIN, (1, 2), {}, "Kitchen.seat: parameter 'name': expected str, got int (2)"),
+        (PLAIN, (True, "a"), {}, "Kitchen.seat: parameter 'table': expected int, got bool (True)"),
+        (COOK, (MORE,), {"salt": 1}, "Kitchen.cook: parameter 'salt': expected bool, got int (1)"),
+        (PLAIN, (2**64, "a"), {}, "Kitchen.seat: an integer does not fit 64 bits"),
+        (ONE, ("\ud800",), {}, "Kitchen.note: 'utf-8' codec can't encode"),
+        (COOK, (MORE,), {"mark": 2**64}, "Kitchen.cook: parameter 'mark': expected bytes | str, got int"),
+        (COOK, (Order(2**64, "a"),), {"salt": True}, "Kitchen.cook: an integer does not fit 64 bits"),
+    ],
+)
+def test_wrong_arguments_are_not_sent(
+    arguments: ArgumentsCodec, args: tuple[object, ...], kwargs: dict[str, object], message: str
+) -> None:
+    """A value of another type is an InvalidMessage which names method and parameter, also after right ones."""
+    if arguments is COOK:
+        arguments.encode((MORE,), {})
+    for _ in range(2):
+        with pytest.raises(InvalidMessage) as caught:
+            arguments.encode(args, kwargs)
+        assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "data", "message"),
+    [
+        (NONE, b"", "Kitchen.ping: what arrived does not fit: Input data was truncated"),
+        (NONE, b"\x90\x00", "Kitchen.ping: what arrived does not fit"),
+        (NONE, b"\x91\x00", "Kitchen.ping takes 0 arguments, and 1 have arrived"),
+        (ONE, b"\x90", "Kitchen.note takes 1 arguments, and 0 have arrived"),
+        (ONE, b"\xdc\x00\x02\x01\x01", "Kitchen.note takes 1 arguments, and 2 have arrived"),
+        (ONE, b"\xdc", "Kitchen.note takes 1 arguments, and 0 have arrived"),
+        (COOK, b"\x95\x01\x01\x01\x01\x01", "Kitchen.cook takes 1 to 4 arguments, and 5 have arrived"),
+        (PLAIN, b"\x92\xa1x\xa1x", "Kitchen.seat: what arrived does not fit: Expected `int`, got `str` - at `table`"),
+        (PLAIN, b"\x92\x01", "Kitchen.seat: what arrived does not fit: Input data was truncated"),
+        (PLAIN, b"\x92\x01\xa1x\x00", "trailing characters"),
+        (COOK, b"\x91\x81\xa5table\xa1x", "Expected `int`, got `str` - at `order.table`"),
+        (COOK, b"\x81\xa4salt\xc3", "Kitchen.cook: parameter 'order' is required and has not arrived"),
+        (COOK, b"\x81\xa1x\xc3", "Kitchen.cook has no parameter 'x'"),
+        (COOK, b"\x81\xa4salt\x01", "Kitchen.cook: parameter 'salt': what arrived does not fit: Expected `bool`"),
+        (COOK, b"\x81\xa4salt\xc1", "Kitchen.cook: what arrived does not fit"),
+        (COOK, b"\xc0", "Kitchen.cook: what arrived does not fit: Expected `object`, got `None`"),
+        (COOK, b"\xdd\x00\x00\x00\x01\x00", "Kitchen.cook: what arrived does not fit: Expected `object`, got `array`"),
+        (ONE, b"\x91\xa1\xff", "UTF-8"),
+    ],
+)
+def test_damaged_arguments_are_refused(arguments: ArgumentsCodec, data: bytes, message: str) -> None:
+    """Whatever arrives is bound or is an InvalidMessage which names the method."""
+    with pytest.raises(InvalidMessage) as caught:
+        arguments.decode(data)
+    assert message in str(caught.value)
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(st.sampled_from([NONE, ONE, PLAIN, COOK, NAMED, MANY]), st.binary(max_size=24))
+def test_no_bytes_do_more_than_an_invalid_message(arguments: ArgumentsCodec, data: bytes) -> None:
+    """Random bytes, with likely first bytes among them, never raise anything else."""
+    for first in (b"", b"\x90", b"\x91", b"\x81\xa5order", b"\xdc\x00\x01", struct.pack(">BH", 0xDE, 1)):
+        try:
+            args, kwargs = arguments.decode(first + data)
+        except InvalidMessage:
+            continue
+        assert isinstance(args, tuple)
+        assert isinstance(kwargs, dict)
+
+
+def test_arguments_are_described_with_their_order_and_defaults() -> None:
+    """A description of parameters says what may be left out and what is given by name."""
+    described = ArgumentsCodec(
+        "K.m", [Parameter(name="a", type=int), Parameter(name="b", type=str, has_default=True, keyword_only=True)]
+    ).description
+    assert described == {
+        "parameters": [
+            {"name": "a", "type": {"type": "int"}, "default": False, "keyword_only": False},
+            {"name": "b", "type": {"type": "str"}, "default": True, "keyword_only": True},
+        ],
+        "records": {},
+    }
+
+
+def test_more_parameters_than_a_person_writes_are_refused() -> None:
+    """A method with hundreds of parameters is refused at declaration."""
+    with pytest.raises(DeclarationError, match="gather them in a record"):
+        ArgumentsCodec("K.m", [Parameter(name=f"p{i}", type=int) for i in range(256)])
+
+
+def test_memory_errors_are_not_disguised() -> None:
+    """Being out of memory is not the message's fault."""
+
+    @attrs.frozen
+    class Hungry:
+        number: int = attrs.field()
+
+        @number.validator
+        def _eat(self, _: object, value: int) -> None:
+            if value:
+                raise MemoryError
+
+    with pytest.raises(MemoryError):
+        codec(Hungry).decode(msgspec.msgpack.encode({"number": 1}))
+
+
+def test_decimals_keep_their_places() -> None:
+    """A Decimal travels as text, with every digit."""
+    tried = codec(decimal.Decimal | float)
+    assert str(tried.decode(tried.encode(decimal.Decimal("1.50")))) == "1.50"
