@@ -255,6 +255,7 @@ class ServiceLoop:
         self.watched: set[Connection] = set()
         self.accept_again = float("inf")
         self.draining = False
+        self._accept_due = False
         self.epoll = lowlevel.Epoll()
         self._spare: int | None = lowlevel.eventfd()
         self._poll = self._poll_now
@@ -288,6 +289,10 @@ class ServiceLoop:
                     return suspended
                 if perf_counter() > end:
                     return TURN
+            if self._accept_due:
+                # After what the clients there have said: one of them may have left, and its place is free.
+                self._accept_due = False
+                self._accept()
             if perf_counter() > end:
                 return TURN
 
@@ -302,8 +307,7 @@ class ServiceLoop:
     def _happened(self, fd: int, mask: int) -> None:
         connection = self._connections.get(fd)
         if connection is None:
-            if fd == self._listener.fileno():
-                self._accept()
+            self._accept_due = self._accept_due or fd == self._listener.fileno()
             return
         if mask & lowlevel.EPOLLOUT:
             self.flush(connection)
