@@ -210,29 +210,29 @@ keys = st.sampled_from([leaf for leaf in LEAVES if _is_hashable(leaf)])
 Made: TypeAlias = tuple[Any, st.SearchStrategy[Any]]
 
 
-def _of(origin: Any, *parameters: Any) -> Any:
+def of(origin: Any, *parameters: Any) -> Any:
     """A generic type with parameters which are made at run time."""
     return origin[parameters if len(parameters) > 1 else parameters[0]]
 
 
 def _pair(made: tuple[Made, Made]) -> Made:
     (one, ones), (other, others) = made
-    return _of(tuple, one, other), st.tuples(ones, others)
+    return of(tuple, one, other), st.tuples(ones, others)
 
 
 def _dict(made: tuple[Made, Made]) -> Made:
     (key, keys_), (value, values) = made
-    return _of(dict, key, value), st.dictionaries(keys_, values, max_size=2)
+    return of(dict, key, value), st.dictionaries(keys_, values, max_size=2)
 
 
 def _larger(inner: st.SearchStrategy[Made]) -> st.SearchStrategy[Made]:
     """Types made of smaller ones."""
     return st.one_of(
-        inner.map(lambda made: (_of(list, made[0]), st.lists(made[1], max_size=2))),
-        inner.map(lambda made: (_of(tuple, made[0], ...), st.lists(made[1], max_size=2).map(tuple))),
-        inner.map(lambda made: (_of(Page, made[0]), st.builds(Page, st.lists(made[1], max_size=2)))),
-        keys.map(lambda made: (_of(set, made[0]), st.sets(made[1], max_size=2))),
-        keys.map(lambda made: (_of(frozenset, made[0]), st.frozensets(made[1], max_size=2))),
+        inner.map(lambda made: (of(list, made[0]), st.lists(made[1], max_size=2))),
+        inner.map(lambda made: (of(tuple, made[0], ...), st.lists(made[1], max_size=2).map(tuple))),
+        inner.map(lambda made: (of(Page, made[0]), st.builds(Page, st.lists(made[1], max_size=2)))),
+        keys.map(lambda made: (of(set, made[0]), st.sets(made[1], max_size=2))),
+        keys.map(lambda made: (of(frozenset, made[0]), st.frozensets(made[1], max_size=2))),
         st.tuples(inner, inner).map(_pair),
         st.tuples(keys, inner).map(_dict),
     )

@@ -32,9 +32,7 @@ from ._nodes import (
 Description: TypeAlias = dict[str, object]
 """A type as JSON can hold it: `type`, and the `records` that it refers to by name."""
 
-_FINGERPRINT_BYTES: Final = (
-    16  # half a SHA-256: accidents are out of the question, and it is no defence against malice
-)
+_FINGERPRINT_BYTES: Final = 16  # half a SHA-256: accidents are out of the question, and it is no defence against malice
 
 
 def describe_node(node: Node) -> Description:
@@ -98,7 +96,7 @@ class _Writer:
         if isinstance(node, Table):
             return {"type": "dict", "keys": self.write(node.key), "values": self.write(node.value)}
         if isinstance(node, Union):
-            members = sorted(node.members, key=lambda member: member.label)
+            members = sorted(node.members, key=lambda member: (member.label == "None", member.label))
             return {
                 "type": "union",
                 "tagged": node.tagged,
@@ -131,9 +129,7 @@ class _Writer:
             "array": record.array,
             "closed": record.closed,
             "tag": list(record.tag) if record.tag else None,
-            "fields": list(self._fields(record))
-            if record.array
-            else {f["name"]: f for f in self._fields(record)},
+            "fields": list(self._fields(record)) if record.array else {f["name"]: f for f in self._fields(record)},
         }
         return name
 
@@ -200,9 +196,7 @@ class _Comparison:
             if different:
                 return different
         for name, field in theirs["fields"].items():
-            different = (
-                None if name in mine["fields"] else _lonely(field, mine, f"{path}.{name}", "there", "here")
-            )
+            different = None if name in mine["fields"] else _lonely(field, mine, f"{path}.{name}", "there", "here")
             if different:
                 return different
         return None
