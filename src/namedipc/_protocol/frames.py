@@ -15,6 +15,8 @@ from .._errors import ProtocolError
 HEADER: Final = Struct("<IBBHI")
 HEADER_BYTES: Final = HEADER.size
 DEADLINE: Final = Struct("<d")
+LONGEST_ERROR_BYTES: Final = 256 << 10
+"""The longest body of an ERROR, whatever the limit: its two texts are cut to 16 384 characters of up to 4 bytes."""
 
 
 class Kind(IntEnum):
@@ -74,7 +76,7 @@ class FrameReader:
     Holds at most one unfinished frame beyond what was fed, so never more than the limit and one read.
 
     Args:
-        limit_bytes: The longest body accepted.
+        limit_bytes: The longest body accepted, but that an ERROR may always have LONGEST_ERROR_BYTES.
     """
 
     __slots__ = ("_at", "_buffer", "limit_bytes")
@@ -110,7 +112,7 @@ class FrameReader:
         if len(buffer) - at < HEADER_BYTES:
             return None
         length, kind, flags, method, id_ = _unpack_header(buffer, at)
-        if length > self.limit_bytes:
+        if length > self.limit_bytes and (kind != ERROR or length > LONGEST_ERROR_BYTES):
             raise ProtocolError(f"a frame of {length} bytes was announced; the limit is {self.limit_bytes}")
         start = at + HEADER_BYTES
         end = start + length
@@ -127,6 +129,10 @@ class FrameReader:
         data = bytes(self._buffer[self._at : end])
         self._at = end
         return data
+
+    def begins_with(self, expected: bytes) -> bool:
+        """Whether what is there now, be it less, is how `expected` begins."""
+        return expected.startswith(bytes(self._buffer[self._at : self._at + len(expected)]))
 
     @property
     def unfinished(self) -> bool:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from .._errors import IPCError, ProtocolError, SchemaMismatch
+from .._errors import IPCError, ProtocolError, SchemaMismatch, WrongKind
 from .._faults import error_of
 from .frames import ERROR, GOODBYE, HEADER, MESSAGE, SCHEMA, Frame, FrameReader, pack_frame
-from .hello import CHANNEL, HELLO_BYTES, Hello, unpack_hello
+from .hello import CHANNEL, HELLO_BYTES, MAGIC, Hello, unpack_hello
 
 LONGEST_SCHEMA_BYTES: Final = 1 << 20
 
@@ -31,17 +31,19 @@ class MessageSession:
         opening: What this side has to send before anything else: the hello and the schema.
         ended: The peer has said that it sends no more.
         their_message_bytes: The longest message the other side takes; this side's own until its hello is there.
+        greeted: Its hello has been read.
         failure: Why nothing more can be received.
     """
 
     __slots__ = (
         "_difference",
-        "_greeted",
         "_hello",
         "_reader",
+        "_same",
         "_trusted",
         "ended",
         "failure",
+        "greeted",
         "opening",
         "their_message_bytes",
         "where",
@@ -52,8 +54,9 @@ class MessageSession:
         self._hello: Final = hello
         self._difference: Final = difference
         self._reader = FrameReader(max(hello.message_bytes, LONGEST_SCHEMA_BYTES))
-        self._greeted = False
+        self._same = False
         self._trusted = False
+        self.greeted = False
         self.ended = False
         self.failure: IPCError | None = None
         self.their_message_bytes = hello.message_bytes
@@ -72,16 +75,34 @@ class MessageSession:
             ProtocolError: The other side does not speak the protocol.
             IPCError: What the other side has refused this connection with.
         """
-        if self.failure is not None:
-            raise self.failure
+        self.check()
         try:
             return self._next_message()
         except IPCError as error:
-            self.failure = error
-            raise
+            raise self._failed(error) from error.__cause__
+
+    def greet(self) -> None:
+        """Read the hello, if it is there: from then on the other side's limit is known. A bad one is the failure."""
+        if self.greeted or self.failure is not None:
+            return
+        try:
+            self._take_hello()
+        except IPCError as error:
+            self._failed(error)
+
+    def check(self) -> None:
+        """Raise the failure again, if there has been one."""
+        if self.failure is not None:
+            raise self.failure.with_traceback(None)
+
+    def _failed(self, error: IPCError) -> IPCError:
+        if isinstance(error, ProtocolError | WrongKind) and not str(error).startswith(self.where):
+            error = type(error)(f"{self.where}: {error}")  # frames and hello do not know the path
+        self.failure = error
+        return error
 
     def _next_message(self) -> bytes | None:
-        if not self._greeted and not self._take_hello():
+        if not self.greeted and not self._take_hello():
             return None
         while not self.ended:
             frame = self._reader.next_frame()
@@ -108,18 +129,20 @@ class MessageSession:
     def _take_hello(self) -> bool:
         data = self._reader.take(HELLO_BYTES)
         if data is None:
+            if not self._reader.begins_with(MAGIC):  # a program that says less than a hello and waits for an answer
+                raise ProtocolError("the peer does not speak namedipc")
             return False
         theirs = unpack_hello(data, role=CHANNEL)
         self.their_message_bytes = theirs.message_bytes
-        self._greeted = True
-        self._trusted = theirs.fingerprint == self._hello.fingerprint
+        self._same = theirs.fingerprint == self._hello.fingerprint
+        self.greeted = True
         return True
 
     def _take_other(self, frame: Frame) -> None:
         kind, _flags, _method, _id, body = frame
-        if kind == SCHEMA:
+        if kind == SCHEMA and not self._trusted:
             self._reader.limit_bytes = self._hello.message_bytes
-            different = None if self._trusted else self._difference(body)
+            different = None if self._same else self._difference(body)
             if different is not None:
                 raise SchemaMismatch(f"{self.where}: {different}")
             self._trusted = True
@@ -128,7 +151,9 @@ class MessageSession:
         elif kind == ERROR:
             raise error_of(body, where=self.where)
         elif kind == MESSAGE:
-            raise ProtocolError(f"{self.where}: the peer sent a message of another type before its schema")
+            raise ProtocolError(f"{self.where}: the peer sent a message before its schema")
+        elif kind == SCHEMA:
+            raise ProtocolError(f"{self.where}: the peer sent its schema twice")
         else:
             raise ProtocolError(f"{self.where}: a channel has no frame of kind {kind}")
 
