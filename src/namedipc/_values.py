@@ -118,7 +118,7 @@ Number = TypeVar("Number", int, float)
 
 
 def _positive(_: object, attribute: attrs.Attribute[Number], value: Number) -> None:
-    if value <= 0:
+    if not value > 0:  # nor a NaN
         raise ValueError(f"Limits({attribute.name}={value!r}): must be above 0")
 
 
