@@ -10,6 +10,7 @@ from typing import Final
 from .. import lowlevel
 from .._errors import Closed, ConnectionLost
 from .._values import Peer
+from .in_child import forget_in_child
 
 READ_BYTES: Final = 65536
 
@@ -32,6 +33,7 @@ class ByteLink:
         self._pid = os.getpid()
         self.closed = False
         self._sends_no_more = False
+        forget_in_child(self)
 
     def write(self, data: memoryview) -> int:
         """Send what fits now; 0 if nothing does.
@@ -45,6 +47,7 @@ class ByteLink:
         except BlockingIOError:
             return 0
         except OSError as error:
+            self.check_open()  # another thread may have closed it just now
             raise ConnectionLost(f"{self.where}: the peer has gone, or reads no more") from error
 
     def read(self, max_bytes: int | None) -> bytes | None:
@@ -55,11 +58,15 @@ class ByteLink:
         """
         self.check_open()
         try:
-            return lowlevel.receive_now(self.socket, max_bytes or READ_BYTES)
+            data = lowlevel.receive_now(self.socket, max_bytes or READ_BYTES)
         except BlockingIOError:
             return None
         except OSError as error:
+            self.check_open()
             raise ConnectionLost(f"{self.where}: the peer has closed without reading everything") from error
+        if not data:
+            self.check_open()  # an end which another thread has made here is not the peer's
+        return data
 
     def half_close(self) -> None:
         """Let the peer see the end, and still answer."""
@@ -76,25 +83,35 @@ class ByteLink:
 
     def check_open(self) -> None:
         """Raise Closed if this side has closed, or was forked."""
-        if self.closed:
-            raise Closed(f"{self.where}: this end has been closed")
         if self._pid != os.getpid():
             raise Closed(
                 f"{self.where}: this connection belongs to process {self._pid}, from which this one was forked; "
                 "connect again in the child"
             )
+        if self.closed:
+            raise Closed(f"{self.where}: this end has been closed")
 
-    def close(self) -> None:
-        """Close, and wake the threads that wait for the socket. Safe to call twice."""
+    def end(self) -> None:
+        """Let nothing more be sent or received, and wake the threads that wait for the socket. Safe to call twice."""
         if self.closed:
             return
         self.closed = True
         if self._pid == os.getpid():  # in a forked child this would end the parent's connection
             with suppress(OSError):
                 lowlevel.shutdown(self.socket)
+
+    def close(self) -> None:
+        """Close, whatever waits. Where threads may wait for the socket `end` comes first. Safe to call twice."""
+        self.end()
         self.socket.close()
-        if self._when_closed is not None:
-            self._when_closed()
+        when_closed, self._when_closed = self._when_closed, None
+        if when_closed is not None and self._pid == os.getpid():
+            when_closed()
+
+    def forget(self) -> None:
+        """In a forked child: a copy of the socket would hide from the peer that the parent has died."""
+        self.closed = True
+        self.socket.close()
 
 
 def check_max_bytes(max_bytes: int | None) -> None:

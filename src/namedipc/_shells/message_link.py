@@ -16,6 +16,7 @@ from .._errors import Closed, ConnectionLost, EndOfChannel, IPCError, TooLarge
 from .._faults import fault_of_handler, pack_fault
 from .._protocol.messages import MessageSession
 from .._values import ConnectionStatistics, Peer
+from .in_child import forget_in_child
 
 READ_BYTES: Final = 65536
 
@@ -42,6 +43,7 @@ class MessageLink:
         self.session = session
         self._when_closed = closed
         self._outbound = session.opening
+        self._taken_back: bytes | None = None
         self._pid = os.getpid()
         self.closed = False
         self.sends_no_more = False
@@ -51,6 +53,9 @@ class MessageLink:
         self._messages_received = 0
         self._bytes_sent = 0
         self._bytes_received = 0
+        forget_in_child(self)
+        with suppress(IPCError):  # told by the first send, behind what has arrived
+            self.write()  # a peer that only sends should know this side's limit, and one that only receives its type
 
     @property
     def where(self) -> str:
@@ -66,12 +71,19 @@ class MessageLink:
             raise Closed(f"{self.where}: send_eof() has been called; this end sends no more")
         if self._broken:
             raise ConnectionLost(f"{self.where}: the peer has gone, or reads no more")
+        self.session.check()
         if len(body) > self.session.their_message_bytes:
             raise TooLarge(
                 f"{self.where}: a message of {len(body)} bytes; the other side accepts "
                 f"{self.session.their_message_bytes}. Send less at once, or give both sides a larger "
                 "Limits(message_bytes=...)"
             )
+
+    def hear_hello(self) -> None:
+        """Learn the other side's limit, if it has told it by now. Only for whom else nobody receives meanwhile."""
+        if not (self.closed or self._lost or self._pid != os.getpid()):
+            self.read()
+            self.session.greet()
 
     def enqueue(self, frames: bytes, messages: int = 1) -> None:
         """Put whole frames behind what waits to be sent."""
@@ -90,6 +102,7 @@ class MessageLink:
             except BlockingIOError:
                 return False
             except OSError as error:
+                self.check_open()  # another thread may have closed it just now
                 self._broken = True
                 self._outbound = b""
                 raise ConnectionLost(f"{self.where}: the peer has gone, or reads no more") from error
@@ -133,7 +146,9 @@ class MessageLink:
         """
         self.check_open()
         session = self.session
-        body = session.next_message()
+        body, self._taken_back = self._taken_back, None
+        if body is None:
+            body = session.next_message()
         if body is not None:
             self._messages_received += 1
             return body
@@ -144,17 +159,22 @@ class MessageLink:
             raise ConnectionLost(f"{self.where}: the peer went away{middle}")
         return None
 
+    def take_back(self, body: bytes) -> None:
+        """Undo the last `take`."""
+        self._taken_back = body
+        self._messages_received -= 1
+
     # ------------------------------------------------------------ the end
 
     def check_open(self) -> None:
         """Raise Closed if this side has closed, or was forked."""
-        if self.closed:
-            raise Closed(f"{self.where}: this end has been closed")
         if self._pid != os.getpid():
             raise Closed(
                 f"{self.where}: this connection belongs to process {self._pid}, from which this one was forked; "
                 "connect again in the child"
             )
+        if self.closed:
+            raise Closed(f"{self.where}: this end has been closed")
 
     def say_goodbye(self) -> None:
         """Enqueue the end of this direction."""
@@ -181,17 +201,27 @@ class MessageLink:
         with suppress(IPCError):
             self.write()
 
-    def close(self) -> None:
-        """Close, whatever waits, and wake the threads that wait for the socket. Safe to call twice."""
+    def end(self) -> None:
+        """Let nothing more be sent or received, and wake the threads that wait for the socket. Safe to call twice."""
         if self.closed:
             return
         self.closed = True
         if self._pid == os.getpid():  # in a forked child this would end the parent's connection
             with suppress(OSError):
                 lowlevel.shutdown(self.socket)
+
+    def close(self) -> None:
+        """Close, whatever waits. Where threads may wait for the socket `end` comes first. Safe to call twice."""
+        self.end()
         self.socket.close()
-        if self._when_closed is not None:
-            self._when_closed()
+        when_closed, self._when_closed = self._when_closed, None
+        if when_closed is not None and self._pid == os.getpid():
+            when_closed()
+
+    def forget(self) -> None:
+        """In a forked child: a copy of the socket would hide from the peer that the parent has died."""
+        self.closed = True
+        self.socket.close()
 
     def statistics(self) -> ConnectionStatistics:
         """What has been carried so far."""
