@@ -31,6 +31,7 @@ class Reception:
         self.limits = limits
         self._allow = allow
         self._of_uid: Counter[int] = Counter()
+        self._counting = threading.Lock()  # connections are closed by the threads that use them
         self.closed = False
         self.pause_until = 0.0
         self.pausing = threading.Event()
@@ -92,19 +93,27 @@ class Reception:
                 refuse(socket, error)
             socket.close()
             return None
-        self._of_uid[peer.uid] += 1
+        self._count(peer, 1)
 
         def closed() -> None:
-            self._of_uid[peer.uid] -= 1
+            self._count(peer, -1)
 
         return make_end(socket, peer, closed)
+
+    def _count(self, peer: Peer, difference: int) -> None:
+        with self._counting:
+            self._of_uid[peer.uid] += difference
+            if not self._of_uid[peer.uid]:
+                del self._of_uid[peer.uid]
 
     def _unwelcome(self, peer: Peer) -> IPCError | None:
         if not self._allow(peer):
             return NotAllowed(f"the listener does not take user {peer.uid}")
-        if self._of_uid.total() >= self.limits.clients:
+        with self._counting:
+            total, of_this_user = self._of_uid.total(), self._of_uid[peer.uid]
+        if total >= self.limits.clients:
             return LimitReached(f"the listener has {self.limits.clients} connections already")
-        if self._of_uid[peer.uid] >= self.limits.clients_per_uid:
+        if of_this_user >= self.limits.clients_per_uid:
             return LimitReached(f"user {peer.uid} has {self.limits.clients_per_uid} connections already")
         return None
 
