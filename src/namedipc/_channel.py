@@ -144,7 +144,7 @@ class Channel(Name, Generic[T]):
 
             self._check_card()
             connected = await carry_out(connecting(self._path, wait_seconds=wait_seconds, allow=allow))
-            self._recheck_card(connected.socket)
+            _close_unless(self._check_card, connected.socket)
             async with Connection(self._link(connected.socket, connected.peer, limits, None), self._codec) as end:
                 yield end
 
@@ -155,7 +155,7 @@ class Channel(Name, Generic[T]):
             self._check_card()
             plan = connecting(self._path, wait_seconds=wait_seconds, allow=allow)
             connected = carry_out(plan, Clock(None), self._path)
-            self._recheck_card(connected.socket)
+            _close_unless(self._check_card, connected.socket)
             with BlockingConnection(self._link(connected.socket, connected.peer, limits, None), self._codec) as end:
                 yield end
 
@@ -176,14 +176,6 @@ class Channel(Name, Generic[T]):
 
     def _check_card(self) -> None:
         check_card(self._path, "channel", self._codec.fingerprint, self._difference)
-
-    def _recheck_card(self, socket: lowlevel.Socket) -> None:
-        """The name may have appeared, or changed hands, while this side was waiting for it."""
-        try:
-            self._check_card()
-        except BaseException:
-            socket.close()
-            raise
 
     def _reception(self, allow: Allow, limits: Limits, mode: int) -> Reception:
         card = make_card("channel", self._codec.fingerprint, self._schema)
@@ -260,8 +252,9 @@ class RawChannel(Name):
             from ._raw_channel_trio import RawConnection
             from ._shells.trio_waiting import carry_out
 
-            check_card(self._path, "raw channel")
+            self._check_card()
             connected = await carry_out(connecting(self._path, wait_seconds=wait_seconds, allow=allow))
+            _close_unless(self._check_card, connected.socket)
             async with RawConnection(connected.socket, connected.peer, str(self._path), None) as end:
                 yield end
 
@@ -269,13 +262,17 @@ class RawChannel(Name):
         def blocking() -> Iterator[BlockingRawConnection]:
             from ._raw_channel_blocking import BlockingRawConnection
 
-            check_card(self._path, "raw channel")
+            self._check_card()
             plan = connecting(self._path, wait_seconds=wait_seconds, allow=allow)
             connected = carry_out(plan, Clock(None), self._path)
+            _close_unless(self._check_card, connected.socket)
             with BlockingRawConnection(connected.socket, connected.peer, str(self._path), None) as end:
                 yield end
 
         return Opening(f"{self!r}.connect()", trio, blocking)
+
+    def _check_card(self) -> None:
+        check_card(self._path, "raw channel")
 
     def _reception(self, allow: Allow, limits: Limits, mode: int) -> Reception:
         return Reception(_names.claim_socket(self._path, card=make_card("raw channel"), mode=mode), allow, limits)
@@ -283,3 +280,12 @@ class RawChannel(Name):
 
 def _refuse_silently(socket: lowlevel.Socket, error: IPCError) -> None:
     """A byte stream has no words for it: the peer sees the end."""
+
+
+def _close_unless(check: Callable[[], None], socket: lowlevel.Socket) -> None:
+    """Look at the card again: the name may have appeared, or changed hands, while this side was waiting for it."""
+    try:
+        check()
+    except BaseException:
+        socket.close()
+        raise

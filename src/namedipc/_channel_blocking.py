@@ -110,13 +110,11 @@ class BlockingConnection(Generic[T]):
             raise ValueError(f"max_messages={max_messages}: must be at least 1")
         clock = Clock(timeout)
         with turn(self._receiving, clock, self._timed_out("no message", clock)):
-            bodies = [self._next_body(clock)]
-            while len(bodies) < max_messages:
-                body = self._body_now()
-                if body is None:
-                    break
-                bodies.append(body)
-        return [self._decode(body) for body in bodies]
+            messages = [self._decode(self._next_body(clock))]
+            with suppress(IPCError):  # told by the next call, behind what has arrived
+                while len(messages) < max_messages and (body := self._body_now()) is not None:
+                    messages.append(self._decoded_or_taken_back(body))
+        return messages
 
     def receive_nowait(self) -> T:
         """Receive a message which is there already. See `receive`.
@@ -125,9 +123,7 @@ class BlockingConnection(Generic[T]):
             WouldBlock: None is there, or another thread is receiving.
         """
         with turn(self._receiving, Clock(0), WouldBlock(f"{self._link.where}: another thread is receiving")):
-            body = self._link.take()
-            if body is None and self._link.read():
-                body = self._link.take()
+            body = self._body_now()
         if body is None:
             raise WouldBlock(f"{self._link.where}: no message is there")
         return self._decode(body)
@@ -165,6 +161,8 @@ class BlockingConnection(Generic[T]):
                 self._write_out(Clock(FINISH_SECONDS))
         except IPCError:
             pass  # the peer has gone, or does not read, or another thread is in the middle of sending
+        link.end()
+        settle(self._sending, self._receiving)
         link.close()
 
     def __enter__(self) -> Self:
@@ -188,6 +186,11 @@ class BlockingConnection(Generic[T]):
 
     def _checked(self, value: T) -> bytes:
         body = self._encode(value)
+        if not self._link.session.greeted and self._receiving.acquire(blocking=False):
+            try:
+                self._link.hear_hello()
+            finally:
+                self._receiving.release()
         self._link.check_sendable(body)
         return body
 
@@ -204,38 +207,43 @@ class BlockingConnection(Generic[T]):
 
     def _write_out(self, clock: Clock) -> None:
         while not self._link.write():
-            if not self._ready(clock, write=True) and clock.expired():
+            if clock.expired():
                 raise self._timed_out("the peer does not read", clock)
+            self._ready(clock, write=True)
 
     def _next_body(self, clock: Clock) -> bytes:
         link = self._link
         while (body := link.take()) is None:
             if link.read():
                 continue
-            if not self._ready(clock, write=False) and clock.expired():
+            if clock.expired():
                 raise self._timed_out("no message", clock)
+            self._ready(clock, write=False)
         return body
 
-    def _ready(self, clock: Clock, *, write: bool) -> bool:
-        return ready(self._link.socket, self._link.where, clock, write=write)
+    def _ready(self, clock: Clock, *, write: bool) -> None:
+        wait_for(self._link.socket, self._link.where, clock, write=write)
 
     def _body_now(self) -> bytes | None:
-        try:
-            body = self._link.take()
-            if body is None and self._link.read():
-                body = self._link.take()
-        except IPCError:
-            return None  # told by the next call, behind what has arrived
+        while (body := self._link.take()) is None and self._link.read():
+            pass
         return body
+
+    def _decoded_or_taken_back(self, body: bytes) -> T:
+        try:
+            return self._decode(body)
+        except IPCError:
+            self._link.take_back(body)
+            raise
 
     def _timed_out(self, what: str, clock: Clock) -> TimedOut:
         return TimedOut(f"{self._link.where}: {what} within {clock.timeout} seconds")
 
 
-def ready(socket: lowlevel.Socket, where: str, clock: Clock, *, write: bool) -> bool:
-    """Wait until a socket can be read or written; False if the clock has run out. Closed if another thread closed."""
+def wait_for(socket: lowlevel.Socket, where: str, clock: Clock, *, write: bool) -> None:
+    """Wait until a socket can be read or written, or the clock has run out. Closed if another thread closed."""
     try:
-        return lowlevel.wait_ready(socket.fileno(), read=not write, write=write, timeout_seconds=clock.left())
+        lowlevel.wait_ready(socket.fileno(), read=not write, write=write, timeout_seconds=clock.left())
     except OSError:
         raise Closed(f"{where}: this end has been closed") from None
 
@@ -251,6 +259,16 @@ def turn(lock: threading.Lock, clock: Clock, otherwise: IPCError | None) -> Iter
         yield
     finally:
         lock.release()
+
+
+def settle(*locks: threading.Lock) -> None:
+    """Wait for the threads which have just been woken: the number of the descriptor may be another's once it is closed.
+
+    Not for ever: this may be a signal handler, above the very code that holds the lock.
+    """
+    for lock in locks:
+        if lock.acquire(timeout=FINISH_SECONDS):
+            lock.release()
 
 
 class _Closeable(Protocol):
@@ -295,16 +313,17 @@ class BlockingListener(Generic[End_co]):
                 end = self._reception.accept_now(self._make_end, self._refuse)
                 if end is not None:
                     return end
-                if not self._wait(clock) and clock.expired():
+                if clock.expired():
                     raise timed_out
+                self._wait(clock)
 
-    def _wait(self, clock: Clock) -> bool:
+    def _wait(self, clock: Clock) -> None:
         left = clock.left()
         pause = self._reception.pause_until - monotonic()
         if pause > 0:
             self._reception.pausing.wait(pause if left is None else min(pause, left))
         try:
-            return lowlevel.wait_ready(self._reception.claim.listener.fileno(), timeout_seconds=clock.left())
+            lowlevel.wait_ready(self._reception.claim.listener.fileno(), timeout_seconds=clock.left())
         except OSError:
             raise Closed(f"{self.path}: this listener has been closed") from None
 
@@ -330,7 +349,7 @@ class BlockingListener(Generic[End_co]):
         if threads < 1:
             raise ValueError(f"threads={threads}: must be at least 1")
         free = threading.BoundedSemaphore(threads)
-        running: set[threading.Thread] = set()
+        running: dict[threading.Thread, End_co] = {}
         try:
             while True:
                 free.acquire()
@@ -345,20 +364,25 @@ class BlockingListener(Generic[End_co]):
                     name="namedipc handler",
                     daemon=True,
                 )
-                running.add(thread)
+                running[thread] = end
                 thread.start()
         except Closed:
             pass
+        except BaseException:  # such as Ctrl-C, and no thread left
+            for end in list(running.values()):
+                end.close()  # ends what its handler waits for
+            raise
         finally:
             for thread in list(running):
-                thread.join()
+                if thread.ident is not None:
+                    thread.join()
 
     def _attend(
         self,
         handler: Callable[[End_co], object],
         end: object,
         free: threading.BoundedSemaphore,
-        running: set[threading.Thread],
+        running: dict[threading.Thread, End_co],
     ) -> None:
         connection: End_co = end  # type: ignore[assignment]  # a covariant variable cannot be a parameter
         try:
@@ -371,7 +395,7 @@ class BlockingListener(Generic[End_co]):
                 connection._link.tell_failure(error)
         finally:
             connection.close()
-            running.discard(threading.current_thread())
+            running.pop(threading.current_thread(), None)
             free.release()
 
     def close(self) -> None:
@@ -386,8 +410,8 @@ class BlockingListener(Generic[End_co]):
         # Wakes the thread which waits for the listener; closing the descriptor alone would not.
         with suppress(OSError):
             lowlevel.shutdown(self._reception.claim.listener)
-        with self._accepting:
-            self._reception.close()
+        settle(self._accepting)
+        self._reception.close()
 
     def __enter__(self) -> Self:
         return self

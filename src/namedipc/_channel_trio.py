@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Generic, TypeVar, final
@@ -43,7 +44,7 @@ class Connection(trio.abc.Channel[T]):
         self._decode = codec.decode
         self._sending = trio.StrictFIFOLock()
         self._receiving = trio.StrictFIFOLock()
-        self._finishing: trio.CancelScope | None = None
+        self._finishing = False
 
     async def send(self, value: T) -> None:
         """Send one message; it is in the kernel's hands, or the peer's, when this returns.
@@ -117,14 +118,12 @@ class Connection(trio.abc.Channel[T]):
             raise ValueError(f"max_messages={max_messages}: must be at least 1")
         await trio.lowlevel.checkpoint_if_cancelled()
         async with self._turn(self._receiving):
-            bodies = [await self._next_body()]
-            while len(bodies) < max_messages:
-                body = self._body_now()
-                if body is None:
-                    break
-                bodies.append(body)
+            messages = [self._decode(await self._next_body())]
+            with suppress(IPCError):  # told by the next call, behind what has arrived
+                while len(messages) < max_messages and (body := self._body_now()) is not None:
+                    messages.append(self._decoded_or_taken_back(body))
         await trio.lowlevel.cancel_shielded_checkpoint()
-        return [self._decode(body) for body in bodies]
+        return messages
 
     def receive_nowait(self) -> T:
         """Receive a message which is there already. See `receive`.
@@ -135,9 +134,7 @@ class Connection(trio.abc.Channel[T]):
         if self._receiving.locked():
             raise trio_errors.WouldBlock(f"{self._link.where}: another task is receiving")
         with trio_errors.translating():
-            body = self._link.take()
-            if body is None and self._link.read():
-                body = self._link.take()
+            body = self._body_now()
         if body is None:
             raise trio_errors.WouldBlock(f"{self._link.where}: no message is there")
         return self._decode(body)
@@ -166,11 +163,9 @@ class Connection(trio.abc.Channel[T]):
         """
         link = self._link
         try:
-            if not link.closed and not self._sending.locked():
-                link.say_goodbye()
-                with trio.move_on_after(FINISH_SECONDS), trio_errors.translating():
-                    while not link.write():
-                        await self._writable()
+            if not link.closed:
+                with trio.move_on_after(FINISH_SECONDS):
+                    await self._say_goodbye()
         except IPCError:
             pass  # the peer has gone before
         finally:
@@ -190,9 +185,21 @@ class Connection(trio.abc.Channel[T]):
 
     # ------------------------------------------------------------ inside
 
+    async def _say_goodbye(self) -> None:
+        link = self._link
+        if self._sending.locked() and not self._finishing and not link.sends_no_more:
+            return  # a task is in the middle of a message, and will learn that this end was closed
+        async with self._turn(self._sending):
+            link.check_open()
+            link.say_goodbye()
+            while not link.write():
+                await self._writable()
+
     def _checked(self, value: T) -> bytes:
         body = self._encode(value)
         with trio_errors.translating():
+            if not self._link.session.greeted and not self._receiving.locked():
+                self._link.hear_hello()
             self._link.check_sendable(body)
         return body
 
@@ -216,20 +223,19 @@ class Connection(trio.abc.Channel[T]):
 
     def _finish_later(self) -> None:
         """Write the rest of a frame that has begun: nobody else may come in between, and the peer waits for it."""
-        if self._finishing is None:
-            self._finishing = trio.CancelScope()
-            trio.lowlevel.spawn_system_task(self._finish, self._finishing)
+        if not self._finishing:
+            self._finishing = True
+            trio.lowlevel.spawn_system_task(self._finish)
 
-    async def _finish(self, scope: trio.CancelScope) -> None:
+    async def _finish(self) -> None:
         try:
-            with scope:
-                async with self._sending:
-                    while not self._link.write():
-                        await self._writable()
-        except (IPCError, trio.ClosedResourceError):
+            async with self._sending:
+                while not self._link.write():
+                    await self._writable()
+        except IPCError:
             log.debug("%s: a message which was cancelled could not be finished", self._link.where, exc_info=True)
         finally:
-            self._finishing = None
+            self._finishing = False
 
     async def _writable(self) -> None:
         try:
@@ -249,13 +255,16 @@ class Connection(trio.abc.Channel[T]):
             return body
 
     def _body_now(self) -> bytes | None:
-        try:
-            body = self._link.take()
-            if body is None and self._link.read():
-                body = self._link.take()
-        except IPCError:
-            return None  # told by the next call, behind what has arrived
+        while (body := self._link.take()) is None and self._link.read():
+            pass
         return body
+
+    def _decoded_or_taken_back(self, body: bytes) -> T:
+        try:
+            return self._decode(body)
+        except IPCError:
+            self._link.take_back(body)
+            raise
 
     def _turn(self, lock: trio.StrictFIFOLock) -> _Turn:
         return _Turn(lock)

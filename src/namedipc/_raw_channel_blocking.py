@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self, final
 
 from . import lowlevel
-from ._channel_blocking import ready, turn
+from ._channel_blocking import settle, turn, wait_for
 from ._errors import TimedOut
 from ._shells.byte_link import ByteLink, check_max_bytes
 from ._shells.waiting import Clock
@@ -44,8 +44,11 @@ class BlockingRawConnection:
             while at < len(rest):
                 sent = self._link.write(rest[at:])
                 at += sent
-                if not sent and not ready(self._link.socket, self._link.where, clock, write=True) and clock.expired():
+                if sent:
+                    continue
+                if clock.expired():
                     raise late
+                wait_for(self._link.socket, self._link.where, clock, write=True)
 
     def receive_some(self, max_bytes: int | None = None, /, *, timeout: float | None = None) -> bytes:
         """Receive at least one byte.
@@ -67,8 +70,9 @@ class BlockingRawConnection:
         late = TimedOut(f"{self._link.where}: nothing came within {timeout} seconds")
         with turn(self._receiving, clock, late):
             while (data := self._link.read(max_bytes)) is None:
-                if not ready(self._link.socket, self._link.where, clock, write=False) and clock.expired():
+                if clock.expired():
                     raise late
+                wait_for(self._link.socket, self._link.where, clock, write=False)
             return data
 
     def send_eof(self) -> None:
@@ -78,6 +82,8 @@ class BlockingRawConnection:
 
     def close(self) -> None:
         """Close, and end what other threads wait for here. Safe to call twice."""
+        self._link.end()
+        settle(self._sending, self._receiving)
         self._link.close()
 
     def __enter__(self) -> Self:
