@@ -1,0 +1,274 @@
+"""Whole messages through a FIFO: what the trio ends and the blocking ends share.
+
+Both directions are plans: generators which say what to wait for, and never wait. Each is run by one task or
+thread at a time.
+
+The law: a plan that is given up loses nothing. A message is sent whole or not at all, be its rest sent later;
+one that was taken off the FIFO is returned.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
+from math import inf
+from time import monotonic
+from typing import Final, Generic, TypeVar, final
+
+from namedipc._errors import ConnectionLost, EndOfChannel, IPCError, SchemaMismatch
+from namedipc._protocol.fragments import Event, OtherType, Reassembler, Splitter, Writer
+
+from .connecting import Pause
+from .fifo_end import ReadingEnd, WritingEnd
+from .fifo_turn import Turn
+from .process_identity import has_ended, namespaces
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+T_contra = TypeVar("T_contra", contravariant=True)
+
+PACKETS_AT_ONCE: Final = 256
+"""After so many, 1 MiB, other tasks get their turn."""
+
+READ_BYTES: Final = 1 << 16
+"""One packet as a rule; more only where somebody else's bytes lie between, whose rest would be cut off."""
+
+SWEEP_SECONDS: Final = 0.05
+"""How often it is looked whether the writer of a message that has begun still lives."""
+
+
+@final
+class MessageSender(Generic[T_contra]):
+    """Sends messages through a writing end, which is its own."""
+
+    def __init__(self, end: WritingEnd, encode: Callable[[T_contra], bytes], splitter: Splitter) -> None:
+        self.end: Final = end
+        self._encode: Final = encode
+        self._splitter: Final = splitter
+        self._rest: deque[bytes] = deque()
+        self._written = 0
+        end.before_release = self._flush_once
+
+    def sending(self, values: Iterable[T_contra]) -> Generator[Pause, None, None]:
+        """Send messages, each after the rest of what an earlier plan had begun.
+
+        Raises:
+            InvalidMessage, TooLarge: Of the value which is next; those before it were sent.
+            ConnectionLost: Nobody reads any more.
+            Closed: The end was closed, be it meanwhile.
+        """
+        self.end.enter()
+        try:
+            for value in values:
+                packets = self._splitter.split(self._encode(value))
+                yield from self._flushing()
+                while not self.end.write(packets[0]):
+                    yield self.end.pause()
+                    self.end.hear()
+                # Begun: from here on the rest has to follow, and does, be it from the next plan.
+                packets.popleft()
+                self._rest = packets
+                yield from self._flushing()
+                yield from self._breathing()
+        except ConnectionLost:
+            self._rest.clear()
+            raise
+        finally:
+            self.end.leave()
+
+    def send_at_once(self, value: T_contra) -> bool:
+        """Send a message if its first packet fits; the rest follows now or with the next.
+
+        Returns:
+            Whether it was sent; if not, nothing of it.
+        """
+        self.end.enter()
+        try:
+            packets = self._splitter.split(self._encode(value))
+            self._flush_once()
+            if self._rest or not self.end.write(packets[0]):
+                return False
+            packets.popleft()
+            self._rest = packets
+            self._flush_once()
+            return True
+        except ConnectionLost:
+            self._rest.clear()
+            raise
+        finally:
+            self.end.leave()
+
+    def _flushing(self) -> Generator[Pause, None, None]:
+        while self._rest:
+            if not self.end.write(self._rest[0]):
+                yield self.end.pause()
+                self.end.hear()
+                continue
+            self._rest.popleft()
+            yield from self._breathing()
+
+    def _flush_once(self) -> None:
+        while self._rest and self.end.write(self._rest[0]):
+            self._rest.popleft()
+
+    def _breathing(self) -> Generator[Pause, None, None]:
+        self._written += 1
+        if self._written >= PACKETS_AT_ONCE:
+            self._written = 0
+            yield Pause(self.end.fileno(), 0)
+            self.end.hear()
+
+
+@final
+class MessageReceiver(Generic[T_co]):
+    """Receives messages through a reading end, which is its own.
+
+    It has the turn among the FIFO's readers from its first look at a packet until it has whole messages and
+    no other has begun.
+    """
+
+    def __init__(self, end: ReadingEnd, decode: Callable[[bytes], T_co], fingerprint: bytes) -> None:
+        self.end: Final = end
+        self._decode: Final = decode
+        self._turn: Final = Turn(end)
+        self._assembly: Final = Reassembler(fingerprint)
+        self._events: deque[Event] = deque()
+        self._is_empty = False
+        self._read_bytes = 0
+        self._next_sweep = 0.0
+        self._doomed: dict[Writer, int] = {}
+        self._namespaces: Final = namespaces()
+        end.before_release = self._give_up
+
+    @property
+    def dropped(self) -> int:
+        """How many messages were given up, as `Reassembler` counts them."""
+        return self._assembly.dropped
+
+    def receiving(self, most: int) -> Generator[Pause, None, list[T_co]]:
+        """Receive at least one message and at most `most`: what is there.
+
+        Raises:
+            EndOfChannel: The last writer has left, and the end was opened to end then.
+            SchemaMismatch: A message of another type has come; it was dropped. As for the next, others follow.
+            InvalidMessage: One that does not fit the type; it was dropped.
+            Closed: The end was closed, be it meanwhile.
+        """
+        self.end.enter()
+        try:
+            while True:
+                if not self._turn.take():
+                    self._turn.wait()
+                    # Not for the FIFO: it may be full of what another reader is about to take.
+                    yield Pause(self.end.bell_fileno(), inf)
+                elif values := self._collect(most):
+                    return values
+                else:
+                    yield self._pause()
+                self.end.hear()
+        finally:
+            self._settle()
+            self.end.leave()
+
+    def receive_at_once(self, most: int) -> list[T_co]:
+        """Receive what is there whole, at most `most` messages; none where another reader has the turn."""
+        self.end.enter()
+        try:
+            while self._turn.take():
+                values = self._collect(most)
+                if values or self._is_empty:
+                    return values
+            return []
+        finally:
+            self._settle()
+            self.end.leave()
+
+    def _settle(self) -> None:
+        """Keep the turn only if a message has begun: its fragments must not go to another reader."""
+        if self.end.is_closed:
+            return
+        self._turn.stop_waiting()
+        if not self._assembly.is_open:
+            self._turn.give_back()
+
+    def _pause(self) -> Pause:
+        if not self._is_empty:
+            return Pause(self.end.fileno(), 0)
+        pause = self.end.pause()
+        if self._assembly.is_open:
+            return Pause(pause.fd, min(pause.seconds, SWEEP_SECONDS))
+        self._turn.give_back()
+        return pause
+
+    def _collect(self, most: int) -> list[T_co]:
+        """Take packets until there are enough messages, the FIFO is empty, or it is time for others."""
+        values: list[T_co] = []
+        self._is_empty = False
+        try:
+            for _ in range(PACKETS_AT_ONCE):
+                if not self._events and not self._read():
+                    self._is_empty = True
+                    break
+                if self._events:
+                    values.append(self._value(self._events[0]))
+                    self._events.popleft()
+                    if len(values) >= most:
+                        break
+        except EndOfChannel:
+            self._forget_all()
+            if not values:
+                raise
+        except IPCError:
+            # To be raised once, after what came before it has been returned.
+            if not values:
+                self._events.popleft()
+                raise
+        if self._assembly.is_open:
+            self._sweep()
+        return values
+
+    def _read(self) -> bool:
+        data = self.end.read(READ_BYTES)
+        if data is None:
+            return False
+        self._read_bytes += len(data)
+        self._events.extend(self._assembly.feed(data, monotonic()))
+        return True
+
+    def _value(self, event: Event) -> T_co:
+        if isinstance(event, OtherType):
+            raise SchemaMismatch(
+                f"{self.end.path}: process {event.writer.pid} has sent a message of another type, which was "
+                "dropped; declare the same type in every process, or use another path"
+            )
+        return self._decode(event)
+
+    def _sweep(self) -> None:
+        """Give up the messages whose writer has died, once everything that it had written has been read."""
+        now = monotonic()
+        if now < self._next_sweep:
+            return
+        self._next_sweep = now + SWEEP_SECONDS
+        self._assembly.expire(now)
+        writers = self._assembly.writers()
+        self._doomed = {writer: position for writer, position in self._doomed.items() if writer in writers}
+        dead = [writer for writer in writers if writer not in self._doomed and self._has_died(writer)]
+        unread = self.end.unread_bytes()  # looked at after the death: it can only become less of theirs
+        for writer in dead:
+            self._doomed[writer] = self._read_bytes + unread
+        for writer, position in self._doomed.items():
+            if not unread or self._read_bytes >= position:
+                self._assembly.drop(writer)
+
+    def _has_died(self, writer: Writer) -> bool:
+        return writer.namespaces == self._namespaces and has_ended(writer.pid, writer.start_time)
+
+    def _forget_all(self) -> None:
+        for writer in self._assembly.writers():
+            self._assembly.drop(writer)
+
+    def _give_up(self) -> None:
+        with suppress(OSError):
+            self._turn.stop_waiting()
+            self._turn.give_back()
