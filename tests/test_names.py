@@ -646,6 +646,71 @@ def test_a_temporary_name_that_is_swept_before_it_is_held_is_made_again(
     assert os.listdir(name.parent) == []
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o622])
+def test_a_directory_that_may_not_be_listed_is_published_in_all_the_same(mode: int) -> None:
+    """Only left-overs cannot be found there."""
+    with shared_directory(0o777) as directory, without_privileges():
+        (directory / "inner").mkdir(0o300)
+        os.close(publish(directory / "inner" / "board", mode=mode, if_exists="replace"))
+        os.close(_names.open_fifo(directory / "inner" / "fifo", create=True, mode=mode))
+        (directory / "inner").chmod(0o700)
+        assert sorted(os.listdir(directory / "inner")) == ["board", "fifo"]
+
+
+def test_left_overs_of_other_users_are_left_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what no maker of ours makes, a directory for instance, is not looked at."""
+    with shared_directory(0o777) as directory:
+        strange = directory / ".board.0123456789abcdef.new"
+        strange.touch()
+        give_away(strange, monkeypatch)
+        (directory / ".board.fedcba9876543210.new").mkdir()
+        with Place(directory / "board") as place:
+            _temporary.sweep(place)
+        assert len(os.listdir(directory)) == 2
+
+
+@pytest.mark.parametrize("call", ["flock", "open"])
+def test_a_fifo_that_fails_half_way_leaves_nothing(name: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """Neither the temporary name nor a descriptor."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    take = Place.open
+    with monkeypatch.context() as patch:
+        if call == "flock":
+            patch.setattr(lowlevel, "flock", fail)
+        else:
+            patch.setattr(
+                Place, "open", lambda it, entry, flags: take(it, entry, flags) if entry == it.name else fail()
+            )
+        with pytest.raises(IPCError, match=rf"{name}: cannot make the FIFO: .*ulimit"):
+            _names.open_fifo(name, create=True, mode=0o622)
+    assert os.listdir(name.parent) == []
+
+
+def test_a_temporary_name_that_is_swept_before_it_is_opened_is_made_again(name: Path) -> None:
+    """But not for ever: the directory may have gone."""
+    made: list[str] = []
+
+    def make(temporary: str) -> int:
+        made.append(temporary)
+        if len(made) < 3:
+            raise FileNotFoundError(errno.ENOENT, "swept")
+        return place.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+
+    def never(temporary: str) -> int:
+        raise FileNotFoundError(errno.ENOENT, "no directory")
+
+    with Place(name) as place:
+        temporary, fd = _temporary.hold_temporary(place, make)
+        os.close(fd)
+        assert os.listdir(name.parent) == [temporary] == [made[2]]
+        with pytest.raises(FileNotFoundError):
+            _temporary.hold_temporary(place, never)
+    assert os.listdir(name.parent) == []
+
+
 # ---------------------------------------------------------------- FIFOs
 
 

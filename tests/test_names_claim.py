@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from namedipc._errors import (
     WrongKind,
 )
 from namedipc._names import Claim, claim_socket, connect_socket, read_card, remove_name
+from namedipc._names._place import Place
 
 from .conftest import Child, Children
 from .lowlevel_support import umask, without_privileges
@@ -129,6 +131,7 @@ KILLED_AT = """
                     os.kill(os.getpid(), signal.SIGKILL)
             return trace
 
+        sys._getframe().f_trace_opcodes = True  # Python 3.12 looks at it when the trace is set
         sys.settrace(trace)
         claim_socket(sys.argv[1], card=b"the card").close()
         sys.settrace(None)
@@ -340,6 +343,52 @@ def test_a_living_program_without_a_lock_keeps_its_name(name: Path) -> None:
     claim = claim_socket(name, card=b"")  # nobody answers any more
     claim.close()
     assert os.listdir(name.parent) == []
+
+
+def test_a_socket_of_another_type_is_somebody_elses(name: Path) -> None:
+    """A datagram socket answers in its own way: taken, and no channel."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(name))
+        with pytest.raises(NameTaken, match="a program listens there"):
+            claim_socket(name, card=b"")
+        with pytest.raises(WrongKind, match="another type than SOCK_STREAM"):
+            connect_socket(name)
+    assert os.listdir(name.parent) == ["kitchen"]
+
+
+def test_a_socket_that_may_not_be_asked_is_not_replaced() -> None:
+    """Whether its owner lives cannot be known without permission to connect."""
+    with shared_directory(0o777) as directory:
+        lowlevel.unix_listen(directory / "kitchen", mode=0o000).close()
+        with without_privileges(), pytest.raises(NotAllowed, match="cannot claim it: permission denied"):
+            claim_socket(directory / "kitchen", card=b"")
+        assert os.listdir(directory) == ["kitchen"]
+
+
+def test_a_strange_socket_that_vanishes_while_it_is_asked_is_no_obstacle(
+    name: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look and the question its program removed it."""
+    lowlevel.unix_listen(name).close()
+    take = Place.open
+
+    def vanishing(self: Place, entry: str, flags: int, mode: int = 0o600) -> int:
+        if entry == self.name:
+            self.unlink(entry)
+        return take(self, entry, flags, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Place, "open", vanishing)
+        claim = claim_socket(name, card=b"")
+    assert answers(name)
+    claim.close()
+
+
+def test_a_lock_that_changes_hands_all_the_time_is_given_up(name: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a thousand tries: an error, not an endless loop."""
+    monkeypatch.setattr(Place, "is_same", lambda *_: False)
+    with pytest.raises(NameTaken, match="changes all the time; try again"):
+        claim_socket(name, card=b"")
 
 
 def test_a_living_program_on_a_stale_name_keeps_it(name: Path, child: Children) -> None:

@@ -126,16 +126,12 @@ def open_file(path: StrPath, *, writable: bool, allowed_uids: Owners = None, any
         return open_file_at(place, writable=writable, allowed_uids=allowed_uids, any_owner=any_owner)
 
 
-def open_file_at(
-    place: Place, *, writable: bool, allowed_uids: Owners = None, any_owner: bool = False
-) -> int:
+def open_file_at(place: Place, *, writable: bool, allowed_uids: Owners = None, any_owner: bool = False) -> int:
     """Open the regular file of a place; see `open_file`."""
     name_fd = open_checked(place, "file", allowed_uids, any_owner=any_owner)
     try:
         with translating(place.path, "open it to write" if writable else "open it to read"):
-            return os.open(
-                f"/proc/self/fd/{name_fd}", (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC
-            )
+            return os.open(f"/proc/self/fd/{name_fd}", (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
     finally:
         os.close(name_fd)
 
@@ -180,8 +176,7 @@ def open_checked(place: Place, kind: Kind, allowed_uids: Owners, *, any_owner: b
         refuse_other_kind(status, kind, place.path)
         if not any_owner and status.st_uid not in expected_owners(allowed_uids) and not _vouched(place, kind):
             raise NotAllowed(
-                f"{place.path}: belongs to uid {status.st_uid}, who is not expected; "
-                f"{_how_to_allow(status.st_uid)}"
+                f"{place.path}: belongs to uid {status.st_uid}, who is not expected; {_how_to_allow(status.st_uid)}"
             )
     except BaseException:
         os.close(fd)

@@ -54,9 +54,7 @@ class Claim:
         if os.getpid() != self._pid:
             self._forget()
             return
-        with suppress(
-            OSError
-        ):  # the directory may have gone, or have become read-only: nothing can be removed then
+        with suppress(OSError):  # the directory may have gone, or have become read-only: nothing can be removed then
             if self._name_fd >= 0 and self._place.is_same(self._place.name, self._name_fd):
                 self._place.unlink(self._place.name)
         self.listener.close()
@@ -137,9 +135,7 @@ def claim_socket(path: StrPath, *, card: bytes, mode: int = 0o600, backlog: int 
     check_path(path, kind="socket")
     check_mode(mode)
     if len(card) > LONGEST_CARD_BYTES:
-        raise DeclarationError(
-            f"{os.fspath(path)}: the card has {len(card)} bytes, {LONGEST_CARD_BYTES} are allowed"
-        )
+        raise DeclarationError(f"{os.fspath(path)}: the card has {len(card)} bytes, {LONGEST_CARD_BYTES} are allowed")
     place = Place(path, make_directory=True)
     try:
         claim = Claim(place)
@@ -170,8 +166,7 @@ def refuse_living_or_other(place: Place, lock: NameLock) -> None:
         return  # our own left-over; its dying owner's listener may still answer for some microseconds
     if _answers(place):
         raise NameTaken(
-            f"{place.path}: a program listens there which does not lock its name; end it first, "
-            "or choose another path"
+            f"{place.path}: a program listens there which does not lock its name; end it first, or choose another path"
         )
 
 

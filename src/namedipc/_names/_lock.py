@@ -127,11 +127,7 @@ class NameLock:
         except BlockingIOError as error:
             record = self.record()
             self.abandon()
-            owner = (
-                f"process {record.pid}"
-                if record is not None
-                else "a process which is about to begin or to end"
-            )
+            owner = f"process {record.pid}" if record is not None else "a process which is about to begin or to end"
             raise NameTaken(
                 f"{self._place.path}: owned by {owner}; end that owner first, or choose another path"
             ) from error
@@ -146,9 +142,7 @@ class NameLock:
                 f"{where}: is {kind_of(status)}, but should be a lock file; remove it, or choose another path"
             )
         if status.st_uid not in {os.geteuid(), 0}:
-            raise NotAllowed(
-                f"{where}: belongs to uid {status.st_uid}; only that user or root can claim this name"
-            )
+            raise NotAllowed(f"{where}: belongs to uid {status.st_uid}; only that user or root can claim this name")
         if status.st_nlink > 1:
             # Somebody linked one of our files here, to have it overwritten.
             raise WrongKind(f"{where}: has a second name elsewhere, so it is no lock file; remove it")

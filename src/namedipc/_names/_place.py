@@ -56,9 +56,7 @@ class Place:
         try:
             self.directory_fd = _open_directory(os.path.dirname(os.fspath(path).rstrip("/")) or ".")
         except FileNotFoundError as error:
-            raise NameNotFound(
-                f"{self.path}: its directory is missing; make it first: mkdir -p {directory}"
-            ) from error
+            raise NameNotFound(f"{self.path}: its directory is missing; make it first: mkdir -p {directory}") from error
         except OSError as error:
             raise translate(error, self.path, "open its directory") from error
 
@@ -85,9 +83,7 @@ class Place:
 
     def open(self, name: str, flags: int, mode: int = 0o600) -> int:
         """Open a name beside the place; never through a link, never inheritable, never waiting."""
-        return os.open(
-            name, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, mode, dir_fd=self.directory_fd
-        )
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, mode, dir_fd=self.directory_fd)
 
     def unlink(self, name: str) -> None:
         """Remove a name; it may be gone already."""
@@ -127,15 +123,9 @@ def _check_length(path: str, part: str, limit_bytes: int) -> None:
     try:
         length = len(os.fsencode(part))
     except UnicodeEncodeError as error:
-        raise DeclarationError(
-            f"{path!r}: a character of it has no {error.encoding} form; choose another"
-        ) from error
+        raise DeclarationError(f"{path!r}: a character of it has no {error.encoding} form; choose another") from error
     if length > limit_bytes:
-        why = (
-            ""
-            if limit_bytes == LONGEST_COMPONENT_BYTES
-            else ", for the lock file beside it has a longer name"
-        )
+        why = "" if limit_bytes == LONGEST_COMPONENT_BYTES else ", for the lock file beside it has a longer name"
         raise DeclarationError(
             f"{path!r}: a part has {length} bytes, {limit_bytes} are allowed{why}; choose a shorter one"
         )
@@ -144,9 +134,7 @@ def _check_length(path: str, part: str, limit_bytes: int) -> None:
 def check_mode(mode: int) -> None:
     """Refuse what is not a set of permission bits."""
     if not 0 <= mode <= 0o777:
-        raise DeclarationError(
-            f"mode={mode:#o}: permissions are between 0 and 0o777, for example 0o600 or 0o660"
-        )
+        raise DeclarationError(f"mode={mode:#o}: permissions are between 0 and 0o777, for example 0o600 or 0o660")
 
 
 def absolute(path: StrPath) -> str:
@@ -155,9 +143,7 @@ def absolute(path: StrPath) -> str:
     try:
         return text if text.startswith("/") else os.path.join(os.getcwd(), text)
     except FileNotFoundError as error:
-        raise NameNotFound(
-            f"{text}: the working directory has been removed; change it, or give a full path"
-        ) from error
+        raise NameNotFound(f"{text}: the working directory has been removed; change it, or give a full path") from error
 
 
 def _open_directory(path: str) -> int:
@@ -196,9 +182,7 @@ def runtime_path(*parts: str) -> Path:
     """
     for part in parts:
         if part.startswith("/") or ".." in part.split("/"):
-            raise DeclarationError(
-                f"runtime_path: {part!r} leads out of the runtime directory; give relative parts"
-            )
+            raise DeclarationError(f"runtime_path: {part!r} leads out of the runtime directory; give relative parts")
     return Path(runtime_directory(), *parts)
 
 

@@ -26,9 +26,7 @@ _NO_UNNAMED: Final = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOSYS, errno.EINVAL
 """How a filesystem, or an old kernel, says that it has no O_TMPFILE."""
 
 
-def publish_file(
-    path: StrPath, *, mode: int, if_exists: IfExists, size_bytes: int, fill: Callable[[int], None]
-) -> int:
+def publish_file(path: StrPath, *, mode: int, if_exists: IfExists, size_bytes: int, fill: Callable[[int], None]) -> int:
     """Make a file under a name: allocated, filled and with its permissions before anybody can see it.
 
     Args:
@@ -60,8 +58,7 @@ def publish_file(
                 refuse_other_kind(present, "file", place.path)
                 if if_exists == "fail":
                     raise NameTaken(
-                        f"{place.path}: is there already; open it, remove it, "
-                        "or say if_exists='keep' or 'replace'"
+                        f"{place.path}: is there already; open it, remove it, or say if_exists='keep' or 'replace'"
                     )
                 if if_exists == "keep":
                     with suppress(NameNotFound):  # removed since we looked
@@ -118,7 +115,11 @@ def _make_fifo(place: Place, mode: int) -> None:
 
     def make(name: str) -> int:
         lowlevel.make_fifo(name, mode=0o600, directory_fd=place.directory_fd)
-        return place.open(name, os.O_RDWR)
+        try:
+            return place.open(name, os.O_RDWR)
+        except BaseException:
+            place.unlink(name)
+            raise
 
     temporary, fd = hold_temporary(place, make)
     try:
@@ -129,9 +130,7 @@ def _make_fifo(place: Place, mode: int) -> None:
         os.close(fd)
 
 
-def _make_file(
-    place: Place, mode: int, size_bytes: int, fill: Callable[[int], None], *, replace: bool
-) -> int:
+def _make_file(place: Place, mode: int, size_bytes: int, fill: Callable[[int], None], *, replace: bool) -> int:
     with _Draft(place) as draft:
         if size_bytes:
             lowlevel.allocate(draft.fd, size_bytes)

@@ -52,9 +52,7 @@ def remove_name(path: StrPath, *, kind: Kind, missing_ok: bool = False) -> None:
             sweep(place)
             place.unlink(place.name)
         if status is None and not missing_ok:
-            raise NameNotFound(
-                f"{place.path}: nothing is there to remove; say missing_ok=True if that is all right"
-            )
+            raise NameNotFound(f"{place.path}: nothing is there to remove; say missing_ok=True if that is all right")
 
 
 def remove_published(path: StrPath, fd: int) -> bool:
@@ -126,11 +124,7 @@ def list_names(directory: StrPath) -> list[ListedName]:
     """
     base = absolute(directory)
     with translating(base, "list it"), os.scandir(base) as entries:
-        found = [
-            (entry.path, _kind(entry.stat(follow_symlinks=False)))
-            for entry in entries
-            if entry.name[0] != "."
-        ]
+        found = [(entry.path, _kind(entry.stat(follow_symlinks=False))) for entry in entries if entry.name[0] != "."]
     return [
         ListedName(path, kind, read_card(path) if kind == "socket" else None)
         for path, kind in sorted(found)

@@ -6,6 +6,7 @@ maker, and the next one removes it; so at most one of them a kill is ever left, 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -19,6 +20,7 @@ from namedipc import lowlevel
 from ._place import Place
 
 _LONGEST_STEM_BYTES: Final = 200  # leaves room for the random part within the 255 bytes of a name
+_ATTEMPTS: Final = 100  # each one means that another maker swept in the very instant, or that nothing helps
 _RANDOM: Final = re.compile(r"[0-9a-f]{16}\.new")
 
 
@@ -38,9 +40,12 @@ def hold_temporary(place: Place, make: Callable[[str], int]) -> tuple[str, int]:
         The temporary name and the descriptor, which holds the lock; both are the caller's.
     """
     sweep(place)
-    while True:
+    for _ in range(_ATTEMPTS):
         name = unused_name(place)
-        fd = make(name)
+        try:
+            fd = make(name)
+        except FileNotFoundError:
+            continue  # swept before it was opened; or else the directory has gone
         try:
             lowlevel.flock(fd, exclusive=True)
             held = place.is_same(name, fd)
@@ -53,18 +58,24 @@ def hold_temporary(place: Place, make: Callable[[str], int]) -> tuple[str, int]:
         if held:
             return name, fd
         os.close(fd)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 def sweep(place: Place) -> None:
     """Remove the temporary names which killed makers have left beside this name."""
     for name in _temporaries(place):
         status = place.status(name)
-        if status is None or status.st_uid != os.geteuid():
+        if status is None or not _is_ours(status):
             continue
         if status.st_nlink > 1:
             place.unlink(name)  # has got its name already; its maker does not need this one any more
-        elif stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode):
+        else:
             _remove_unheld(place, name)
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    made = stat.S_ISREG(status.st_mode) or stat.S_ISFIFO(status.st_mode)
+    return made and status.st_uid == os.geteuid()
 
 
 def _remove_unheld(place: Place, name: str) -> None:
