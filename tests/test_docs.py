@@ -26,6 +26,8 @@ from pathlib import Path
 import attrs
 import pytest
 
+import namedipc
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -114,6 +116,22 @@ def test_shown_output_is_the_output(page: Path, tmp_path: Path) -> None:
     for expected, output in zip(shown, outputs, strict=True):
         if expected is not None:
             assert same_output(expected.text, output), f"{page}:{expected.line}: printed\n{output}"
+
+
+def test_the_api_page_has_every_public_name() -> None:
+    """The reference describes what the facade exports, all of it and nothing else."""
+    described = re.findall(r"^::: namedipc\.(\w+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    exported = {name for name in dir(namedipc) if not name.startswith("_")} - {"lowlevel"}
+    assert len(described) == len(set(described))
+    assert set(described) == exported
+
+
+def test_the_site_leads_to_every_page() -> None:
+    """No page is left out of the navigation, and what the pages need is not fetched from elsewhere."""
+    settings = (ROOT / "mkdocs.yml").read_text()
+    pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
+    assert set(re.findall(r": ([\w/-]+\.md)$", settings, re.MULTILINE)) == pages
+    assert "font: false" in settings
 
 
 def run_steps(steps: list[tuple[str, str, str]], folder: Path) -> list[str]:
