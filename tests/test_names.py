@@ -952,6 +952,23 @@ def test_names_are_listed_with_what_their_owners_say(tmp_path: Path) -> None:
         _names.list_names(tmp_path / "no")
 
 
+def test_a_name_that_vanishes_while_it_is_listed_is_not_listed(name: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner closed between the two looks."""
+    os.mkfifo(name)
+    os.mkfifo(name.with_name("other"))
+    listdir = os.listdir
+
+    def vanishing(path: str) -> list[str]:
+        names = listdir(path)
+        name.unlink()
+        return names
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", vanishing)
+        listed = _names.list_names(name.parent)
+    assert [it.path for it in listed] == [str(name.with_name("other"))]
+
+
 # ---------------------------------------------------------------- the user's private directory
 
 

@@ -123,13 +123,19 @@ def list_names(directory: StrPath) -> list[ListedName]:
         NotAllowed: It may not be read.
     """
     base = absolute(directory)
-    with translating(base, "list it"), os.scandir(base) as entries:
-        found = [(entry.path, _kind(entry.stat(follow_symlinks=False))) for entry in entries if entry.name[0] != "."]
-    return [
-        ListedName(path, kind, read_card(path) if kind == "socket" else None)
-        for path, kind in sorted(found)
-        if kind is not None
-    ]
+    with translating(base, "list it"):
+        names = sorted(name for name in os.listdir(base) if not name.startswith("."))
+    return [listed for name in names if (listed := _listed(os.path.join(base, name))) is not None]
+
+
+def _listed(path: str) -> ListedName | None:
+    try:
+        kind = _kind(os.lstat(path))
+    except FileNotFoundError:  # removed since it was listed
+        return None
+    if kind is None:
+        return None
+    return ListedName(path, kind, read_card(path) if kind == "socket" else None)
 
 
 def _kind(status: os.stat_result) -> Kind | None:
