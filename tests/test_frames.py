@@ -1,0 +1,145 @@
+"""Frames: any split of the byte stream gives the same frames, and a limit holds before anything is kept."""
+
+from __future__ import annotations
+
+import tracemalloc
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from namedipc._errors import ProtocolError
+from namedipc._protocol.frames import (
+    CALL,
+    ERROR,
+    GOODBYE,
+    HEADER,
+    HEADER_BYTES,
+    LONGEST_ERROR_BYTES,
+    MESSAGE,
+    Flag,
+    Frame,
+    FrameReader,
+    Kind,
+    pack_call,
+    pack_frame,
+    split_deadline,
+)
+
+LIMIT_BYTES = 40
+
+frames = st.tuples(
+    st.sampled_from([int(kind) for kind in Kind]),
+    st.integers(0, 255),
+    st.integers(0, 65_535),
+    st.integers(0, 2**32 - 1),
+    st.binary(max_size=LIMIT_BYTES),
+)
+
+
+def packed(frame: Frame) -> bytes:
+    """Return a frame as it travels."""
+    kind, flags, method, number, body = frame
+    return pack_frame(kind, body, flags=flags, method=method, id=number)
+
+
+def all_frames(reader: FrameReader) -> list[Frame]:
+    """Take what is whole by now."""
+    found = []
+    while (frame := reader.next_frame()) is not None:
+        found.append(frame)
+    return found
+
+
+@settings(max_examples=150, derandomize=True, deadline=None)
+@given(st.lists(frames, max_size=6), st.lists(st.integers(0, 400), max_size=12), st.booleans())
+def test_any_split_of_the_stream_gives_the_same_frames(sent: list[Frame], cuts: list[int], eager: bool) -> None:
+    """Wherever the kernel cuts, and whether frames are taken at once or at the end."""
+    stream = b"".join(map(packed, sent))
+    borders = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    reader = FrameReader(LIMIT_BYTES)
+    received: list[Frame] = []
+    for begin, end in pairwise(borders):
+        if begin < end:
+            reader.feed(stream[begin:end])
+        if eager:
+            received += all_frames(reader)
+    received += all_frames(reader)
+    assert received == sent
+    assert not reader.unfinished
+
+
+def test_a_byte_at_a_time() -> None:
+    """A frame is there with its last byte, not before, and the next one begins where it ended."""
+    stream = packed((MESSAGE, 1, 2, 3, b"abc")) + packed((GOODBYE, 0, 0, 0, b""))
+    reader = FrameReader(LIMIT_BYTES)
+    seen: list[tuple[int, Frame]] = []
+    for at in range(len(stream)):
+        reader.feed(stream[at : at + 1])
+        seen += [(at + 1, frame) for frame in all_frames(reader)]
+        assert reader.unfinished == (at + 1 not in {HEADER_BYTES + 3, len(stream)})
+    assert seen == [(HEADER_BYTES + 3, (MESSAGE, 1, 2, 3, b"abc")), (len(stream), (GOODBYE, 0, 0, 0, b""))]
+
+
+def test_the_hello_before_the_frames() -> None:
+    """`take` waits for all of it, and leaves the rest to the frames."""
+    reader = FrameReader(LIMIT_BYTES)
+    reader.feed(b"NI")
+    assert reader.take(4) is None
+    assert reader.begins_with(b"NIPC")
+    assert not reader.begins_with(b"GET ")
+    reader.feed(b"PC" + packed((MESSAGE, 0, 0, 0, b"x")))
+    assert reader.take(4) == b"NIPC"
+    assert reader.next_frame() == (MESSAGE, 0, 0, 0, b"x")
+
+
+@pytest.mark.parametrize("length", [LIMIT_BYTES + 1, 2**31, 2**32 - 1])
+def test_a_length_above_the_limit_is_refused_with_its_header(length: int) -> None:
+    """Before a byte of the body is there, and nothing of that size is allocated."""
+    reader = FrameReader(LIMIT_BYTES)
+    reader.feed(HEADER.pack(length, MESSAGE, 0, 0, 0))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError, match=f"{length} bytes was announced; the limit is {LIMIT_BYTES}"):
+            reader.next_frame()
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_limit_itself_is_allowed() -> None:
+    """The longest body is accepted, and one byte more is not."""
+    reader = FrameReader(LIMIT_BYTES)
+    reader.feed(packed((MESSAGE, 0, 0, 0, bytes(LIMIT_BYTES))))
+    assert reader.next_frame() == (MESSAGE, 0, 0, 0, bytes(LIMIT_BYTES))
+
+
+def test_an_error_may_be_longer_than_the_limit() -> None:
+    """Why a connection ends can be told to a peer with a small limit, too; but that has a bound of its own."""
+    reader = FrameReader(1)
+    reader.feed(pack_frame(ERROR, bytes(LONGEST_ERROR_BYTES)))
+    frame = reader.next_frame()
+    assert frame is not None
+    assert len(frame[4]) == LONGEST_ERROR_BYTES
+    reader.feed(HEADER.pack(LONGEST_ERROR_BYTES + 1, ERROR, 0, 0, 0))
+    with pytest.raises(ProtocolError):
+        reader.next_frame()
+
+
+@pytest.mark.parametrize("deadline", [None, 0.0, 12345.678])
+def test_a_call_carries_its_deadline(deadline: float | None) -> None:
+    """And without one its body is the arguments alone."""
+    reader = FrameReader(LIMIT_BYTES)
+    reader.feed(pack_call(7, 9, b"arguments", deadline))
+    frame = reader.next_frame()
+    assert frame is not None
+    kind, flags, method, number, body = frame
+    assert (kind, method, number) == (CALL, 7, 9)
+    assert split_deadline(flags, body) == (deadline, b"arguments")
+
+
+def test_a_deadline_that_is_too_short() -> None:
+    """A call which announces a deadline has to hold one."""
+    with pytest.raises(ProtocolError, match="too short"):
+        split_deadline(Flag.DEADLINE, b"1234567")

@@ -1,0 +1,62 @@
+"""The hello: 32 bytes, which say what a side is; anything else is told apart."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from namedipc._errors import ProtocolError, WrongKind
+from namedipc._protocol.hello import CHANNEL, HELLO_BYTES, SERVICE, Hello, unpack_hello
+
+PRINT = bytes(range(16))
+
+
+def test_there_and_back() -> None:
+    """What was packed is read again, and its bytes are the documented ones."""
+    hello = Hello(CHANNEL, 1 << 20, PRINT)
+    packed = hello.pack()
+    assert packed == b"NIPC" + bytes([1, 2, 0, 0]) + b"\x00\x00\x10\x00" + PRINT + bytes(4)
+    assert len(packed) == HELLO_BYTES == 32
+    assert unpack_hello(packed, role=CHANNEL) == hello
+
+
+@pytest.mark.parametrize(
+    ("theirs", "mine", "text"),
+    [
+        (SERVICE, CHANNEL, "the other side is a service, this side is a channel"),
+        (CHANNEL, SERVICE, "the other side is a channel, this side is a service"),
+        (9, SERVICE, r"an unknown kind of name \(9\)"),
+    ],
+)
+def test_another_kind(theirs: int, mine: int, text: str) -> None:
+    """Both kinds are named."""
+    with pytest.raises(WrongKind, match=text):
+        unpack_hello(Hello(theirs, 1, PRINT).pack(), role=mine)
+
+
+def test_another_version() -> None:
+    """Both versions are named."""
+    data = bytearray(Hello(CHANNEL, 1, PRINT).pack())
+    data[4] = 7
+    with pytest.raises(ProtocolError, match="version 7 of the protocol, this side version 1"):
+        unpack_hello(bytes(data), role=CHANNEL)
+
+
+def test_another_program() -> None:
+    """Its first bytes are shown."""
+    with pytest.raises(ProtocolError, match="b'GET / HT'"):
+        unpack_hello(b"GET / HTTP/1.1".ljust(HELLO_BYTES), role=CHANNEL)
+
+
+@settings(max_examples=100, derandomize=True)
+@given(st.binary(min_size=HELLO_BYTES, max_size=HELLO_BYTES))
+@example(b"NIPC".ljust(HELLO_BYTES, b"\x01"))
+@example(b"NIPC\x01\x02".ljust(HELLO_BYTES, b"\xff"))
+def test_any_bytes(data: bytes) -> None:
+    """They are a hello of a channel, or an error of the hierarchy."""
+    try:
+        hello = unpack_hello(data, role=CHANNEL)
+    except (ProtocolError, WrongKind):
+        return
+    assert (hello.role, hello.fingerprint) == (CHANNEL, data[12:28])
