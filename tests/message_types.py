@@ -73,6 +73,13 @@ class Right(msgspec.Struct, tag=True, frozen=True):
     mark: bytes | str
 
 
+class Row(msgspec.Struct, array_like=True, frozen=True):
+    """A struct which travels by position."""
+
+    mark: bytes | str
+    count: int = 1
+
+
 class Color(enum.Enum):
     """Travels by its value."""
 
@@ -142,6 +149,7 @@ LEAVES: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (Seat, st.builds(Seat, numbers, texts)),
     (Card, st.fixed_dictionaries({}, optional={"price": st.floats(allow_nan=False), "note": marks})),
     (Ticket, st.builds(Ticket, numbers)),
+    (Row, st.builds(Row, marks)),
     (Left, st.builds(Left, numbers)),
     (Right, st.builds(Right, marks)),
     (Color, st.sampled_from(Color)),
@@ -174,6 +182,7 @@ SAMPLES: list[tuple[Any, Any]] = [
     (Seat, Seat(1)),
     (Card, {"price": 1.0}),
     (Ticket, Ticket(1)),
+    (Row, Row("red")),
     (Left, Left(1)),
     (Right, Right("red")),
     (Color, Color.RED),
@@ -204,7 +213,7 @@ def _is_hashable(leaf: tuple[Any, st.SearchStrategy[Any]]) -> bool:
 
 
 leaves = st.sampled_from(LEAVES)
-keys = st.sampled_from([leaf for leaf in LEAVES if _is_hashable(leaf)])
+hashable = st.sampled_from([leaf for leaf in LEAVES if _is_hashable(leaf)])
 
 
 Made: TypeAlias = tuple[Any, st.SearchStrategy[Any]]
@@ -225,6 +234,27 @@ def _dict(made: tuple[Made, Made]) -> Made:
     return of(dict, key, value), st.dictionaries(keys_, values, max_size=2)
 
 
+def _keys(inner: st.SearchStrategy[Made]) -> st.SearchStrategy[Made]:
+    """Types whose values can be keys."""
+    return st.one_of(
+        st.tuples(inner, inner).map(_pair),
+        inner.map(lambda made: (of(frozenset, made[0]), st.frozensets(made[1], max_size=2))),
+        st.lists(inner, min_size=2, max_size=3).map(_unite),
+    )
+
+
+def union(members: list[Any]) -> Any:
+    """The union of types which are made at run time."""
+    return typing.Union[tuple(members)]  # noqa: UP007
+
+
+def _unite(members: list[Made]) -> Made:
+    return union([form for form, _ in members]), st.one_of([values for _, values in members])
+
+
+keys = st.recursive(hashable, _keys, max_leaves=3)
+
+
 def _larger(inner: st.SearchStrategy[Made]) -> st.SearchStrategy[Made]:
     """Types made of smaller ones."""
     return st.one_of(
@@ -238,16 +268,8 @@ def _larger(inner: st.SearchStrategy[Made]) -> st.SearchStrategy[Made]:
     )
 
 
-def union(members: list[Any]) -> Any:
-    """The union of types which are made at run time."""
-    return typing.Union[tuple(members)]  # noqa: UP007
-
-
 def _unions(inner: st.SearchStrategy[Made]) -> st.SearchStrategy[Made]:
-    def unite(members: list[Made]) -> Made:
-        return union([form for form, _ in members]), st.one_of([values for _, values in members])
-
-    return st.lists(inner, min_size=2, max_size=4).map(unite)
+    return st.lists(inner, min_size=2, max_size=4).map(_unite)
 
 
 message_types = st.recursive(leaves, lambda inner: _larger(inner) | _unions(inner), max_leaves=5)
@@ -263,11 +285,7 @@ def same(one: object, other: object) -> bool:
     if isinstance(one, dict) and isinstance(other, dict):
         return same(set(one), set(other)) and all(same(value, other[key]) for key, value in one.items())
     if isinstance(one, set | frozenset) and isinstance(other, set | frozenset):
-        return sorted(map(_class_and_repr, one)) == sorted(map(_class_and_repr, other))
+        return all(any(same(each, its) for its in other) for each in one)
     if isinstance(one, Page | Tree):
         return all(same(getattr(one, name), getattr(other, name)) for name in one.__annotations__)
     return True
-
-
-def _class_and_repr(value: object) -> tuple[str, str]:
-    return type(value).__name__, repr(value)

@@ -6,7 +6,7 @@ import datetime
 import decimal
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Annotated, Any, Literal
 
@@ -99,7 +99,8 @@ def test_every_pair_of_types_can_be_told_apart() -> None:
         (list[int] | list[str], ["x"], ["list[str]", ["x"]]),
         (Page[int] | Page[bytes | str], Page([b"x"]), ["Page[bytes | str]", {"items": [["bytes", b"x"]]}]),
         (Plate, Plate("x"), {"mark": ["str", "x"], "count": 1}),
-        (dict[bytes | str, int], {b"x": 1}, [[["bytes", b"x"], 1]]),
+        (dict[bytes | str, int], {b"x": 1}, {("bytes", b"x"): 1}),
+        (set[Odd], {Odd.ONE}, ["ONE"]),
         (dict[str, bytes | str], {"x": b"y"}, {"x": ["bytes", b"y"]}),
         (Left | Right, Left(1), {"type": "Left", "number": 1}),
         (Left | Right | Ticket, Left(1), ["Left", {"type": "Left", "number": 1}]),
@@ -595,6 +596,24 @@ def test_more_parameters_than_a_person_writes_are_refused() -> None:
         ArgumentsCodec("K.m", [Parameter(name=f"p{i}", type=int) for i in range(256)])
 
 
+def test_what_is_inside_an_argument_is_found_before_it_is_sent() -> None:
+    """Where an argument has to be packed, what is wrong inside of it is found on this side."""
+    marks = ArgumentsCodec("K.m", [Parameter(name="marks", type=list[bytes | str])])
+    assert marks.decode(marks.encode((["a", b"b"],), {})) == ((["a", b"b"],), {})
+    with pytest.raises(InvalidMessage, match=r"K.m: parameter 'marks': int is none of bytes \| str"):
+        marks.encode(([5],), {})
+
+
+def test_a_value_without_a_repr_is_refused_like_others() -> None:
+    """The message about a wrong value does not depend on its repr."""
+
+    class Mute:
+        def __repr__(self) -> str:
+            raise RuntimeError("mute")
+
+    assert error(int, Mute()).startswith("expected int, got Mute (<Mute instance at")
+
+
 def test_memory_errors_are_not_disguised() -> None:
     """Being out of memory is not the message's fault."""
 
@@ -609,6 +628,13 @@ def test_memory_errors_are_not_disguised() -> None:
 
     with pytest.raises(MemoryError):
         codec(Hungry).decode(msgspec.msgpack.encode({"number": 1}))
+
+    class Greedy(list[int]):
+        def __iter__(self) -> Iterator[int]:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        codec(list[bytes | str]).encode(Greedy())
 
 
 def test_decimals_keep_their_places() -> None:

@@ -336,17 +336,16 @@ def _kinds(node: Node) -> set[str]:
         return {_value_kind(value) for value in node.values} if literal_is_native(node) else {"str"}
     if isinstance(node, Unset):
         return {"unset"}
-    if isinstance(node, Table) or (isinstance(node, Record) and not node.array):
-        return {"map"}
-    return {"array"}
+    if isinstance(node, Record | Array):
+        # Not two in one union, though one may be a map and one an array: their shadows are structs, of which
+        # msgspec takes one.
+        return {"record", "map" if isinstance(node, Record) and not node.array else "array"}
+    return {"map" if isinstance(node, Table) else "array"}
 
 
 def literal_is_native(node: Choice) -> bool:
     """Whether each value travels as itself; else each travels as its label."""
-    return all(
-        isinstance(value, bool | int | str | None) and not isinstance(value, enum.Enum)
-        for value in node.values
-    )
+    return all(isinstance(value, bool | int | str | None) and not isinstance(value, enum.Enum) for value in node.values)
 
 
 def _value_kind(value: object) -> str:

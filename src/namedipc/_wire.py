@@ -44,7 +44,8 @@ class Wire:
     """A wire type; `pack` leads to its values and `unpack` back, both None where nothing is to be done.
 
     Attributes:
-        decoded: The classes of its values; asked for only after every type has been built.
+        decoded: The classes of its values, for the union that it is a member of; asked for only after every type
+            has been built.
     """
 
     type: Any
@@ -106,7 +107,7 @@ class _Builder:
         return _array(node)
 
     def _struct(self, name: str, fields: Iterable[tuple[Any, ...]], **options: Any) -> Any:
-        struct = msgspec.defstruct(re.sub(r"\W+", "_", name), list(fields), **options)
+        struct = msgspec.defstruct(re.sub(r"\W+", "_", name), list(fields), frozen=True, **options)
         self.structs.append(struct)
         return struct
 
@@ -162,28 +163,31 @@ class _Builder:
             types.append(struct)
             ways.append(_Way(member, _wrapping(struct, wire.pack), _unwrapping(wire.unpack), _only(struct)))
         dispatch = _Dispatch(node, ways)
-        return Wire(union_of(types), dispatch.pack, dispatch.unpack, dispatch.decoded)
+        return Wire(union_of(types), dispatch.pack, dispatch.unpack)
 
     def _untagged(self, node: Union) -> Wire:
         wires = [self.build(member) for member in node.members]
         ways = [_Way(m, w.pack, w.unpack, w.decoded) for m, w in zip(node.members, wires, strict=True)]
         dispatch = _Dispatch(node, ways)
-        return Wire(union_of(wire.type for wire in wires), dispatch.pack, dispatch.unpack, dispatch.decoded)
+        return Wire(union_of(wire.type for wire in wires), dispatch.pack, dispatch.unpack)
 
     def _items(self, node: Items) -> Wire:
         item = self.build(node.item)
         pack_item, unpack_item = item.pack or _same, item.unpack or _same
         accepted = tuple(exact_types(node))
         make: Any = node.cls
+        # What can be a key or in a set stays so on its way.
+        travel: Any = tuple if node.cls in {tuple, frozenset} else list
 
-        def pack(value: Any) -> list[Any]:
+        def pack(value: Any) -> Any:
             _expect(value, accepted, node)
-            return [pack_item(each) for each in value]
+            return travel([pack_item(each) for each in value])
 
-        def unpack(value: list[Any]) -> Any:
+        def unpack(value: Any) -> Any:
             return make([unpack_item(each) for each in value])
 
-        return Wire(list.__class_getitem__(item.type), pack, unpack, _only(list))
+        form = travel[item.type, ...] if travel is tuple else travel[item.type]
+        return Wire(form, pack, unpack, _only(travel))
 
     def _fixed(self, node: Fixed) -> Wire:
         wires = [self.build(item) for item in node.items]
@@ -201,28 +205,17 @@ class _Builder:
 
     def _table(self, node: Table) -> Wire:
         key, value = self.build(node.key), self.build(node.value)
+        pack_key, unpack_key = key.pack or _same, key.unpack or _same
         pack_value, unpack_value = value.pack or _same, value.unpack or _same
-        if key.pack is None:
 
-            def pack_map(table: Any) -> dict[Any, Any]:
-                _expect(table, (dict,), node)
-                return {each: pack_value(held) for each, held in table.items()}
-
-            def unpack_map(table: dict[Any, Any]) -> dict[Any, Any]:
-                return {each: unpack_value(held) for each, held in table.items()}
-
-            return Wire(dict.__class_getitem__((key.type, value.type)), pack_map, unpack_map, _only(dict))
-        pack_key, unpack_key = key.pack, key.unpack or _same
-
-        def pack(table: Any) -> list[tuple[Any, Any]]:
+        def pack(table: Any) -> dict[Any, Any]:
             _expect(table, (dict,), node)
-            return [(pack_key(each), pack_value(held)) for each, held in table.items()]
+            return {pack_key(each): pack_value(held) for each, held in table.items()}
 
-        def unpack(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
-            return {unpack_key(each): unpack_value(held) for each, held in pairs}
+        def unpack(table: dict[Any, Any]) -> dict[Any, Any]:
+            return {unpack_key(each): unpack_value(held) for each, held in table.items()}
 
-        pair = tuple.__class_getitem__((key.type, value.type))
-        return Wire(list.__class_getitem__(pair), pack, unpack, _only(list))
+        return Wire(dict.__class_getitem__((key.type, value.type)), pack, unpack, _only(dict))
 
 
 @attrs.frozen(eq=False)
@@ -321,9 +314,6 @@ class _Dispatch:
                 if fits(way.member, value, strict=strict):
                     return way
         raise TypeError(f"{_shown(value)} is none of {self.node.label}")
-
-    def decoded(self) -> tuple[type, ...]:
-        return tuple(cls for way in self.ways for cls in way.decoded())
 
     def unpack(self, value: Any) -> Any:
         if self.by_decoded is None:  # recursive structs exist only now
