@@ -1,4 +1,4 @@
-"""Openings: nothing is open before `with`, each world has its own; used again after it was left, never twice at once."""
+"""Openings: nothing is open before `with`, each world has its own; used again after it was left, not twice at once."""
 
 from __future__ import annotations
 
