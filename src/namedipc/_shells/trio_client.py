@@ -154,7 +154,10 @@ class TrioClientLink:
         if data is None and self._spinner is not None and len(self._session.pending) == 1:
             data = self._spinner.wait(self._receive_now)
         if data is None:
-            await trio.lowlevel.wait_readable(self._socket)
+            try:
+                await trio.lowlevel.wait_readable(self._socket)
+            except trio.ClosedResourceError:
+                return  # closed by another task, which has resolved this call as well
             self._last_checkpoint = perf_counter()
             data = self._receive_now()
             if data is None:
@@ -284,6 +287,8 @@ class TrioClientLink:
                     await trio.lowlevel.wait_writable(self._socket)
                 except (OSError, trio.ClosedResourceError):
                     break
+                if not self._outbound:
+                    break  # withdrawn meanwhile
                 frame = self._outbound[0]
                 sent = self._send(frame)
                 self._outbound_bytes -= sent

@@ -1,0 +1,182 @@
+"""The blocking client: shared by threads, timed out, forked, closed."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from namedipc import (
+    BlockingClient,
+    Closed,
+    InvalidMessage,
+    NameNotFound,
+    RemoteError,
+    Service,
+    TimedOut,
+    TooLarge,
+)
+
+from .conftest import Child, Children
+from .kitchen import SERVER_SCRIPT, Kitchen, Order
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the kitchen of this module is served."""
+    return tmp_path_factory.mktemp("blocking") / "kitchen"
+
+
+@pytest.fixture(scope="module")
+def owner(place: Path) -> Iterator[Child]:
+    """A process that serves the kitchen to all tests here."""
+    owner = Child(SERVER_SCRIPT, str(place))
+    owner.expect("ready")
+    yield owner
+    owner.close()
+
+
+@pytest.fixture
+def kitchen(place: Path, owner: Child) -> Iterator[BlockingClient[Kitchen]]:
+    """A client of it; at the end its connection must still be sound."""
+    with Service(place, Kitchen).connect() as client:
+        yield client
+        assert client.call(Kitchen.cook, Order(9, "pie")) == "pie for 9"
+
+
+def test_calls_are_typed_and_answered(kitchen: BlockingClient[Kitchen], owner: Child) -> None:
+    """Arguments by place and by name; errors as in trio; the server's identity."""
+    assert kitchen.call(Kitchen.cook, Order(1, "soup"), salt=True) == "soup for 1 with salt"
+    assert kitchen.call(Kitchen.pid) == owner.pid == kitchen.peer.pid
+    with pytest.raises(RemoteError, match="too hot"):
+        kitchen.call(Kitchen.burn, "too hot")
+    with pytest.raises(InvalidMessage, match="order"):
+        kitchen.call(Kitchen.cook, "soup")  # type: ignore[arg-type]  # the mistake under test
+    with pytest.raises(TypeError, match="give a method of the interface"):
+        kitchen.call("cook", Order(1, "soup"))  # type: ignore[arg-type]  # the mistake under test
+    with pytest.raises(TooLarge, match="the service accepts"):
+        kitchen.call(Kitchen.echo, b"x" * 2_000_000)
+
+
+def test_many_threads_share_a_connection(kitchen: BlockingClient[Kitchen]) -> None:
+    """Eight threads, each with its own answers; one of them reads for all at any moment."""
+    wrong: list[object] = []
+
+    def work(table: int) -> None:
+        for _ in range(200):
+            answer = kitchen.call(Kitchen.cook, Order(table, "pie"))
+            if answer != f"pie for {table}":
+                wrong.append(answer)
+
+    run_all([threading.Thread(target=work, args=(table,)) for table in range(8)])
+    assert wrong == []
+    assert kitchen.statistics().messages_sent == 1600
+
+
+def run_all(threads: list[threading.Thread]) -> None:
+    """Start and join."""
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_a_call_that_waits_does_not_hold_up_other_threads(kitchen: BlockingClient[Kitchen]) -> None:
+    """The thread that reads waits long; the others' calls are answered, and one of them releases it."""
+    answers: list[str] = []
+    waiter = threading.Thread(target=lambda: answers.append(kitchen.call(Kitchen.simmer, "stew")))
+    waiter.start()
+    while not kitchen.call(Kitchen.release, "stew"):
+        pass
+    waiter.join(30)
+    assert answers == ["stew"]
+
+
+def test_a_timeout_cancels_the_call_and_leaves_the_connection(kitchen: BlockingClient[Kitchen]) -> None:
+    """TimedOut in the reader and in a follower; later calls have their own answers."""
+    impatient = kitchen.with_options(timeout=0.05)
+    with pytest.raises(TimedOut, match=r"0\.05 seconds|deadline"):
+        impatient.call(Kitchen.simmer, "alone")
+    waiter = threading.Thread(target=kitchen.call, args=(Kitchen.simmer, "stew"))
+    waiter.start()
+    with pytest.raises(TimedOut, match=r"0\.05 seconds|deadline"):
+        impatient.call(Kitchen.simmer, "follower")
+    while not kitchen.call(Kitchen.release, "stew"):
+        pass
+    waiter.join(30)
+    assert kitchen.call(Kitchen.release, "alone") == 0
+
+
+def test_large_calls_from_many_threads_go_through(kitchen: BlockingClient[Kitchen]) -> None:
+    """Megabytes both ways at once: the reader also writes, so that neither side waits for the other."""
+    data = os.urandom(1_000_000)
+    same: list[bool] = []
+
+    def work() -> None:
+        same.extend(kitchen.call(Kitchen.echo, data) == data for _ in range(3))
+
+    run_all([threading.Thread(target=work) for _ in range(4)])
+    assert same == [True] * 12
+
+
+def test_closing_from_another_thread_ends_the_calls(place: Path, owner: Child) -> None:
+    """The reader sleeps in the kernel; close() wakes it with Closed, and so the followers."""
+    with Service(place, Kitchen).connect() as client:
+        ended: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                client.call(Kitchen.simmer, "stew")
+            except Closed as error:
+                ended.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        while client.statistics().messages_sent < 3:
+            pass
+        client.close()
+        client.close()
+        for thread in threads:
+            thread.join(30)
+        assert len(ended) == 3
+        with pytest.raises(Closed):
+            client.call(Kitchen.pid)
+
+
+def test_a_forked_child_does_not_touch_the_parent_s_connection(kitchen: BlockingClient[Kitchen]) -> None:
+    """In the child every call is Closed with the way out; its end leaves the parent's connection alive."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            kitchen.call(Kitchen.pid)
+        except Closed as error:
+            os.write(write, str(error).encode())
+        kitchen.close()
+        os._exit(0)
+    os.close(write)
+    os.waitpid(pid, 0)
+    assert b"connect again in the child" in os.read(read, 4096)
+    os.close(read)
+    assert kitchen.call(Kitchen.cook, Order(1, "soup")) == "soup for 1"
+
+
+def test_connecting_can_be_waited_for_and_timed_out(tmp_path: Path, child: Children) -> None:
+    """No name: NameNotFound at once; with `wait_seconds` the child may come later; `timeout` bounds the wait."""
+    service = Service(tmp_path / "kitchen", Kitchen)
+    with pytest.raises(NameNotFound, match="kitchen"), service.connect():
+        pass
+    with pytest.raises(NameNotFound), service.connect(wait_seconds=0.02):
+        pass
+    with pytest.raises(TimedOut, match="not connected within"), service.connect(wait_seconds=60, timeout=0.02):
+        pass
+    owner = child(SERVER_SCRIPT, str(service.path))
+    with service.connect(wait_seconds=60) as client:
+        assert client.call(Kitchen.pid) == owner.pid
