@@ -115,9 +115,7 @@ class Name:
     if not TYPE_CHECKING:  # a checker that saw __setattr__ would let every attribute be set
 
         def __setattr__(self, attribute: str, value: object) -> NoReturn:
-            raise AttributeError(
-                f"{self!r} cannot be changed ({attribute}); at(path) gives the same name elsewhere"
-            )
+            raise AttributeError(f"{self!r} cannot be changed ({attribute}); at(path) gives the same name elsewhere")
 
         def __delattr__(self, attribute: str) -> NoReturn:
             raise AttributeError(f"{self!r} cannot be changed ({attribute})")
@@ -132,9 +130,7 @@ class Name:
         return _rebuild, (type(self), self._path.absolute(), self._arguments(), dict(self._options()))
 
 
-def _rebuild(
-    kind: type[NameT], path: StrPath, arguments: tuple[object, ...], options: Mapping[str, object]
-) -> NameT:
+def _rebuild(kind: type[NameT], path: StrPath, arguments: tuple[object, ...], options: Mapping[str, object]) -> NameT:
     # Each subclass has an `__init__` of its own, whose arguments `_arguments` and `_options` repeat.
     return cast("Callable[..., NameT]", kind)(path, *arguments, **options)
 
