@@ -1,0 +1,1 @@
+"""The tests. `conftest.py` has what all of them may use."""
