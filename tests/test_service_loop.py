@@ -280,7 +280,7 @@ async def test_a_suspended_handler_can_be_looked_into(tmp_path: Path) -> None:
         with wire_client(path) as client:
             await client.send(HELLO + call_frame("simmer", 1, "stew"))
             await chef.arrived.wait()
-            (connection,) = [c for c in server._loop._connections.values() if c.calls]
+            (connection,) = [c for c in server._loop.clients.connections.values() if c.calls]
             suspended = connection.calls[1]
             frame = suspended.cr_frame
             frames.append(getattr(getattr(frame, "f_code", None), "co_name", ""))

@@ -15,7 +15,7 @@ from ._client import Client
 from ._name import Name
 from ._opening import Opening, in_trio_task
 from ._schema import Schema
-from ._shells.service_loop import ActiveCall, active_call
+from ._shells.suspended import ActiveCall, active_call
 from ._values import Allow, Limits, Peer, StrPath, same_user
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from enum import IntFlag
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 from zlib import crc32
 
 import attrs
@@ -187,8 +187,7 @@ def unpack_header(data: bytes, *, where: str) -> Header:
     )
 
 
-@attrs.frozen
-class Commit:
+class Commit(NamedTuple):
     """One commit record: version, length and checksum of a value."""
 
     version: int

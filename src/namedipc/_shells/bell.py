@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 from threading import RLock
 from typing import Final, final
+from weakref import WeakSet
 
 from namedipc import lowlevel
 
@@ -102,8 +105,9 @@ class Listener:
         _bell.forget()
         self._close_own()
 
-    def __del__(self) -> None:
-        self.close()
+    def __del__(self, *, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not is_finalizing():  # else the kernel closes it, and what `close` needs may be gone
+            self.close()
 
     def _close_own(self) -> None:
         epoll, self._epoll = self._epoll, None
@@ -122,7 +126,8 @@ class _Bell:
         self._fd = -1
         # Reentrant: a listener may be dropped, and closed by that, while this very thread is in here.
         self._lock = RLock()
-        self._listeners: dict[int, list[Listener]] = {}
+        # Weak: a listener that was dropped has to go.
+        self._listeners: dict[int, WeakSet[Listener]] = {}
 
     def join(self, listener: Listener, fd: int, epoll: lowlevel.Epoll) -> int:
         """Have a listener rung when the file changes; return the number of its watch."""
@@ -133,7 +138,7 @@ class _Bell:
                 # The kernel gives the same number again for the same file, whoever has opened it.
                 watch = lowlevel.add_watch(self._fd, f"/proc/self/fd/{fd}", lowlevel.Watch.MODIFY)
                 epoll.register(self._fd, lowlevel.EPOLLIN)
-                self._listeners.setdefault(watch, []).append(listener)
+                self._listeners.setdefault(watch, WeakSet()).add(listener)
             finally:
                 self._close_if_unused()
             return watch
@@ -141,8 +146,8 @@ class _Bell:
     def leave(self, listener: Listener, watch: int) -> None:
         """Ring a listener no more."""
         with self._lock:
-            listeners = self._listeners.get(watch, [])
-            listeners[:] = [other for other in listeners if other is not listener]
+            listeners = self._listeners.get(watch, WeakSet())
+            listeners.discard(listener)
             if not listeners and self._listeners.pop(watch, None) is not None:
                 with suppress(OSError):  # the kernel has removed it with the file
                     lowlevel.remove_watch(self._fd, watch)

@@ -59,6 +59,11 @@ class End:
             raise
         forget_in_child(self)
 
+    @property
+    def fd(self) -> int:
+        """The FIFO's descriptor, which stays the end's."""
+        return self._fd
+
     def fileno(self) -> int:
         """Return the descriptor to wait for, by reading, until the FIFO is ready or the bell rings."""
         assert self._epoll is not None
@@ -183,11 +188,6 @@ class ReadingEnd(End):
         if not until_writers_gone:
             self._keep_alive()
         self._removes = remove
-
-    @property
-    def reading_fd(self) -> int:
-        """The FIFO's descriptor, which stays the end's."""
-        return self._fd
 
     def read(self, max_bytes: int) -> bytes | None:
         """Read what is there; None where nothing is.

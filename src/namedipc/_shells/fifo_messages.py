@@ -21,7 +21,7 @@ from namedipc._protocol.fragments import Event, OtherType, Reassembler, Splitter
 
 from .connecting import Pause
 from .fifo_end import ReadingEnd, WritingEnd
-from .fifo_turn import Turn
+from .fifo_turn import READERS, WRITERS, Turn
 from .process_identity import has_ended, namespaces
 
 T = TypeVar("T")
@@ -38,9 +38,21 @@ SWEEP_SECONDS: Final = 0.05
 """How often it is looked whether the writer of a message that has begun still lives."""
 
 
+LOOK_SECONDS: Final = 0.2
+"""How often a writer that waits for its turn looks whether who has it makes use of it."""
+
+IDLE_LOOKS: Final = 5
+"""After so many looks that found room, a second altogether, the one who has the turn is taken for stopped."""
+
+
 @final
 class MessageSender(Generic[T_contra]):
-    """Sends messages through a writing end, which is its own."""
+    """Sends messages through a writing end, which is its own.
+
+    For a message of several packets it takes the turn among the FIFO's writers, so that those of two messages
+    do not mix: a reader keeps its own turn while a message has begun, and the other readers would wait. That
+    is a courtesy. Mixed packets are put together as well.
+    """
 
     def __init__(self, end: WritingEnd, encode: Callable[[T_contra], bytes], splitter: Splitter) -> None:
         self.end: Final = end
@@ -48,7 +60,9 @@ class MessageSender(Generic[T_contra]):
         self._splitter: Final = splitter
         self._rest: deque[bytes] = deque()
         self._written = 0
-        end.before_release = self._flush_once
+        self._turn: Final = Turn(end, WRITERS)
+        self._is_impatient = False
+        end.before_release = self._let_go
 
     def sending(self, values: Iterable[T_contra]) -> Generator[Pause, None, None]:
         """Send messages, each after the rest of what an earlier plan had begun.
@@ -62,6 +76,8 @@ class MessageSender(Generic[T_contra]):
         try:
             for value in values:
                 packets = self._splitter.split(self._encode(value))
+                if self._rest or len(packets) > 1:
+                    yield from self._taking_turn()
                 yield from self._flushing()
                 while not self.end.write(packets[0]):
                     yield self.end.pause()
@@ -70,11 +86,13 @@ class MessageSender(Generic[T_contra]):
                 packets.popleft()
                 self._rest = packets
                 yield from self._flushing()
+                self._turn.give_back()
                 yield from self._breathing()
         except ConnectionLost:
             self._rest.clear()
             raise
         finally:
+            self._settle()
             self.end.leave()
 
     def send_at_once(self, value: T_contra) -> bool:
@@ -86,6 +104,8 @@ class MessageSender(Generic[T_contra]):
         self.end.enter()
         try:
             packets = self._splitter.split(self._encode(value))
+            if self._rest or len(packets) > 1:
+                self._turn.take()
             self._flush_once()
             if self._rest or not self.end.write(packets[0]):
                 return False
@@ -97,7 +117,32 @@ class MessageSender(Generic[T_contra]):
             self._rest.clear()
             raise
         finally:
+            self._settle()
             self.end.leave()
+
+    def _taking_turn(self) -> Generator[Pause, None, None]:
+        """Wait for the turn, unless who has it does nothing although there is room."""
+        idle_looks = 0
+        while not self._turn.take():
+            idle_looks = idle_looks + 1 if self.end.is_writable() else 0
+            if self._is_impatient or idle_looks > IDLE_LOOKS:
+                self._is_impatient = True
+                return
+            self._turn.wait()
+            yield Pause(self.end.bell_fileno(), LOOK_SECONDS)
+            self.end.hear()
+        self._is_impatient = False
+
+    def _settle(self) -> None:
+        if not self.end.is_closed:
+            self._turn.stop_waiting()
+            self._turn.give_back()
+
+    def _let_go(self) -> None:
+        with suppress(ConnectionLost):
+            self._flush_once()
+        self._turn.stop_waiting()
+        self._turn.give_back()
 
     def _flushing(self) -> Generator[Pause, None, None]:
         while self._rest:
@@ -131,7 +176,7 @@ class MessageReceiver(Generic[T_co]):
     def __init__(self, end: ReadingEnd, decode: Callable[[bytes], T_co], fingerprint: bytes) -> None:
         self.end: Final = end
         self._decode: Final = decode
-        self._turn: Final = Turn(end)
+        self._turn: Final = Turn(end, READERS)
         self._assembly: Final = Reassembler(fingerprint)
         self._events: deque[Event] = deque()
         self._is_empty = False
@@ -269,6 +314,5 @@ class MessageReceiver(Generic[T_co]):
             self._assembly.drop(writer)
 
     def _give_up(self) -> None:
-        with suppress(OSError):
-            self._turn.stop_waiting()
-            self._turn.give_back()
+        self._turn.stop_waiting()
+        self._turn.give_back()

@@ -1,8 +1,9 @@
-"""The turn of a reader: which of several may take packets off a FIFO.
+"""Turns: which of several readers may take packets off a FIFO, and which of several writers begins a long message.
 
-The turn is flock(2) on the FIFO, which the kernel gives back when its holder is killed. It belongs to an open
-file description, so that a handle's own serves as long as nobody else has the turn. Otherwise a thread waits
-for it, on a description of its own.
+A turn is a lock on the FIFO, which the kernel gives back when its holder is killed: flock(2) for readers, an
+open file description lock for writers, which do not see each other. Either belongs to an open file
+description, so that a handle's own serves as long as nobody else has the turn. Otherwise a thread waits for
+it, on a description of its own.
 
 The law: at most one thread a handle; a turn that comes when nobody wants it any more is given back at once.
 """
@@ -11,22 +12,58 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from threading import Lock, Thread
 from typing import Final, Literal, final
+
+import attrs
 
 from namedipc import lowlevel
 from namedipc._errors import IPCError
 
-from .fifo_end import ReadingEnd, own_path
+from .fifo_end import End, own_path
 from .in_child import forget_in_child
 
 
 @final
-class Turn:
-    """The turn as one reading end sees it. Used by one thread or task at a time."""
+@attrs.frozen
+class Sort:
+    """How a turn is taken.
 
-    def __init__(self, end: ReadingEnd) -> None:
+    Attributes:
+        open: Opens the FIFO once more, for a thread to wait on.
+        take: Takes the turn, or raises BlockingIOError.
+        wait: Waits for it.
+        give_back: Gives it back.
+    """
+
+    open: Callable[[str], int]
+    take: Callable[[int], None]
+    wait: Callable[[int], None]
+    give_back: Callable[[int], None]
+
+
+READERS: Final = Sort(
+    open=lowlevel.open_fifo_for_reading,
+    take=partial(lowlevel.flock, exclusive=True),
+    wait=partial(lowlevel.wait_flock, exclusive=True),
+    give_back=lowlevel.unflock,
+)
+WRITERS: Final = Sort(
+    open=lowlevel.open_fifo_for_writing,
+    take=partial(lowlevel.lock_ofd, exclusive=True),
+    wait=partial(lowlevel.wait_lock_ofd, exclusive=True),
+    give_back=lowlevel.unlock_ofd,
+)
+
+
+@final
+class Turn:
+    """The turn as one end sees it. Used by one thread or task at a time."""
+
+    def __init__(self, end: End, sort: Sort) -> None:
         self._end: Final = end
+        self._sort: Final = sort
         self._has_own = False
         self._waiter: _Waiter | None = None
         self._granted: _Waiter | None = None
@@ -39,7 +76,7 @@ class Turn:
             self._granted, self._waiter = self._waiter, None
             return True
         try:
-            lowlevel.flock(self._end.reading_fd, exclusive=True)
+            self._sort.take(self._end.fd)
         except BlockingIOError:
             return False
         self._has_own = True
@@ -48,8 +85,8 @@ class Turn:
     def wait(self) -> None:
         """Have the end's bell rung when the turn has come."""
         if self._waiter is None or not self._waiter.want():
-            fd = lowlevel.open_fifo_for_reading(own_path(self._end.reading_fd))
-            self._waiter = _Waiter(fd, self._end.path, self._end.ring)
+            fd = self._sort.open(own_path(self._end.fd))
+            self._waiter = _Waiter(fd, self._sort, self._end.path, self._end.ring)
 
     def stop_waiting(self) -> None:
         """Wait no more. A thread that does, goes on; the next wait is that one's."""
@@ -63,7 +100,7 @@ class Turn:
             granted.unwant()
         if self._has_own:
             self._has_own = False
-            lowlevel.unflock(self._end.reading_fd)
+            self._sort.give_back(self._end.fd)
 
 
 _State = Literal["waiting", "come", "over"]
@@ -71,13 +108,15 @@ _State = Literal["waiting", "come", "over"]
 
 @final
 class _Waiter:
-    """A thread that waits for the turn. Owns its descriptor, which is a reading end of the FIFO.
+    """A thread that waits for the turn. Owns its descriptor, which is one more end of the FIFO.
 
-    That makes it a reader for the writers, but only as long as somebody else, who has the turn, is one.
+    The other side cannot tell it from an open reader or writer, but it stays only as long as somebody else,
+    who has the turn, is one.
     """
 
-    def __init__(self, fd: int, path: str, ring: Callable[[], None]) -> None:
+    def __init__(self, fd: int, sort: Sort, path: str, ring: Callable[[], None]) -> None:
         self._fd = fd
+        self._sort: Final = sort
         self._path: Final = path
         self._ring: Final = ring
         self._guard = Lock()
@@ -95,7 +134,7 @@ class _Waiter:
         """Whether the turn has come."""
         with self._guard:
             if self._error is not None:
-                raise IPCError(f"{self._path}: cannot wait for the other readers") from self._error
+                raise IPCError(f"{self._path}: cannot wait for a turn") from self._error
             return self._state == "come"
 
     def want(self) -> bool:
@@ -123,7 +162,7 @@ class _Waiter:
 
     def _run(self) -> None:
         try:
-            lowlevel.wait_flock(self._fd, exclusive=True)
+            self._sort.wait(self._fd)
         except OSError as error:
             self._error = error
         with self._guard:
@@ -139,6 +178,6 @@ class _Waiter:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             try:
-                lowlevel.unflock(fd)  # explicitly: a child that is being started may have the descriptor too
+                self._sort.give_back(fd)  # explicitly: a child that is being started may have the descriptor too
             finally:
                 os.close(fd)

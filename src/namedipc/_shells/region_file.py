@@ -96,6 +96,8 @@ class RegionFile:
         self.path: Final = path
         self.header: Final = header
         self.world: Final = world
+        self._file_bytes: Final = header.file_bytes
+        self._slots: Final = (header.slot_offset(0), header.slot_offset(1))
         self._fd = fd
         self._lock = lock
         self._seen = 0
@@ -127,7 +129,7 @@ class RegionFile:
         """
         for _ in range(READ_ATTEMPTS):
             commit = self._live()
-            payload = os.pread(self._fd, commit.length_bytes, self.header.slot_offset(commit.version))
+            payload = os.pread(self._fd, commit.length_bytes, self._slots[commit.version & 1])
             if commit.matches(payload) and commit.version >= self._seen:
                 self._seen = commit.version
                 return commit.version, payload
@@ -160,10 +162,10 @@ class RegionFile:
         with self._gate:
             if self._fd < 0:
                 raise self._closed()
-            if os.fstat(self._fd).st_size < self.header.file_bytes:
+            if os.fstat(self._fd).st_size < self._file_bytes:
                 raise self._cut_short()
             version = self._live().version + 1
-            write_all(self._fd, payload, self.header.slot_offset(version))
+            write_all(self._fd, payload, self._slots[version & 1])
             # The only commit, and the bell: 20 bytes of one page, which no signal can split.
             os.pwrite(self._fd, records.pack_commit(version, payload), records.record_offset(version))
         return version
@@ -240,13 +242,13 @@ class RegionFile:
             if not self.header.flags & Flag.SIDECAR:
                 lowlevel.lock_ofd(fd, exclusive=False, start=WRITING, length=1)
             commit = self._live()
-            payload = os.pread(fd, commit.length_bytes, self.header.slot_offset(commit.version))
+            payload = os.pread(fd, commit.length_bytes, self._slots[commit.version & 1])
             if commit.matches(payload):
                 self._seen = max(self._seen, commit.version)
                 return commit.version, payload
             if self.header.flags & Flag.SIDECAR:
                 raise BlockingIOError  # a writer may be at it: whoever may only read cannot hold one off
-            if os.fstat(fd).st_size < self.header.file_bytes:
+            if os.fstat(fd).st_size < self._file_bytes:
                 raise self._cut_short()
             raise ProtocolError(f"{self.path}: the value in the region is damaged; write a new one")
         finally:

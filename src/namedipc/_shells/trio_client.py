@@ -22,7 +22,7 @@ from .._protocol.frames import REPLY
 from .._values import ConnectionStatistics, Limits, Peer
 from . import trio_errors
 from .polling import Spinner
-from .service_loop import active_call
+from .suspended import active_call
 
 READ_BYTES: Final = 65536
 OUTBOUND_BYTES: Final = Limits().outbound_bytes

@@ -21,7 +21,8 @@ import trio
 from .. import _names
 from .._faults import CANCELLED, Fault
 from .._values import Peer, ServiceStatistics
-from .service_loop import IDLE, ServiceLoop, Suspended, begin_handler, deadline_fault
+from .service_loop import IDLE, ServiceLoop, deadline_fault
+from .suspended import Suspended, begin_handler
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class Server:
         await trio.lowlevel.checkpoint()
         if self._closed.is_set():
             return
-        self._loop.stop_accepting()
+        self._loop.clients.stop_accepting()
         self._claim.close()
         try:
             with trio.move_on_after(self._drain_seconds if grace_seconds is None else grace_seconds):
@@ -127,7 +128,7 @@ class Server:
                 self._tasks.start_soon(self._keep_time)
                 task_status.started()
         finally:
-            self._loop.close()
+            self._loop.clients.close()
             self._claim.close()
             self._closed.set()
 
@@ -171,20 +172,21 @@ class Server:
             task.context = own_context
         if call is not None and self._loop.settle(call):
             self._loop.answer_fault(call, self._why_stopped(call))
-        if self._loop.draining:
+        if self._loop.clients.draining:
             self._settled.set()
 
     async def _lead(self) -> Suspended:
         """Pump until a handler waits."""
         loop = self._loop
+        clients = loop.clients
         while True:
             step = loop.pump()
             if type(step) is Suspended:
                 return step
-            if loop.watched or loop.accept_again != float("inf"):
+            if clients.watched or clients.accept_again != float("inf"):
                 self._wake_janitor()
             if step == IDLE:
-                await trio.lowlevel.wait_readable(loop.epoll)
+                await trio.lowlevel.wait_readable(clients.epoll)
             else:
                 await trio.lowlevel.checkpoint()
 
@@ -230,7 +232,7 @@ class Server:
     async def _keep_time(self) -> None:
         """Drop clients which are too slow. Sleeps without a timer while none owes anything."""
         while True:
-            seconds = self._loop.expire()
+            seconds = self._loop.clients.expire()
             if seconds is not None:
                 await trio.sleep(min(1.0, seconds))
                 continue
@@ -263,7 +265,7 @@ async def serving(claim: _names.Claim, loop: ServiceLoop, drain_seconds: float) 
         if server.failure is None and body_error is None:
             raise
     finally:
-        loop.close()
+        loop.clients.close()
         claim.close()
     if server.failure is not None and (body_error is None or isinstance(body_error, trio.Cancelled)):
         raise server.failure

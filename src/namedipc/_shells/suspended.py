@@ -1,0 +1,130 @@
+"""A call whose handler waits: the rest of its coroutine, and what the handler can ask about it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+from contextvars import Context, ContextVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+
+import attrs
+
+from .._schema import Method
+from .._values import Peer
+
+if TYPE_CHECKING:
+    from .service_clients import Connection
+
+Handler: TypeAlias = Callable[..., Awaitable[object]]
+
+
+@attrs.define(eq=False)
+class ActiveCall:
+    """What a handler can ask about the call it answers.
+
+    Attributes:
+        method: Its name in the interface.
+        peer: Who called.
+        deadline: In seconds of CLOCK_MONOTONIC; None for a call without one.
+        inline: Whether the handler has not waited yet, so that no cancel scope knows the deadline.
+    """
+
+    method: str
+    peer: Peer
+    deadline: float | None
+    inline: bool = True
+
+
+active_call: Final[ContextVar[ActiveCall]] = ContextVar("namedipc.active_call")
+
+_HANDED_ON: Final = object()
+
+
+class Suspended:
+    """A call whose handler waits for something: the rest of its coroutine, its context, and how to stop it.
+
+    Awaiting it goes on where `pump` left the handler. It forwards what a coroutine has, so that a debugger and
+    trio's own introspection see the handler's frames.
+    """
+
+    __slots__ = (
+        "_coroutine",
+        "_first",
+        "cancel",
+        "cancelled",
+        "connection",
+        "context",
+        "deadline",
+        "id",
+        "method",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        id: int,  # noqa: A002
+        method: Method,
+        deadline: float | None,
+        context: Context,
+        coroutine: Generator[object, object, object],
+        first: object,
+    ) -> None:
+        self.connection = connection
+        self.id = id
+        self.method = method
+        self.deadline = deadline
+        self.context = context
+        self._coroutine = coroutine
+        self._first: object = first
+        self.cancelled = False
+        self.cancel: Callable[[], object] | None = None
+
+    def request_cancel(self) -> None:
+        """Cancel the handler now, or as soon as its task has a scope for it."""
+        self.cancelled = True
+        if self.cancel is not None:
+            self.cancel()
+
+    def __await__(self) -> Generator[object, object, object]:
+        return cast("Generator[object, object, object]", self)
+
+    def __iter__(self) -> Suspended:
+        return self
+
+    def __next__(self) -> object:
+        return self.send(None)
+
+    def send(self, value: object) -> object:
+        """Hand on what the handler had asked for before, then whatever it asks for."""
+        first, self._first = self._first, _HANDED_ON
+        if first is not _HANDED_ON:
+            return first
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> object:
+        """Raise inside the handler."""
+        self._first = _HANDED_ON
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        """End the handler where it stands."""
+        self._coroutine.close()
+
+    @property
+    def cr_frame(self) -> object:
+        """The handler's frame."""
+        return getattr(self._coroutine, "cr_frame", None)
+
+    @property
+    def cr_await(self) -> object:
+        """What the handler waits for."""
+        return getattr(self._coroutine, "cr_await", None)
+
+
+def begin_handler(
+    handler: Handler, args: tuple[object, ...], kwargs: dict[str, object], call: ActiveCall
+) -> tuple[Any, object]:
+    """Run a handler until it first waits. StopIteration carries its result if it never does."""
+    active_call.set(call)
+    awaitable = handler(*args, **kwargs)
+    coroutine: Any = awaitable if hasattr(awaitable, "send") else awaitable.__await__()
+    return coroutine, coroutine.send(None)
