@@ -44,10 +44,20 @@ from ._errors import TimedOut as TimedOut
 from ._errors import TooLarge as TooLarge
 from ._errors import WouldBlock as WouldBlock
 from ._errors import WrongKind as WrongKind
+from ._fifo import Fifo as Fifo
+from ._fifo import RawFifo as RawFifo
+from ._fifo_blocking import BlockingFifoReader as BlockingFifoReader
+from ._fifo_blocking import BlockingFifoWriter as BlockingFifoWriter
+from ._fifo_blocking import BlockingRawFifoReader as BlockingRawFifoReader
+from ._fifo_blocking import BlockingRawFifoWriter as BlockingRawFifoWriter
 from ._name import Name as Name
 from ._names import runtime_path as runtime_path
 from ._opening import Opening as Opening
 from ._raw_channel_blocking import BlockingRawConnection as BlockingRawConnection
+from ._region import SharedRegion as SharedRegion
+from ._region_blocking import BlockingRegion as BlockingRegion
+from ._region_blocking import BlockingRegionView as BlockingRegionView
+from ._region_blocking import Draft as Draft
 from ._service import Call as Call
 from ._service import Service as Service
 from ._service import current_call as current_call
@@ -67,7 +77,13 @@ from ._values import users as users
 if TYPE_CHECKING:
     from ._channel_trio import Connection as Connection
     from ._channel_trio import Listener as Listener
+    from ._fifo_trio import FifoReader as FifoReader
+    from ._fifo_trio import FifoWriter as FifoWriter
+    from ._fifo_trio import RawFifoReader as RawFifoReader
+    from ._fifo_trio import RawFifoWriter as RawFifoWriter
     from ._raw_channel_trio import RawConnection as RawConnection
+    from ._region_trio import Region as Region
+    from ._region_trio import RegionView as RegionView
     from ._shells.trio_service import Server as Server
 
 __version__ = "0.1.0"
@@ -75,8 +91,14 @@ __version__ = "0.1.0"
 # What lives in a module that imports trio: loaded when it is first asked for.
 _IN_TRIO = {
     "Connection": "_channel_trio",
+    "FifoReader": "_fifo_trio",
+    "FifoWriter": "_fifo_trio",
     "Listener": "_channel_trio",
     "RawConnection": "_raw_channel_trio",
+    "RawFifoReader": "_fifo_trio",
+    "RawFifoWriter": "_fifo_trio",
+    "Region": "_region_trio",
+    "RegionView": "_region_trio",
     "Server": "_shells.trio_service",
 }
 
