@@ -150,11 +150,11 @@ def test_status_is_1_if_a_program_fails(stub_examples: Path) -> None:
 
 def test_a_program_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is interrupted, so that it can clean up, and counted as failed."""
-    monkeypatch.setattr(demo_module, "PROGRAM_SECONDS", 1.0)
+    monkeypatch.setattr(demo_module, "PROGRAM_SECONDS", 0.5)
     (tmp_path / "endless.py").write_text("import signal\nsignal.pause()")
     ran = run_program(tmp_path, "endless.py")
     assert not ran.went_well
-    assert ran.printed.startswith("has not ended within 1.0 seconds\n")
+    assert ran.printed.startswith("has not ended within 0.5 seconds\n")
 
 
 SEEN = Observation(True, "something [bold] was seen")

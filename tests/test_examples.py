@@ -15,13 +15,6 @@ import pytest
 from .running_examples import EXAMPLES, interrupt, output_of
 
 PROGRAMS = sorted(path.name for path in EXAMPLES.glob("[!_]*.py"))
-ROUNDS = {"postbox.py": "20", "counter.py": "50", "instructor_service.py": "10"}
-
-
-def printed(program: str, directory: Path) -> str:
-    """What an example prints, with few rounds where it counts."""
-    rounds = ("--rounds", ROUNDS[program]) if program in ROUNDS else ()
-    return output_of(program, *rounds, directory=directory)
 
 
 def shown_in_docstring(program: str) -> list[str]:
@@ -48,33 +41,33 @@ def test_each_says_what_it_shows_and_prints(program: str) -> None:
 
 
 @pytest.mark.parametrize("program", ["key_value.py", "office_hours_fifo.py", "shared_table.py"])
-def test_prints_what_its_docstring_shows(program: str, tmp_path: Path) -> None:
+def test_prints_what_its_docstring_shows(program: str) -> None:
     """Where nothing varies, the docstring has the very output."""
-    text = printed(program, tmp_path)
+    text = output_of(program)
     assert [line.strip() for line in text.splitlines()] == [line.strip() for line in shown_in_docstring(program)]
 
 
-def test_postbox_delivers_every_message(tmp_path: Path) -> None:
+def test_postbox_delivers_every_message() -> None:
     """In every run both messages, in order."""
-    assert printed("postbox.py", tmp_path).splitlines() == [
+    assert output_of("postbox.py").splitlines() == [
         "msg1: penny for pawsident",
         "msg2: america for good doggies",
         "In 20 of 20 runs the reader saw both messages, in order.",
     ]
 
 
-def test_counter_loses_nothing(tmp_path: Path) -> None:
+def test_counter_loses_nothing() -> None:
     """Every update of both processes is in the sum."""
-    assert printed("counter.py", tmp_path).splitlines() == [
+    assert output_of("counter.py").splitlines() == [
         "Stored by the parent: 41; seen by the child: 41.",
         "2 processes added 1, 50 times each, to 0: the sum is 100.",
         "0 of 100 updates were lost.",
     ]
 
 
-def test_instructor_answers_every_student(tmp_path: Path) -> None:
+def test_instructor_answers_every_student() -> None:
     """Every answer is right."""
-    text = printed("instructor_service.py", tmp_path)
+    text = output_of("instructor_service.py")
     students = re.findall(r"^(\d+): (\d+)$", text, re.MULTILINE)
     assert len(students) == 2
     assert all(student == answer for student, answer in students)
@@ -82,9 +75,9 @@ def test_instructor_answers_every_student(tmp_path: Path) -> None:
     assert counts == [("right", "20"), ("crossed", "0"), ("merged", "0"), ("starved", "0")]
 
 
-def test_pennys_typed_channel_answers_both_clients(tmp_path: Path) -> None:
+def test_pennys_typed_channel_answers_both_clients() -> None:
     """Each client gets its own message back, and the server knows whose it is."""
-    lines = printed("pennys_typed_channel.py", tmp_path).splitlines()
+    lines = output_of("pennys_typed_channel.py").splitlines()
     clients = {line.split()[2] for line in lines if line.startswith("1. ")}
     assert len(clients) == 2
     expected = []
@@ -100,27 +93,27 @@ def test_pennys_typed_channel_answers_both_clients(tmp_path: Path) -> None:
     assert sorted(lines) == sorted(expected)
 
 
-def test_tabs_draw_where_they_were_clicked(tmp_path: Path) -> None:
+def test_tabs_draw_where_they_were_clicked() -> None:
     """The manager shows the bitmap of each tab, with the dot at the click."""
-    text = printed("tabs.py", tmp_path)
+    text = output_of("tabs.py")
     for tab in (1, 2):
         (bitmap,) = re.findall(rf"^tab {tab} has drawn:\n((?:[.#]{{16}}\n){{4}})", text, re.MULTILINE)
         dots = [(row, line.index("#")) for row, line in enumerate(bitmap.splitlines()) if "#" in line]
         assert dots == [(tab, 3 * tab)]
 
 
-def test_work_queue_does_each_job_once(tmp_path: Path) -> None:
+def test_work_queue_does_each_job_once() -> None:
     """However the jobs are shared among the workers, each is done once."""
-    text = printed("work_queue.py", tmp_path)
+    text = output_of("work_queue.py")
     done = [int(count) for count in re.findall(r"^worker \d has done (\d+) jobs$", text, re.MULTILINE)]
     assert len(done) == 3
     assert sum(done) == 30
     assert text.endswith("30 jobs, each done once; the sum of the squares is 8555.\n")
 
 
-def test_chat_reaches_every_other_guest(tmp_path: Path) -> None:
+def test_chat_reaches_every_other_guest() -> None:
     """Each of three guests hears both others, once."""
-    heard = sorted(printed("chat.py", tmp_path).splitlines())
+    heard = sorted(output_of("chat.py").splitlines())
     assert heard == sorted(
         f"{guest} hears {other}: hello from {other}" for guest, other in permutations(("ann", "bob", "eve"), 2)
     )

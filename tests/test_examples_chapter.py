@@ -14,13 +14,6 @@ import pytest
 from .running_examples import EXAMPLES, interrupt, output_of
 
 PROGRAMS = sorted(path.name for path in (EXAMPLES / "chapter").glob("[!_]*.py"))
-ROUNDS = {"file_channel.py": "20", "instructor.py": "10", "shared_mapping.py": "2000"}
-
-
-def printed(program: str, directory: Path) -> str:
-    """What a program of the chapter prints, with few rounds where it counts."""
-    rounds = ("--rounds", ROUNDS[program]) if program in ROUNDS else ()
-    return output_of(f"chapter/{program}", *rounds, directory=directory)
 
 
 def counts(text: str) -> dict[str, int]:
@@ -49,9 +42,9 @@ def test_each_says_what_it_shows_and_prints(program: str) -> None:
     assert "\nPrints " in docstring
 
 
-def test_file_channel_counts_what_the_reader_saw(tmp_path: Path) -> None:
+def test_file_channel_counts_what_the_reader_saw() -> None:
     """Every run has one of the four outcomes, and the first run is shown as the chapter shows it."""
-    text = printed("file_channel.py", tmp_path)
+    text = output_of("chapter/file_channel.py")
     messages = {"", "penny for pawsident", "america for good doggies"}
     first, second = re.findall(r"^msg[12]: (.*)$", text, re.MULTILINE)
     assert {first, second} <= messages
@@ -62,14 +55,14 @@ def test_file_channel_counts_what_the_reader_saw(tmp_path: Path) -> None:
     assert int(in_order) <= found["a mixture"]
 
 
-def test_office_hours_are_heard(tmp_path: Path) -> None:
+def test_office_hours_are_heard() -> None:
     """One message goes through the FIFO."""
-    assert printed("office_hours.py", tmp_path) == 'What I hear at office hours is "halp!".\n'
+    assert output_of("chapter/office_hours.py") == 'What I hear at office hours is "halp!".\n'
 
 
-def test_instructor_counts_every_answer(tmp_path: Path) -> None:
+def test_instructor_counts_every_answer() -> None:
     """Two answers a run are right, crossed, merged or starved; shown are students with what they read."""
-    text = printed("instructor.py", tmp_path)
+    text = output_of("chapter/instructor.py")
     found = counts(text)
     assert list(found) == ["right", "crossed", "merged", "starved"]
     assert sum(found.values()) == 2 * 10
@@ -77,9 +70,9 @@ def test_instructor_counts_every_answer(tmp_path: Path) -> None:
     assert all(re.fullmatch(r"\d+: \d+|", line) for line in runs.splitlines())
 
 
-def test_pennys_channel_answers_both_clients(tmp_path: Path) -> None:
+def test_pennys_channel_answers_both_clients() -> None:
     """Each client gets its own message back, and the server has seen both."""
-    lines = printed("pennys_channel.py", tmp_path).splitlines()
+    lines = output_of("chapter/pennys_channel.py").splitlines()
     clients = {line.split()[2] for line in lines if line.startswith("1. ")}
     assert len(clients) == 2
     expected = ["Server: New client connected with new file descriptor N."] * 2
@@ -94,15 +87,15 @@ def test_pennys_channel_answers_both_clients(tmp_path: Path) -> None:
     assert sorted(re.sub(r"descriptor \d+", "descriptor N", line) for line in lines) == sorted(expected)
 
 
-def test_pipeline_joins_programs_that_do_not_know(tmp_path: Path) -> None:
+def test_pipeline_joins_programs_that_do_not_know() -> None:
     """`tr` has read what `echo` wrote, once."""
     expected = "PENNY FOR PAWSIDENT\nRead once more: nothing is left.\n"
-    assert printed("pipeline.py", tmp_path) == expected
+    assert output_of("chapter/pipeline.py") == expected
 
 
-def test_shared_mapping_counts_lost_updates(tmp_path: Path) -> None:
+def test_shared_mapping_counts_lost_updates() -> None:
     """A store is seen at once; the sum and what was lost make up what was added."""
-    text = printed("shared_mapping.py", tmp_path)
+    text = output_of("chapter/shared_mapping.py")
     assert "Stored by the parent: 41; seen by the child: 41." in text
     (total,) = re.findall(r"the sum is (\d+)\.", text)
     (lost,) = re.findall(r"^(\d+) of 4000 updates were lost", text, re.MULTILINE)
@@ -110,9 +103,9 @@ def test_shared_mapping_counts_lost_updates(tmp_path: Path) -> None:
     assert int(total) >= 2
 
 
-def test_browser_shows_what_manager_and_tabs_share(tmp_path: Path) -> None:
+def test_browser_shows_what_manager_and_tabs_share() -> None:
     """Each tab shares two sockets, a pipe and a memfd with the manager, and none with the other tab."""
-    text = printed("browser.py", tmp_path)
+    text = output_of("chapter/browser.py")
     listings = {
         who: set(re.findall(r"-> ((?:socket:|pipe:|/memfd:mozilla-ipc).*)$", listing, re.MULTILINE))
         for who, listing in re.findall(r"^\$ ls -l /proc/\d+/fd/ +# (.*)\n((?:\d+ -> .*\n)+)", text, re.MULTILINE)

@@ -82,7 +82,7 @@ def print_as_the_chapter(reads: tuple[bytes, bytes]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="A file used as a channel.")
-    parser.add_argument("--rounds", type=int, default=300, help="how many runs (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=200, help="how many runs (default: %(default)s)")
     rounds: int = parser.parse_args().rounds
     counts: Counter[str] = Counter()
     in_order = 0

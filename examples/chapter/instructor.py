@@ -122,7 +122,7 @@ def outcome(pid: str, answer: str | None, everybody: set[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Multi-client communication over FIFOs.")
-    parser.add_argument("--rounds", type=int, default=150, help="how many runs (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=100, help="how many runs (default: %(default)s)")
     rounds: int = parser.parse_args().rounds
     counts: Counter[str] = Counter()
     with stage() as (directory, children):
