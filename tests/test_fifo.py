@@ -469,6 +469,7 @@ def test_a_hidden_process_has_not_ended(monkeypatch: pytest.MonkeyPatch) -> None
 
 # ------------------------------------------------------------ many processes
 
+KILLS = int(os.environ.get("NAMEDIPC_CAMPAIGN", "20"))
 CAMPAIGN = """
 import functools, json, os, random, signal, sys
 import trio
@@ -495,9 +496,6 @@ def in_child(function, *arguments):
         status = 0
     finally:
         os._exit(status)
-
-def said(stop):
-    stop.append(True)
 
 def write(number, progress):
     stop = []
@@ -568,6 +566,7 @@ for _ in range(KILLS):
     assert os.waitpid(pid, 0)[1] == signal.SIGKILL
     os.close(progress)
     writers.append(start())
+    print("killed", number, flush=True)
 sent = {}
 for number, pid, progress in writers:
     os.read(progress, 1)
@@ -585,16 +584,18 @@ print(json.dumps({"started": next(numbers), "sent": sent, "received": received})
 """
 
 
+@pytest.mark.timeout(60 + KILLS)
 def test_many_writers_some_killed(tmp_path: Path, child: Children) -> None:
     """Four writers of 20 KB messages, some killed at any moment, two readers: survivors lose none, none is damaged.
 
     The readers compare every byte. What a killed writer had sent before arrives too.
     """
-    kills = int(os.environ.get("NAMEDIPC_CAMPAIGN", "20"))
-    process = child(CAMPAIGN, str(tmp_path / "f"), str(kills))
+    process = child(CAMPAIGN, str(tmp_path / "f"), str(KILLS))
+    for _ in range(KILLS):
+        assert process.read_line().startswith("killed")
     result = json.loads(process.read_line())
     assert process.wait() == 0
-    assert result["started"] == kills + 4
+    assert result["started"] == KILLS + 4
     serials: dict[int, list[int]] = defaultdict(list)
     for received in result["received"]:
         own: dict[int, list[int]] = defaultdict(list)
@@ -607,6 +608,7 @@ def test_many_writers_some_killed(tmp_path: Path, child: Children) -> None:
         if str(writer) in result["sent"]:
             assert len(numbers) == result["sent"][str(writer)]
     assert len(result["sent"]) == 4
+    print([len(received) for received in result["received"]])
 
 
 def test_a_reader_killed_with_the_turn(tmp_path: Path, child: Children) -> None:
