@@ -1,0 +1,148 @@
+"""What the tests of channels share: connected ends in both worlds, and a peer that speaks in bytes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import traceback
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from namedipc import lowlevel
+from namedipc._channel import Channel
+from namedipc._channel_blocking import BlockingConnection
+from namedipc._channel_trio import Connection
+from namedipc._errors import WouldBlock
+from namedipc._protocol.messages import MessageSession
+from namedipc._values import Limits
+
+T = TypeVar("T")
+
+DEFAULT = Limits()
+
+
+@asynccontextmanager
+async def trio_ends(
+    channel: Channel[T], limits: Limits = DEFAULT
+) -> AsyncIterator[tuple[Connection[T], Connection[T]]]:
+    """Open a connection: the listener's end, and the one that connected."""
+    async with (
+        channel.listen(limits=limits) as listener,
+        channel.connect() as client,
+        await listener.accept() as server,
+    ):
+        yield server, client
+
+
+@contextmanager
+def blocking_ends(
+    channel: Channel[T], limits: Limits = DEFAULT
+) -> Iterator[tuple[BlockingConnection[T], BlockingConnection[T]]]:
+    """Open a connection: the listener's end, and the one that connected."""
+    with channel.listen(limits=limits) as listener, channel.connect() as client, listener.accept(timeout=20) as server:
+        yield server, client
+
+
+class Sends(Protocol):
+    """An end of a channel of bytes, of either world."""
+
+    def send_nowait(self, value: bytes, /) -> None: ...
+
+
+def fill(end: Sends) -> int:
+    """Send messages of a kilobyte until no more fits; their number. Each is its number, and zeros."""
+    for number in range(100_000):
+        try:
+            end.send_nowait(filler(number))
+        except WouldBlock:
+            assert number > 1
+            return number
+    raise AssertionError("it is never full")
+
+
+def filler(number: int) -> bytes:
+    """Return the message with which `fill` fills."""
+    return b"%d" % number + bytes(1000)
+
+
+class BytePeer:
+    """The other side as bytes: it reads as much as the test says, and says what the test says."""
+
+    def __init__(self, channel: Channel[bytes], sock: lowlevel.Socket | None = None) -> None:
+        self.socket = sock or lowlevel.unix_connect(channel.path)
+        self.session: MessageSession = channel._session(Limits(message_bytes=16 << 20))
+
+    def __enter__(self) -> BytePeer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.socket.close()
+
+    def greet(self) -> None:
+        """Say the hello and the schema."""
+        self.socket.sendall(self.session.opening)
+
+    def take(self, count: int) -> None:
+        """Read exactly so many bytes."""
+        self.socket.settimeout(20)
+        while count:
+            data = self.socket.recv(count)
+            assert data
+            self.session.feed(data)
+            count -= len(data)
+
+    def drain(self) -> int:
+        """Read what is there by now; how many bytes that was."""
+        count = 0
+        while True:
+            try:
+                data = lowlevel.receive_now(self.socket, 65536)
+            except BlockingIOError:
+                return count
+            self.session.feed(data)
+            count += len(data)
+            if not data:
+                return count
+
+    def messages(self) -> list[bytes]:
+        """Return the messages that are whole by now."""
+        found = []
+        while (body := self.session.next_message()) is not None:
+            found.append(body)
+        return found
+
+
+def shrink(sock: lowlevel.Socket) -> lowlevel.Socket:
+    """Let a socket send as little as the kernel allows before it is full."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 0)
+    return sock
+
+
+def remove_card(path: Path) -> None:
+    """Let a name say nothing of itself, as another user's."""
+    (path.parent / f".{path.name}.lock").write_bytes(b"")
+
+
+def fork() -> int:
+    """Fork. Newer Pythons warn where threads run, as those that trio keeps do: these children start nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def run_in_fork(action: Callable[[], object]) -> int:
+    """Call something in a forked child, which ends at once; its exit status: 0 unless an exception came."""
+    pid = fork()
+    if pid == 0:
+        status = 1
+        try:
+            action()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
