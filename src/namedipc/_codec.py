@@ -31,6 +31,7 @@ Arguments: TypeAlias = tuple[tuple[object, ...], dict[str, object]]
 _ARRAY: Final = 0x90  # msgpack: the first byte of an array of 0 items; up to 15 in its low bits
 _ARRAY_16: Final = 0xDC  # msgpack: an array whose count is the next two bytes
 _EMPTY: Final = b"\x90"
+_NOTHING: Final[frozenset[type]] = frozenset()
 _MOST_PARAMETERS: Final = 255  # of a method: far above any that a person writes
 _SHOWN_CHARACTERS: Final = 60
 
@@ -205,43 +206,38 @@ def _encode_arguments(
 ) -> Callable[[tuple[object, ...], Mapping[str, object]], bytes]:
     encode_wire = msgspec.msgpack.Encoder().encode
     binding = _Binding(method, parameters)
-    most, least = binding.positional, binding.least
     values = _Values(method, parameters, nodes, wires)
-    accepted, is_packed = values.accepted, values.is_packed
-
-    def encode_prefix(args: tuple[object, ...]) -> bytes:
-        if tuple(map(type, args)) not in accepted:
-            values.check(args)
-        if is_packed:
-            args = tuple([values.pack(index, value) for index, value in enumerate(args)])
-        try:
-            return encode_wire(args)
-        except Exception as error:
-            raise _unencodable(method, error) from error
-
-    def encode_named(args: tuple[object, ...], kwargs: Mapping[str, object]) -> bytes:
-        given = binding.bind(args, kwargs)
-        if list(given) == list(range(len(given))):
-            return encode_prefix(tuple(given.values()))
-        for index, value in given.items():
-            values.check_one(index, value)
-        packed = {parameters[index].name: values.pack(index, value) for index, value in given.items()}
-        try:
-            return encode_wire(packed)
-        except Exception as error:
-            raise _unencodable(method, error) from error
+    # Calls which give one or two values by position are most of all calls: what their classes must be, if that is
+    # all there is to know of them; else nothing fits.
+    only = values.plain_classes(0) if binding.suffices(1) else _NOTHING
+    first, second = (values.plain_classes(0), values.plain_classes(1)) if binding.suffices(2) else (_NOTHING, _NOTHING)
 
     def encode(args: tuple[object, ...], kwargs: Mapping[str, object]) -> bytes:
-        if kwargs or not least <= len(args) <= most:
-            return encode_named(args, kwargs)
-        return encode_prefix(args) if args else _EMPTY
-
-    def encode_one(args: tuple[object, ...], kwargs: Mapping[str, object]) -> bytes:
-        # Most methods have one parameter and most calls give it: no tuple of classes, no second function.
-        if kwargs or len(args) != 1 or type(args[0]) not in first:
-            return encode(args, kwargs)
+        if kwargs:
+            return encode_any(args, kwargs)
+        count = len(args)
+        if count == 1:
+            is_plain = type(args[0]) in only
+        elif count == 2:
+            is_plain = type(args[0]) in first and type(args[1]) in second
+        else:
+            is_plain = binding.suffices(count) and values.are_plain(args)
+        if not is_plain:
+            return encode_any(args, kwargs)
         try:
             return encode_wire(args)
+        except Exception as error:
+            raise _unencodable(method, error) from error
+
+    def encode_any(args: tuple[object, ...], kwargs: Mapping[str, object]) -> bytes:
+        given = binding.bind(args, kwargs)
+        for index, value in given.items():
+            values.check(index, value)
+        packed = {index: values.pack(index, value) for index, value in given.items()}
+        try:
+            if list(packed) == list(range(len(packed))):
+                return encode_wire(tuple(packed.values()))
+            return encode_wire({parameters[index].name: value for index, value in packed.items()})
         except Exception as error:
             raise _unencodable(method, error) from error
 
@@ -250,10 +246,7 @@ def _encode_arguments(
             binding.bind(args, kwargs)  # complains
         return _EMPTY
 
-    if not parameters:
-        return encode_nothing
-    first = values.exact[0]
-    return encode_one if most == 1 and least <= 1 and not is_packed else encode
+    return encode if parameters else encode_nothing
 
 
 class _Values:
@@ -262,22 +255,20 @@ class _Values:
     def __init__(self, method: str, parameters: tuple[Parameter, ...], nodes: list[Node], wires: list[Wire]) -> None:
         self.nodes = nodes
         self.packs = [wire.pack for wire in wires]
-        self.is_packed = any(pack is not None for pack in self.packs)
         self.exact = [exact_types(node) for node in nodes]
         self.names = [f"{method}: parameter '{parameter.name}'" for parameter in parameters]
-        # The classes of argument lists that were found right: one look-up instead of one a value. Only direct
-        # instances of declared classes get in, so that it stays small.
-        self.accepted: set[tuple[type, ...]] = set()
 
-    def check(self, args: tuple[object, ...]) -> None:
-        for index, value in enumerate(args):
-            self.check_one(index, value)
-        if all(type(value) in exact for value, exact in zip(args, self.exact, strict=False)):
-            self.accepted.add(tuple(map(type, args)))
-
-    def check_one(self, index: int, value: object) -> None:
+    def check(self, index: int, value: object) -> None:
         if type(value) not in self.exact[index] and not admits(self.nodes[index], value):
             raise InvalidMessage(f"{self.names[index]}: {_mismatch(self.nodes[index].label, value)}")
+
+    def plain_classes(self, index: int) -> frozenset[type]:
+        """The classes whose direct instances are right for this parameter, and are encoded as they are."""
+        return self.exact[index] if self.packs[index] is None else _NOTHING
+
+    def are_plain(self, args: tuple[object, ...]) -> bool:
+        """Whether all of these values are right, and are encoded as they are."""
+        return all(type(value) in self.plain_classes(index) for index, value in enumerate(args))
 
     def pack(self, index: int, value: object) -> object:
         pack = self.packs[index]
@@ -302,6 +293,10 @@ class _Binding:
         self.positional = sum(not parameter.keyword_only for parameter in parameters)
         self.required = [index for index, parameter in enumerate(parameters) if not parameter.has_default]
         self.least = self.required[-1] + 1 if self.required else 0
+
+    def suffices(self, count: int) -> bool:
+        """Whether a call may give so many values by position, and no other."""
+        return self.least <= count <= self.positional
 
     def bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[int, object]:
         """Each given value by the index of its parameter, in order; raises TypeError."""

@@ -186,7 +186,7 @@ class _Builder:
         def unpack(value: Any) -> Any:
             return make([unpack_item(each) for each in value])
 
-        form = travel[item.type, ...] if travel is tuple else travel[item.type]
+        form = travel.__class_getitem__((item.type, ...) if travel is tuple else item.type)
         return Wire(form, pack, unpack, _only(travel))
 
     def _fixed(self, node: Fixed) -> Wire:
