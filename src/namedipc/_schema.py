@@ -6,11 +6,13 @@ law: two processes with the same interface compute the same schema, whatever the
 
 from __future__ import annotations
 
+import builtins
 import dis
+import functools
 import inspect
 import json
-import sys
 import typing
+from collections import ChainMap
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -18,7 +20,10 @@ from collections.abc import (
     Awaitable,
     Callable,
     Coroutine,
+    Iterable,
+    Iterator,
     Mapping,
+    Sequence,
 )
 from types import CodeType, FunctionType
 from typing import Final, Generic, TypeVar, final
@@ -33,6 +38,8 @@ T = TypeVar("T")
 
 _STREAMS: Final = (AsyncIterator, AsyncIterable, AsyncGenerator)
 _AWAITABLES: Final = (Awaitable, Coroutine)
+_MOST_METHODS: Final = 1 << 16  # the wire's number of a method has 16 bits
+_SHOWN_METHODS: Final = 20
 
 
 @final
@@ -73,9 +80,9 @@ class Schema(Generic[T]):
             raise DeclarationError(
                 f"{_place(interface)}: the interface has no method; write 'async def name(self, ...) -> Result: ...'"
             )
-        scope = _Scope(frame_globals, frame_locals)
         self.methods = tuple(
-            _method(interface, name, functions[name], index, scope) for index, name in enumerate(sorted(functions))
+            _method(interface, index, name, *functions[name], ChainMap({**frame_locals}, {**frame_globals}))
+            for index, name in enumerate(sorted(functions))
         )
         self.by_name = {method.name: method for method in self.methods}
         self.description: dict[str, object] = {
@@ -99,7 +106,7 @@ class Schema(Generic[T]):
         for method in self.methods:
             where = f"{self.name}.{method.name}"
             if method.name not in their_methods:
-                return f"{where}: the service has no such method (it has {', '.join(order) or 'none'})"
+                return f"{where}: the service has no such method (it has {_listing(order)})"
             different = _method_difference(method, their_methods[method.name])
             if different:
                 return f"{where}: {different}"
@@ -112,37 +119,71 @@ class Schema(Generic[T]):
                 f"serve({implementation.__name__}): this is a class; give an instance: {implementation.__name__}()"
             )
         for method in self.methods:
-            self._check_method(type(implementation), getattr(implementation, method.name, None), method)
+            _check_method(implementation, method)
 
-    def _check_method(self, cls: type, found: object, method: Method) -> None:
-        where = f"{cls.__module__}.{cls.__qualname__}"
-        if found is None:
-            raise DeclarationError(f"{where} does not implement {method.where}: there is no method of that name")
-        function = inspect.unwrap(getattr(found, "__func__", found))  # type: ignore[arg-type]  # unwrap takes any object
-        declared = inspect.getattr_static(self.interface, method.name)
-        if function is declared and getattr(self.interface, "_is_protocol", False) and _is_empty(declared):
-            raise DeclarationError(
-                f"{where} does not implement {method.where}: it inherits the interface's empty body ('...')"
-            )
-        if not callable(found):
-            raise DeclarationError(f"{where}.{method.name} is a {type(found).__name__}, not a method")
-        if inspect.isasyncgenfunction(function):
-            raise DeclarationError(
-                f"{where}.{method.name} yields, and {method.where} declares one result: return it instead"
-            )
-        self._check_parameters(where, found, method)
 
-    def _check_parameters(self, where: str, found: Callable[..., object], method: Method) -> None:
-        positional = [p for p in method.arguments.parameters if not p.keyword_only]
-        named = {p.name: None for p in method.arguments.parameters if p.keyword_only}
+def _check_method(implementation: object, method: Method) -> None:
+    cls = type(implementation)
+    where = f"{cls.__module__}.{cls.__qualname__}"
+    found = getattr(implementation, method.name, None)
+    if found is None:
+        raise DeclarationError(f"{where} does not implement {method.where}: there is no method of that name")
+    if not callable(found):
+        raise DeclarationError(f"{where}.{method.name} is a {type(found).__name__}, not a method")
+    if _is_declaration(cls, method.name, found):
+        raise DeclarationError(
+            f"{where} does not implement {method.where}: it inherits the interface's empty body ('...')"
+        )
+    if _yields(getattr(found, "__func__", found)):
+        raise DeclarationError(
+            f"{where}.{method.name} yields, and {method.where} declares one result: return it instead"
+        )
+    _check_parameters(f"{where}.{method.name}", found, method)
+
+
+def _is_declaration(cls: type, name: str, found: object) -> bool:
+    """Whether what was found is only what a Protocol declares, be it another one than the interface."""
+    owner = next((base for base in cls.__mro__ if name in vars(base)), cls)
+    if not getattr(owner, "_is_protocol", False):
+        return False
+    declared: Callable[..., object] = vars(owner)[name]
+    return getattr(found, "__func__", None) is declared and _is_empty(inspect.unwrap(declared))
+
+
+def _yields(function: Callable[..., object]) -> bool:
+    if inspect.isasyncgenfunction(function):
+        return True
+    code = getattr(function, "__code__", None)
+    is_awaitable = isinstance(code, CodeType) and code.co_flags & inspect.CO_ITERABLE_COROUTINE  # types.coroutine
+    return inspect.isgeneratorfunction(function) and not is_awaitable
+
+
+def _check_parameters(where: str, found: Callable[..., object], method: Method) -> None:
+    try:
+        signature = inspect.signature(found)
+    except (TypeError, ValueError):
+        return  # a callable without a signature, such as one written in C
+    for case, positional, named in _ways_to_call(method.arguments.parameters):
         try:
-            inspect.signature(found).bind(*(None for _ in positional), **named)
+            signature.bind(*positional, **dict.fromkeys(named))
         except TypeError as error:
-            raise DeclarationError(
-                f"{where}.{method.name} does not take what {method.where} declares: {error}"
-            ) from None
-        except ValueError:
-            return  # a callable without a signature, such as one written in C
+            raise DeclarationError(f"{where} does not take what {method.where} declares{case}: {error}") from None
+
+
+def _ways_to_call(parameters: Sequence[Parameter]) -> Iterator[tuple[str, list[None], list[str]]]:
+    """The calls that together show whether every call can be taken: how many values by place, and the names.
+
+    What a caller leaves out is not sent, so that the implementation's default applies; and what comes after it is then
+    given by its name.
+    """
+    by_place = [p for p in parameters if not p.keyword_only]
+    by_name = [p for p in parameters if p.keyword_only]
+    required = [None for p in by_place if not p.has_default]
+    behind = [p.name for p in by_place[len(required) + 1 :] if not p.positional_only]
+    yield "", [None for _ in by_place], [p.name for p in by_name]
+    yield " where defaults apply", required, [p.name for p in by_name if not p.has_default]
+    if behind:
+        yield " by name", required, [*behind, *(p.name for p in by_name)]
 
 
 @attrs.frozen
@@ -156,9 +197,11 @@ def _read_methods(text: bytes) -> dict[str, _MethodDescription]:
     methods: object = json.loads(text)
     if not isinstance(methods, dict):
         raise ValueError("not an object")
+    if len(methods) > _MOST_METHODS:
+        raise ValueError(f"more than {_MOST_METHODS} methods")
     found = {}
     for name, method in methods.items():
-        if not isinstance(method, dict) or method.keys() < {"parameters", "result"}:
+        if not isinstance(method, dict) or not method.keys() >= {"parameters", "result"}:
             raise ValueError(f"method {name!r} is incomplete")
         found[str(name)] = _MethodDescription(method["parameters"], method["result"])
     return found
@@ -171,31 +214,69 @@ def _method_difference(mine: Method, theirs: _MethodDescription) -> str | None:
     )
 
 
-@attrs.frozen
-class _Scope:
-    """Where names in annotations are looked up besides their own module: the declaring frame."""
+def _listing(names: Iterable[str]) -> str:
+    shown = list(names)
+    more = ", ..." if len(shown) > _SHOWN_METHODS else ""
+    return (", ".join(shown[:_SHOWN_METHODS]) or "none") + more
 
-    frame_globals: Mapping[str, object]
-    frame_locals: Mapping[str, object]
+
+@attrs.frozen(eq=False)
+class _Scope:
+    """Where the names in a method's annotations are looked up: `first`, then in `then`."""
+
+    first: Mapping[str, object]
+    then: Mapping[str, object]
+
+    def evaluate(self, annotation: object) -> object:
+        """A string annotation as the object it names, where that is possible; `resolve` explains what is not."""
+        if not isinstance(annotation, str):
+            return annotation
+        try:
+            names = ChainMap(dict(self.first), dict(self.then))
+            return typing.cast("object", eval(annotation, {"__builtins__": builtins}, names))
+        except Exception:
+            return annotation
+
+    def resolve(self, annotation: object, where: str) -> object:
+        """The annotation checked, and with every name in it resolved."""
+        variable = _type_variable(annotation)
+        if variable:
+            raise DeclarationError(f"{where}: {variable} is a type variable, and cannot be carried; write the type")
+        return resolve_message(annotation, frame_globals=self.then, frame_locals=self.first, where=where)
+
+
+def _scope(owner: type, function: FunctionType, frame: Mapping[str, object]) -> _Scope:
+    """A method is read as its own module reads it, whatever the declaring frame means by the same names.
+
+    Only an interface that is local to a function is read with the locals of the frame, which are its surroundings.
+    """
+    own = {parameter.__name__: parameter for parameter in getattr(function, "__type_params__", ())}
+    # A method may have the name of its type (`async def date(self) -> date`), so only the class's inner classes count.
+    inner = {name: member for name, member in vars(owner).items() if isinstance(member, type)}
+    surroundings = {**function.__globals__, **own, **inner}
+    if "<locals>" in function.__qualname__:
+        return _Scope({**frame, **own, **inner}, surroundings)
+    return _Scope(surroundings, frame)
 
 
 def _place(interface: type) -> str:
     return f"{interface.__module__}.{interface.__qualname__}"
 
 
-def _functions(interface: type) -> dict[str, FunctionType]:
-    """The public functions of a class and its bases; refuses what cannot be called from afar."""
-    found: dict[str, FunctionType] = {}
+def _functions(interface: type) -> dict[str, tuple[type, FunctionType]]:
+    """The public functions of a class and its bases, and whose they are; refuses what cannot be called from afar."""
+    found: dict[str, tuple[type, FunctionType]] = {}
     for cls in reversed(interface.__mro__):
         if cls is object or cls.__module__ in {"typing", "typing_extensions"}:
             continue
+        _refuse_attributes(cls)
         for name, member in vars(cls).items():
             if name.startswith("_"):
                 continue
             where = f"{_place(cls)}.{name}"
             if isinstance(member, FunctionType):
-                found[name] = member
-            elif isinstance(member, property):
+                found[name] = cls, member
+            elif isinstance(member, property | functools.cached_property):
                 raise DeclarationError(f"{where} is a property; write 'async def {name}(self) -> ...' instead")
             elif isinstance(member, staticmethod | classmethod):
                 raise DeclarationError(
@@ -204,9 +285,24 @@ def _functions(interface: type) -> dict[str, FunctionType]:
     return found
 
 
-def _method(interface: type, name: str, function: FunctionType, index: int, scope: _Scope) -> Method:
+def _refuse_attributes(cls: type) -> None:
+    """What a Protocol declares, a checker lets a client use; the attributes of a plain class are its own affair."""
+    if not getattr(cls, "_is_protocol", False):
+        return
+    for name, annotation in inspect.get_annotations(cls).items():
+        if not name.startswith("_") and "ClassVar" not in str(annotation):
+            raise DeclarationError(
+                f"{_place(cls)}.{name} is an attribute; write 'async def {name}(self) -> ...' instead"
+            )
+
+
+def _method(
+    interface: type, index: int, name: str, owner: type, function: FunctionType, frame: Mapping[str, object]
+) -> Method:
     where = f"{_place(interface)}.{name}"
-    if typing.get_overloads(function):
+    if (
+        typing.get_overloads(function) or function.__qualname__ == "_overload_dummy"
+    ):  # the last of several without a body
         raise DeclarationError(f"{where} is overloaded; declare one method a signature, or a union")
     signature = inspect.signature(function)
     parameters = list(signature.parameters.values())
@@ -215,13 +311,14 @@ def _method(interface: type, name: str, function: FunctionType, index: int, scop
         inspect.Parameter.POSITIONAL_OR_KEYWORD,
     }:
         raise DeclarationError(f"{where} has no 'self'; an interface has ordinary methods")
-    resolved = [_parameter(where, parameter, function, scope) for parameter in parameters[1:]]
+    scope = _scope(owner, function, frame)
+    resolved = [_parameter(where, parameter, scope) for parameter in parameters[1:]]
     result = _result(where, function, signature.return_annotation, scope)
     short = f"{interface.__name__}.{name}"
     return Method(name, index, short, ArgumentsCodec(short, resolved), Codec(result))
 
 
-def _parameter(where: str, parameter: inspect.Parameter, function: FunctionType, scope: _Scope) -> Parameter:
+def _parameter(where: str, parameter: inspect.Parameter, scope: _Scope) -> Parameter:
     kinds = inspect.Parameter
     if parameter.kind in {kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD}:
         star = "*" if parameter.kind is kinds.VAR_POSITIONAL else "**"
@@ -229,13 +326,17 @@ def _parameter(where: str, parameter: inspect.Parameter, function: FunctionType,
     if parameter.annotation is kinds.empty:
         raise DeclarationError(f"{where}: parameter '{parameter.name}' has no annotation; write its type")
     place = f"{where}, parameter '{parameter.name}'"
-    _refuse_type_variables(place, parameter.annotation, function)
-    annotation = _resolve(place, parameter.annotation, function, scope)
+    annotation = scope.evaluate(parameter.annotation)
+    if _origin(annotation) in _STREAMS:
+        raise DeclarationError(
+            f"{place}: streams are not part of this version; pass a list, or use a Channel or a Fifo"
+        )
     return Parameter(
         name=parameter.name,
-        type=annotation,
+        type=scope.resolve(annotation, place),
         has_default=parameter.default is not kinds.empty,
         keyword_only=parameter.kind is kinds.KEYWORD_ONLY,
+        positional_only=parameter.kind is kinds.POSITIONAL_ONLY,
     )
 
 
@@ -243,19 +344,29 @@ def _result(where: str, function: FunctionType, annotation: object, scope: _Scop
     if annotation is inspect.Signature.empty:
         raise DeclarationError(f"{where}: the result has no annotation; write '-> None' where there is none")
     is_async = inspect.iscoroutinefunction(function)
-    annotation = _evaluate(annotation, function, scope)
-    origin = typing.get_origin(annotation) or annotation
-    if origin in _STREAMS or inspect.isasyncgenfunction(function):
+    annotation = scope.evaluate(annotation)
+    if _origin(annotation) in _STREAMS or inspect.isasyncgenfunction(function):
         raise DeclarationError(_stream_advice(where, is_async=is_async))
-    if not is_async:
-        if origin not in _AWAITABLES:
-            raise DeclarationError(
-                f"{where}: a plain 'def' with a plain result; write 'async def {function.__name__}(...)'"
-            )
-        annotation = typing.get_args(annotation)[-1]
     place = f"{where}, the result"
-    _refuse_type_variables(place, annotation, function)
-    return _resolve(place, annotation, function, scope)
+    if not is_async:
+        annotation = _awaited(where, place, annotation, scope)
+    return scope.resolve(annotation, place)
+
+
+def _awaited(where: str, place: str, annotation: object, scope: _Scope) -> object:
+    """What a plain `def` promises to deliver, which must be an Awaitable."""
+    if isinstance(annotation, str):
+        scope.resolve(annotation, place)  # tells which name is not there
+    if _origin(annotation) not in _AWAITABLES:
+        raise DeclarationError(f"{where}: a plain 'def' with a plain result; write 'async def' instead")
+    arguments = typing.get_args(annotation)
+    if not arguments:
+        raise DeclarationError(f"{place}: an Awaitable of nothing; write 'Awaitable[...]' with what it delivers")
+    return typing.cast("object", arguments[-1])
+
+
+def _origin(annotation: object) -> object:
+    return typing.get_origin(annotation) or annotation
 
 
 def _stream_advice(where: str, *, is_async: bool) -> str:
@@ -267,40 +378,11 @@ def _stream_advice(where: str, *, is_async: bool) -> str:
     return advice
 
 
-def _evaluate(annotation: object, function: FunctionType, scope: _Scope) -> object:
-    """A string annotation as the object it names, where that is possible; `_resolve` explains what is not."""
-    if not isinstance(annotation, str):
-        return annotation
-    names = {**scope.frame_globals, **scope.frame_locals, **function.__globals__}
-    try:
-        return typing.cast("object", eval(annotation, names, dict(_class_namespace(function))))
-    except Exception:
-        return annotation
-
-
-def _class_namespace(function: FunctionType) -> Mapping[str, object]:
-    owner: object = sys.modules.get(function.__module__)
-    for part in function.__qualname__.split(".")[:-1]:
-        owner = getattr(owner, part, None)
-    return vars(owner) if isinstance(owner, type) else {}
-
-
-def _resolve(place: str, annotation: object, function: FunctionType, scope: _Scope) -> object:
-    if typing.get_origin(annotation) in _STREAMS:
-        raise DeclarationError(
-            f"{place}: streams are not part of this version; pass a list, or use a Channel or a Fifo"
-        )
-    return resolve_message(
-        annotation,
-        frame_globals={**scope.frame_globals, **function.__globals__},
-        frame_locals=scope.frame_locals,
-        where=place,
-    )
-
-
-def _refuse_type_variables(place: str, annotation: object, function: FunctionType) -> None:
-    if isinstance(annotation, TypeVar) or any(isinstance(a, TypeVar) for a in typing.get_args(annotation)):
-        raise DeclarationError(f"{place}: a type variable of the method cannot be carried; write the type itself")
+def _type_variable(annotation: object) -> str | None:
+    """The name of a type variable in an annotation, however deep."""
+    if isinstance(annotation, TypeVar):
+        return annotation.__name__
+    return next(filter(None, map(_type_variable, typing.get_args(annotation))), None)
 
 
 _EMPTY_BODIES: Final = frozenset(
