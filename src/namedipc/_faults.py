@@ -62,13 +62,14 @@ def pack_fault(fault: Fault) -> bytes:
 
 def fault_of(error: IPCError) -> Fault:
     """Return how an error of the library itself travels."""
-    return Fault(_CODES.get(type(error), "protocol"), _cut(str(error)))
+    code = next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), "protocol")
+    return Fault(code, _cut(str(error)))
 
 
 def fault_of_handler(error: Exception, *, with_traceback: bool) -> Fault:
     """Return how an exception of a handler travels: as `remote`, whatever its class."""
     text = "".join(traceback.format_exception(error)) if with_traceback else ""
-    return Fault(REMOTE, _cut(str(error)), type(error).__qualname__, _cut(text))
+    return Fault(REMOTE, _cut(_text_of(error)), _cut(type(error).__qualname__), _cut(text))
 
 
 def code_of(body: bytes) -> str:
@@ -96,6 +97,13 @@ def error_of(body: bytes, *, where: str) -> IPCError:
     if fault.traceback_text:
         remote.add_note(f"at the other side:\n{fault.traceback_text.rstrip()}")
     return remote
+
+
+def _text_of(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # a class with a broken __str__ must not end the service
+        return "an exception whose text cannot be told"
 
 
 def _cut(text: str) -> str:
