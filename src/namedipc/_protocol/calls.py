@@ -10,7 +10,7 @@ from collections.abc import Callable
 from struct import pack
 from typing import Final, Generic, TypeVar
 
-from .._errors import ConnectionLost, IPCError, ProtocolError, SchemaMismatch
+from .._errors import ConnectionLost, IPCError, ProtocolError, SchemaMismatch, WrongKind
 from .._faults import error_of
 from .frames import BIND, CANCEL, ERROR, GOODBYE, REPLY, SCHEMA, Frame, FrameReader, pack_call, pack_frame
 from .hello import HELLO_BYTES, SERVICE, Hello, unpack_hello
@@ -53,6 +53,7 @@ class ClientSession(Generic[Sleeper]):
 
     __slots__ = (
         "_bindings",
+        "_bound",
         "_hello",
         "_last_id",
         "_reader",
@@ -72,6 +73,7 @@ class ClientSession(Generic[Sleeper]):
         self._bindings: Final = bindings
         self._reader = FrameReader(hello.message_bytes)
         self._last_id = 0
+        self._bound = False
         self.pending: dict[int, Waiter[Sleeper]] = {}
         self.greeters: list[Waiter[Sleeper]] = []
         self.greeted = False
@@ -121,7 +123,7 @@ class ClientSession(Generic[Sleeper]):
                 else:
                     self._take_other(frame)
         except IPCError as error:
-            resolved += self.fail(error)
+            resolved += self.fail(self._placed(error))
         return resolved
 
     def end(self) -> list[Waiter[Sleeper]]:
@@ -147,6 +149,11 @@ class ClientSession(Generic[Sleeper]):
             waiter.kind = LOST
         return resolved
 
+    def _placed(self, error: IPCError) -> IPCError:
+        if isinstance(error, ProtocolError | WrongKind) and not str(error).startswith(self._where):
+            return type(error)(f"{self._where}: {error}")  # frames and hello do not know the path
+        return error
+
     def _take_hello(self, resolved: list[Waiter[Sleeper]]) -> bool:
         data = self._reader.take(HELLO_BYTES)
         if data is None:
@@ -166,7 +173,10 @@ class ClientSession(Generic[Sleeper]):
             raise error_of(body, where=self._where)
         if kind == GOODBYE:
             self.said_goodbye = True
+        elif kind == SCHEMA and self._bound:
+            raise ProtocolError(f"{self._where}: the service sent its schema twice")
         elif kind == SCHEMA:
+            self._bound = True
             bindings = self._bindings(body)
             if isinstance(bindings, str):
                 raise SchemaMismatch(f"{self._where}: {bindings}")
