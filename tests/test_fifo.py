@@ -18,6 +18,7 @@ import pytest
 from namedipc import lowlevel
 from namedipc._errors import (
     DeclarationError,
+    IPCError,
     NameNotFound,
     NoServer,
     NotAllowed,
@@ -286,6 +287,43 @@ def test_capacity_is_a_wish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         writer.send_all(b"all the same")
 
 
+def test_permissions_that_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the permissions of the FIFO refuse is NotAllowed, for either end, and leaves nothing open."""
+
+    def refuse(path: str) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    fifo = Fifo(tmp_path / "f", str)
+    monkeypatch.setattr(lowlevel, "open_fifo_for_writing", refuse)
+    with pytest.raises(NotAllowed, match="writing"), fifo.writer():
+        pass
+    monkeypatch.setattr(lowlevel, "open_fifo_for_reading", refuse)
+    with pytest.raises(NotAllowed, match="reading"), fifo.reader():
+        pass
+
+
+def test_no_descriptor_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the descriptors run out in the middle of opening, the error names the path and nothing stays open."""
+
+    def none_left(*_: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    fifo = Fifo(tmp_path / "f", str)
+    with fifo.reader():
+        for call in ("eventfd", "Epoll"):
+            with monkeypatch.context() as patch:
+                patch.setattr(lowlevel, call, none_left)
+                with pytest.raises(IPCError, match=r"/f: .*descriptor"), fifo.writer():
+                    pass
+                with pytest.raises(IPCError, match=r"/f: .*descriptor"), fifo.reader(remove=True):
+                    pass
+        with monkeypatch.context() as patch:
+            patch.setattr(lowlevel, "open_fifo_for_writing", none_left)
+            with pytest.raises(IPCError, match=r"/f: .*descriptor"), fifo.reader(remove=True):
+                pass
+    assert fifo.exists()
+
+
 # ------------------------------------------------------------ what readers see
 
 
@@ -462,6 +500,10 @@ def test_a_hidden_process_has_not_ended(monkeypatch: pytest.MonkeyPatch) -> None
     def hidden(pid: int) -> int:
         raise ProcessLookupError(2, "no such process")
 
+    def forbidden(pid: int, signal: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "kill", forbidden)
     monkeypatch.setattr(lowlevel, "process_start_time", hidden)
     monkeypatch.setattr(lowlevel, "process_alive", lambda pid, start_time: False)
     assert not has_ended(os.getpid(), 1)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import assert_type
 
+import attrs
 import pytest
 
 from namedipc import lowlevel
@@ -422,18 +423,55 @@ def test_close_while_waiting_for_the_turn(fifo: Fifo[str]) -> None:
 
 
 def test_a_wait_for_the_turn_that_fails(fifo: Fifo[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the kernel cannot let a thread wait for the turn, the reader says so instead of waiting for ever."""
+    """If nothing can wait for the turn, a reader says so, and is as good as new when that has passed."""
 
-    def fail(fd: int) -> None:
+    def no_locks(fd: int) -> None:
         raise OSError(37, "No locks available")
+
+    def no_descriptors(path: str) -> int:
+        raise OSError(24, "Too many open files")
 
     def taken(fd: int) -> None:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    sort = fifo_turn.Sort(fifo_turn.READERS.open, taken, fail, fifo_turn.READERS.give_back)
-    monkeypatch.setattr(fifo_messages, "READERS", sort)
-    with fifo.reader() as reader, pytest.raises(IPCError, match="turn"):
-        reader.receive(timeout=20)
+    def no_thread(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    good = fifo_turn.READERS
+    with fifo.reader() as reader, fifo.writer() as writer:
+        turn = reader._receiver._turn
+        for bad in (attrs.evolve(good, take=taken, wait=no_locks), attrs.evolve(good, take=taken, open=no_descriptors)):
+            monkeypatch.setattr(turn, "_sort", bad)
+            with pytest.raises(IPCError, match="wait for a turn"):
+                reader.receive(timeout=20)
+        monkeypatch.setattr(turn, "_sort", attrs.evolve(good, take=taken))
+        monkeypatch.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(RuntimeError, match="thread"):
+            reader.receive(timeout=20)
+        monkeypatch.setattr(turn, "_sort", good)
+        writer.send("x")
+        assert reader.receive() == "x"
+
+
+def test_a_writer_without_a_turn(fifo: Fifo[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that cannot wait for its turn sends without it; one that nobody reads is told so."""
+
+    def taken(fd: int) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with fifo.reader() as reader, fifo.writer() as writer:
+        turn = writer._sender._turn
+
+        def no_descriptors(path: str) -> int:
+            raise OSError(24, "Too many open files")
+
+        monkeypatch.setattr(turn, "_sort", attrs.evolve(fifo_turn.WRITERS, take=taken, open=no_descriptors))
+        writer.send("x" * 20_000)
+        assert reader.receive() == "x" * 20_000
+        monkeypatch.setattr(turn, "_sort", attrs.evolve(fifo_turn.WRITERS, take=taken))
+        reader.close()
+        with pytest.raises(ConnectionLost):
+            writer.send("x" * 20_000, timeout=20)
 
 
 def test_long_messages_of_two_writers_do_not_mix(fifo: Fifo[str]) -> None:

@@ -255,6 +255,7 @@ async def test_cancel_a_receive(fifo: Fifo[str]) -> None:
             for packet in rest:
                 lowlevel.write_pipe(fd, packet)
             assert await reader.receive() == "x" * 20_000
+        assert reader.dropped == 0
 
 
 async def test_cancel_a_send_before_its_first_packet(fifo: Fifo[str]) -> None:

@@ -128,7 +128,10 @@ class MessageSender(Generic[T_contra]):
             if self._is_impatient or idle_looks > IDLE_LOOKS:
                 self._is_impatient = True
                 return
-            self._turn.wait()
+            try:
+                self._turn.wait()
+            except IPCError:
+                return  # without a reader, the write will say so
             yield Pause(self.end.bell_fileno(), LOOK_SECONDS)
             self.end.hear()
         self._is_impatient = False

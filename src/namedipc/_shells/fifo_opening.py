@@ -46,7 +46,9 @@ def opening_writing(
     try:
         while True:
             try:
-                end = WritingEnd(where, _try_writing(where, create=create, mode=mode))
+                fd = _try_writing(where, create=create, mode=mode)
+                with translating(where, "open it for writing"):
+                    end = WritingEnd(where, fd)
                 break
             except (NameNotFound, NoServer) as error:
                 left = until - monotonic()

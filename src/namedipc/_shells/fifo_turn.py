@@ -19,7 +19,7 @@ from typing import Final, Literal, final
 import attrs
 
 from namedipc import lowlevel
-from namedipc._errors import IPCError
+from namedipc._names._trouble import translate, translating
 
 from .fifo_end import End, own_path
 from .in_child import forget_in_child
@@ -83,9 +83,14 @@ class Turn:
         return True
 
     def wait(self) -> None:
-        """Have the end's bell rung when the turn has come."""
+        """Have the end's bell rung when the turn has come.
+
+        Raises:
+            IPCError: No descriptor is left for it, or the other side has gone.
+        """
         if self._waiter is None or not self._waiter.want():
-            fd = self._sort.open(own_path(self._end.fd))
+            with translating(self._end.path, "wait for a turn"):
+                fd = self._sort.open(own_path(self._end.fd))
             self._waiter = _Waiter(fd, self._sort, self._end.path, self._end.ring)
 
     def stop_waiting(self) -> None:
@@ -133,8 +138,9 @@ class _Waiter:
     def has_come(self) -> bool:
         """Whether the turn has come."""
         with self._guard:
-            if self._error is not None:
-                raise IPCError(f"{self._path}: cannot wait for a turn") from self._error
+            error, self._error = self._error, None
+            if error is not None:
+                raise translate(error, self._path, "wait for a turn") from error
             return self._state == "come"
 
     def want(self) -> bool:
