@@ -81,7 +81,7 @@ class Schema(Generic[T]):
                 f"{_place(interface)}: the interface has no method; write 'async def name(self, ...) -> Result: ...'"
             )
         self.methods = tuple(
-            _method(interface, index, name, *functions[name], ChainMap({**frame_locals}, {**frame_globals}))
+            _method(interface, index, name, functions[name][1], _scope(*functions[name], frame_globals, frame_locals))
             for index, name in enumerate(sorted(functions))
         )
         self.by_name = {method.name: method for method in self.methods}
@@ -245,18 +245,20 @@ class _Scope:
         return resolve_message(annotation, frame_globals=self.then, frame_locals=self.first, where=where)
 
 
-def _scope(owner: type, function: FunctionType, frame: Mapping[str, object]) -> _Scope:
+def _scope(
+    owner: type, function: FunctionType, frame_globals: Mapping[str, object], frame_locals: Mapping[str, object]
+) -> _Scope:
     """A method is read as its own module reads it, whatever the declaring frame means by the same names.
 
-    Only an interface that is local to a function is read with the locals of the frame, which are its surroundings.
+    Only an interface that is local to a function is read with the locals of the frame, if they are of its module.
     """
     own = {parameter.__name__: parameter for parameter in getattr(function, "__type_params__", ())}
     # A method may have the name of its type (`async def date(self) -> date`), so only the class's inner classes count.
-    inner = {name: member for name, member in vars(owner).items() if isinstance(member, type)}
-    surroundings = {**function.__globals__, **own, **inner}
-    if "<locals>" in function.__qualname__:
-        return _Scope({**frame, **own, **inner}, surroundings)
-    return _Scope(surroundings, frame)
+    own |= {name: member for name, member in vars(owner).items() if isinstance(member, type)}
+    module = {**vars(builtins), **function.__globals__}
+    if "<locals>" in function.__qualname__ and frame_globals is function.__globals__:
+        return _Scope({**frame_locals, **own}, module)
+    return _Scope({**module, **own}, {**frame_globals, **frame_locals})
 
 
 def _place(interface: type) -> str:
@@ -296,9 +298,7 @@ def _refuse_attributes(cls: type) -> None:
             )
 
 
-def _method(
-    interface: type, index: int, name: str, owner: type, function: FunctionType, frame: Mapping[str, object]
-) -> Method:
+def _method(interface: type, index: int, name: str, function: FunctionType, scope: _Scope) -> Method:
     where = f"{_place(interface)}.{name}"
     if (
         typing.get_overloads(function) or function.__qualname__ == "_overload_dummy"
@@ -311,7 +311,6 @@ def _method(
         inspect.Parameter.POSITIONAL_OR_KEYWORD,
     }:
         raise DeclarationError(f"{where} has no 'self'; an interface has ordinary methods")
-    scope = _scope(owner, function, frame)
     resolved = [_parameter(where, parameter, scope) for parameter in parameters[1:]]
     result = _result(where, function, signature.return_annotation, scope)
     short = f"{interface.__name__}.{name}"
