@@ -413,9 +413,10 @@ def test_a_dead_writers_message_is_dropped(tmp_path: Path, child: Children) -> N
     process = child(
         """
         import sys
-        from pathlib import Path
+        sys.path.insert(0, sys.argv[2])
+        from namedipc import lowlevel
         from namedipc._fifo import Fifo
-        from tests.fifo_support import *
+        from tests.fifo_support import packet_end, packets
         fifo = Fifo(sys.argv[1], str)
         with packet_end(fifo.path) as fd:
             for packet in packets(fifo, "x" * 20_000)[:3]:
@@ -424,6 +425,7 @@ def test_a_dead_writers_message_is_dropped(tmp_path: Path, child: Children) -> N
             input()
         """,
         str(fifo.path),
+        str(Path(__file__).parent.parent),
     )
     with fifo.reader() as reader, fifo.reader() as other, fifo.writer() as writer:
         process.expect("begun")
