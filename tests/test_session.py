@@ -1,0 +1,367 @@
+"""One client's session at the server: bytes in, calls out, whatever the pieces in which they come."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from namedipc._errors import IPCError, LimitReached, ProtocolError, WrongKind
+from namedipc._protocol.frames import (
+    BIND,
+    CALL,
+    CANCEL,
+    ERROR,
+    GOODBYE,
+    HEADER,
+    MESSAGE,
+    REPLY,
+    SCHEMA,
+    Frame,
+    FrameReader,
+    pack_call,
+    pack_frame,
+)
+from namedipc._protocol.hello import CHANNEL, HELLO_BYTES, SERVICE, Hello
+from namedipc._protocol.session import ServerSession, State
+
+MINE = Hello(SERVICE, 1000, b"m" * 16)
+SAME = Hello(SERVICE, 500, b"m" * 16).pack()
+OTHER = Hello(SERVICE, 500, b"o" * 16).pack()
+TEXT = b'{"schema": 1}'
+
+
+def new_session(*, methods: int = 3, held_calls: int = 4) -> ServerSession:
+    """A session at its beginning."""
+    return ServerSession(MINE, TEXT, methods=methods, held_calls=held_calls)
+
+
+def session_after(*pieces: bytes, methods: int = 3, held_calls: int = 4) -> tuple[ServerSession, list[Frame]]:
+    """A session that has taken these pieces, and every event of it."""
+    session = new_session(methods=methods, held_calls=held_calls)
+    events: list[Frame] = []
+    for piece in pieces:
+        session.feed(piece)
+        while (event := session.next_event()) is not None:
+            events.append(event)
+    return session, events
+
+
+def bind(*indexes: int) -> bytes:
+    """A BIND frame."""
+    return pack_frame(BIND, struct.pack(f"<{len(indexes)}H", *indexes))
+
+
+def sent_by(session: ServerSession) -> list[Frame]:
+    """The frames which a session has sent after its hello."""
+    reader = FrameReader(1 << 20)
+    reader.feed(b"".join(session.outgoing))
+    assert reader.take(HELLO_BYTES) == MINE.pack()
+    frames = []
+    while (frame := reader.next_frame()) is not None:
+        frames.append(frame)
+    assert not reader.unfinished
+    return frames
+
+
+# --- the usual way
+
+
+def test_the_first_call_may_fly_with_the_hello() -> None:
+    """Equal fingerprints: the hello is answered, and the calls of the same flight are there."""
+    session, events = session_after(SAME + pack_call(2, 1, b"one", None) + pack_call(0, 2, b"two", None))
+    assert events == [(CALL, 0, 2, 1, b"one"), (CALL, 0, 0, 2, b"two")]
+    assert session.state is State.OPEN
+    assert session.outgoing == [MINE.pack()]
+    assert session.their_message_bytes == 500
+    assert session.last_id == 2
+
+
+def test_before_the_hello_this_sides_limit_stands_for_theirs() -> None:
+    """Nothing is known yet, and the client owes its hello."""
+    session = new_session()
+    assert session.their_message_bytes == 1000
+    assert session.unfinished
+    assert session.next_event() is None
+    session.feed(SAME[:-1])
+    assert session.next_event() is None
+    assert session.state is State.HELLO
+    assert session.outgoing == []
+    session.feed(SAME[-1:])
+    assert session.next_event() is None
+    assert not session.unfinished
+
+
+def test_a_frame_that_has_begun_is_unfinished() -> None:
+    """From its first byte to its last."""
+    session, _ = session_after(SAME)
+    frame = pack_call(1, 7, b"body", None)
+    for byte in frame[:-1]:
+        session.feed(bytes([byte]))
+        assert session.next_event() is None
+        assert session.unfinished
+    session.feed(frame[-1:])
+    assert session.next_event() == (CALL, 0, 1, 7, b"body")
+    assert not session.unfinished
+
+
+def test_a_deadline_stays_in_the_body() -> None:
+    """The flags and the body go on as they came; who runs the call reads the deadline."""
+    _, events = session_after(SAME + pack_call(1, 7, b"body", 1.5))
+    assert events == [(CALL, 1, 1, 7, struct.pack("<d", 1.5) + b"body")]
+
+
+def test_cancel_is_an_event() -> None:
+    """Also for a call that nobody knows: it may have been answered meanwhile."""
+    _, events = session_after(SAME + pack_frame(CANCEL, id=9))
+    assert events == [(CANCEL, 0, 0, 9, b"")]
+
+
+def test_goodbye_is_remembered() -> None:
+    """It is no event, and what has come before it is still answered."""
+    session, events = session_after(SAME + pack_call(1, 1, b"", None) + pack_frame(GOODBYE))
+    assert len(events) == 1
+    assert session.said_goodbye
+
+
+def test_answers_are_frames() -> None:
+    """Results, errors, and the goodbye which names the last call that is run."""
+    session, _ = session_after(SAME + pack_call(0, 8, b"", None))
+    session.reply(8, b"result")
+    session.fail(9, b"fault")
+    session.goodbye()
+    assert sent_by(session) == [
+        (REPLY, 0, 0, 8, b"result"),
+        (ERROR, 0, 0, 9, b"fault"),
+        (GOODBYE, 0, 0, 8, b""),
+    ]
+
+
+def test_ids_are_kept_whole() -> None:
+    """The largest id goes through, and is the last one."""
+    largest = (1 << 32) - 1
+    session, events = session_after(SAME + pack_call(0, largest, b"", None))
+    assert events[0][3] == largest
+    assert session.last_id == largest
+    session.goodbye()
+    assert sent_by(session)[-1][3] == largest
+
+
+def test_a_call_that_is_held_is_not_the_last_one_that_was_run() -> None:
+    """The goodbye speaks of what has been handed out."""
+    session, events = session_after(OTHER + pack_call(0, 8, b"", None))
+    assert events == []
+    session.goodbye()
+    assert sent_by(session)[-1] == (GOODBYE, 0, 0, 0, b"")
+
+
+# --- the end before the beginning
+
+
+def test_a_refusal_before_the_hello_begins_with_this_sides_hello() -> None:
+    """The client reads a hello first, whatever comes after it."""
+    session = new_session()
+    session.fail(0, b"fault")
+    assert sent_by(session) == [(ERROR, 0, 0, 0, b"fault")]
+
+
+def test_there_is_no_goodbye_before_the_hello() -> None:
+    """A client that has not said hello is not in conversation yet."""
+    session = new_session()
+    session.goodbye()
+    assert session.outgoing == []
+
+
+# --- what may not be
+
+
+@pytest.mark.parametrize(
+    ("hello", "error", "message"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n", ProtocolError, "does not speak namedipc: its first bytes"),
+        (pack_call(0, 1, bytes(100), None), ProtocolError, "does not speak namedipc"),
+        (b"NIPC\x02" + SAME[5:], ProtocolError, "version 2 of the protocol, this side version 1"),
+        (Hello(CHANNEL, 500, b"m" * 16).pack(), WrongKind, "the other side is a channel, this side is a service"),
+        (Hello(9, 500, b"m" * 16).pack(), WrongKind, "an unknown kind of name"),
+    ],
+)
+def test_a_bad_hello_is_refused(hello: bytes, error: type[IPCError], message: str) -> None:
+    """Other programs, other versions, other kinds; a refusal still begins with this side's hello."""
+    session = new_session()
+    session.feed(hello)
+    with pytest.raises(error, match=message):
+        session.next_event()
+    assert session.state is State.HELLO
+    session.fail(0, b"fault")
+    assert sent_by(session) == [(ERROR, 0, 0, 0, b"fault")]
+
+
+@pytest.mark.parametrize("kind", [0, REPLY, ERROR, MESSAGE, SCHEMA, 9, 255])
+@pytest.mark.parametrize("hello", [SAME, OTHER])
+def test_frames_that_a_client_may_not_send(kind: int, hello: bytes) -> None:
+    """Before and after the schemas were compared."""
+    with pytest.raises(ProtocolError, match=f"a client may not send a frame of kind {kind}"):
+        session_after(hello + pack_frame(kind))
+
+
+def test_bind_is_said_once_and_only_if_asked_for() -> None:
+    """With equal fingerprints there is nothing to bind; later it would change what calls mean."""
+    for begin in (SAME, OTHER + bind(0, 1)):
+        with pytest.raises(ProtocolError, match=f"a client may not send a frame of kind {BIND}"):
+            session_after(begin + bind(0, 1))
+
+
+def test_a_method_that_is_not_there() -> None:
+    """With equal fingerprints the interface's methods count, otherwise those that BIND has named."""
+    with pytest.raises(ProtocolError, match="call of method 3; there are 3"):
+        session_after(SAME + pack_call(3, 1, b"", None))
+    with pytest.raises(ProtocolError, match="call of method 1, of which BIND did not speak"):
+        session_after(OTHER + bind(2) + pack_call(1, 1, b"", None))
+
+
+def test_an_announcement_above_the_limit() -> None:
+    """It is refused at the header, before and after the hello's end, and while calls are held."""
+    for begin in (SAME, OTHER):
+        with pytest.raises(ProtocolError, match="a frame of 1001 bytes was announced; the limit is 1000"):
+            session_after(begin, HEADER.pack(1001, CALL, 0, 0, 1))
+    _, events = session_after(SAME + pack_call(0, 1, bytes(1000), None))
+    assert len(events[0][4]) == 1000
+
+
+# --- another fingerprint
+
+
+def test_other_fingerprints_get_the_schema_and_are_held() -> None:
+    """Calls wait, in order, until BIND says which methods they mean; the limit of the other side is known."""
+    session, events = session_after(OTHER + pack_call(0, 1, b"one", None) + pack_frame(CANCEL, id=1))
+    assert events == []
+    assert session.state is State.HELD
+    assert session.their_message_bytes == 500
+    assert sent_by(session) == [(SCHEMA, 0, 0, 0, TEXT)]
+    session.feed(pack_call(1, 2, b"two", None) + bind(2, 0) + pack_call(1, 3, b"three", None))
+    assert [session.next_event() for _ in range(5)] == [
+        (CALL, 0, 2, 1, b"one"),
+        (CANCEL, 0, 0, 1, b""),
+        (CALL, 0, 0, 2, b"two"),
+        (CALL, 0, 0, 3, b"three"),
+        None,
+    ]
+    assert session.state.value == State.OPEN.value
+    assert session.last_id == 3
+
+
+def test_bind_may_name_a_method_twice_and_none() -> None:
+    """Two of the client's methods may be one of the service's; a client may have none at all."""
+    _, events = session_after(OTHER + bind(1, 1) + pack_call(0, 1, b"", None) + pack_call(1, 2, b"", None))
+    assert [event[2] for event in events] == [1, 1]
+    session, events = session_after(OTHER + bind())
+    assert (session.state, events) == (State.OPEN, [])
+
+
+def test_a_bind_of_odd_length() -> None:
+    """It is no list of 16-bit numbers."""
+    with pytest.raises(ProtocolError, match="its length is odd"):
+        session_after(OTHER + pack_frame(BIND, b"\0\0\0"))
+
+
+def test_a_bind_out_of_range() -> None:
+    """It may name only what the schema has."""
+    with pytest.raises(ProtocolError, match="BIND names a method that is not there; there are 3"):
+        session_after(OTHER + bind(0, 3))
+
+
+def test_a_refused_bind_opens_nothing() -> None:
+    """The session stays held, and what was held is never handed out."""
+    session = new_session()
+    session.feed(OTHER + pack_call(0, 1, b"", None) + bind(7))
+    with pytest.raises(ProtocolError):
+        session.next_event()
+    assert session.state is State.HELD
+    assert session.next_event() is None
+
+
+def test_no_more_than_the_limit_is_held() -> None:
+    """Calls and their cancellations count alike; the limit itself is allowed."""
+    calls = b"".join(pack_call(0, id_, b"", None) for id_ in range(1, 5))
+    session, events = session_after(OTHER + calls, held_calls=4)
+    assert (session.state, events) == (State.HELD, [])
+    for one_more in (pack_call(0, 5, b"", None), pack_frame(CANCEL, id=1)):
+        with pytest.raises(LimitReached, match="more than 4 calls before the schemas were compared"):
+            session_after(OTHER + calls + one_more, held_calls=4)
+    _, events = session_after(OTHER + calls + bind(0) + calls, held_calls=4)
+    assert len(events) == 8
+
+
+def test_a_goodbye_while_held() -> None:
+    """The client does not want to go on: the schemas did not fit."""
+    session, events = session_after(OTHER + pack_call(0, 1, b"", None) + pack_frame(GOODBYE))
+    assert events == []
+    assert session.said_goodbye
+    assert session.state is State.HELD
+
+
+# --- the pieces in which bytes come do not matter
+
+Outcome = tuple[list[Frame], str, bytes, bool, State]
+
+
+def outcome(pieces: list[bytes]) -> Outcome:
+    """Everything a session makes of these pieces."""
+    session = new_session()
+    events: list[Frame] = []
+    error = ""
+    try:
+        for piece in pieces:
+            session.feed(piece)
+            while (event := session.next_event()) is not None:
+                events.append(event)
+    except IPCError as refused:
+        error = f"{type(refused).__name__}: {refused}"
+    return events, error, b"".join(session.outgoing), session.said_goodbye, session.state
+
+
+frames = st.one_of(
+    st.builds(pack_call, st.integers(0, 3), st.integers(0, 9), st.binary(max_size=40), st.none() | st.just(2.5)),
+    st.builds(lambda id_: pack_frame(CANCEL, id=id_), st.integers(0, 9)),
+    st.builds(lambda indexes: bind(*indexes), st.lists(st.integers(0, 2), min_size=2, max_size=3)),
+    st.just(pack_frame(GOODBYE)),
+    st.builds(pack_frame, st.integers(0, 255), st.binary(max_size=5)),
+    st.just(HEADER.pack(1001, CALL, 0, 0, 1)),
+)
+conversations = st.builds(
+    lambda hello, rest: hello + b"".join(rest),
+    st.sampled_from([SAME, OTHER, SAME[:20], b"x" * 40]),
+    st.lists(frames, max_size=8),
+)
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    """The pieces of the data, cut at these places."""
+    ends = [*sorted(place % (len(data) + 1) for place in places), len(data)]
+    return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(data=conversations, places=st.lists(st.integers(0, 1000), max_size=10))
+def test_any_split_gives_the_same(data: bytes, places: list[int]) -> None:
+    """Events, refusal, what is sent, goodbye and state are those of the whole, however it is cut."""
+    whole = outcome([data])
+    assert outcome(cut(data, places)) == whole
+    assert outcome([data[i : i + 1] for i in range(len(data))]) == whole
+
+
+def test_the_conversations_reach_every_state() -> None:
+    """What hypothesis is to find is there at all: one conversation a kind of end."""
+    one_call = pack_call(0, 1, b"x", None)
+    ends: list[tuple[bytes, Callable[[Outcome], bool]]] = [
+        (SAME + one_call, lambda o: len(o[0]) == 1),
+        (OTHER + one_call, lambda o: o[4] is State.HELD),
+        (OTHER + one_call + bind(1), lambda o: o[0][0][2] == 1),
+        (SAME[:20], lambda o: o[4] is State.HELLO),
+        (b"x" * 40, lambda o: o[1].startswith("ProtocolError")),
+    ]
+    for data, holds in ends:
+        assert holds(outcome([data]))
