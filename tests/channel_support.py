@@ -9,14 +9,14 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 from namedipc import lowlevel
 from namedipc._channel import Channel
 from namedipc._channel_blocking import BlockingConnection
 from namedipc._channel_trio import Connection
 from namedipc._errors import WouldBlock
-from namedipc._protocol.messages import MessageSession
+from namedipc._protocol.messages import MessageSession, pack_message
 from namedipc._values import Limits
 
 T = TypeVar("T")
@@ -68,14 +68,15 @@ def filler(number: int) -> bytes:
     return b"%d" % number + bytes(1000)
 
 
-class BytePeer:
+class BytePeer(Generic[T]):
     """The other side as bytes: it reads as much as the test says, and says what the test says."""
 
-    def __init__(self, channel: Channel[bytes], sock: lowlevel.Socket | None = None) -> None:
+    def __init__(self, channel: Channel[T], sock: lowlevel.Socket | None = None) -> None:
+        self._codec = channel._codec
         self.socket = sock or lowlevel.unix_connect(channel.path)
         self.session: MessageSession = channel._session(Limits(message_bytes=16 << 20))
 
-    def __enter__(self) -> BytePeer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -87,8 +88,8 @@ class BytePeer:
 
     def take(self, count: int) -> None:
         """Read exactly so many bytes."""
-        self.socket.settimeout(20)
         while count:
+            assert lowlevel.wait_ready(self.socket.fileno(), timeout_seconds=20)
             data = self.socket.recv(count)
             assert data
             self.session.feed(data)
@@ -107,12 +108,16 @@ class BytePeer:
             if not data:
                 return count
 
-    def messages(self) -> list[bytes]:
+    def messages(self) -> list[T]:
         """Return the messages that are whole by now."""
         found = []
         while (body := self.session.next_message()) is not None:
-            found.append(body)
+            found.append(self._codec.decode(body))
         return found
+
+    def pack(self, *messages: T) -> bytes:
+        """Return messages as they travel."""
+        return b"".join(pack_message(self._codec.encode(message)) for message in messages)
 
 
 def shrink(sock: lowlevel.Socket) -> lowlevel.Socket:
