@@ -74,23 +74,23 @@ class Schema(Generic[T]):
                 f"Service(path, {interface!r}): an interface is a class, best a typing.Protocol of 'async def' methods"
             )
         self.interface = interface
-        self.name = interface.__qualname__.rpartition("<locals>.")[2]
+        self.name: str = interface.__qualname__.rpartition("<locals>.")[2]
         functions = _functions(interface)
         if not functions:
             raise DeclarationError(
                 f"{_place(interface)}: the interface has no method; write 'async def name(self, ...) -> Result: ...'"
             )
-        self.methods = tuple(
+        self.methods: tuple[Method, ...] = tuple(
             _method(interface, index, name, functions[name][1], _scope(*functions[name], frame_globals, frame_locals))
             for index, name in enumerate(sorted(functions))
         )
-        self.by_name = {method.name: method for method in self.methods}
+        self.by_name: dict[str, Method] = {method.name: method for method in self.methods}
         self.description: dict[str, object] = {
             method.name: {"parameters": method.arguments.description, "result": method.result.description}
             for method in self.methods
         }
-        self.fingerprint = fingerprint(self.description)
-        self.text = json.dumps(self.description, separators=(",", ":")).encode()
+        self.fingerprint: bytes = fingerprint(self.description)
+        self.text: bytes = json.dumps(self.description, separators=(",", ":")).encode()
 
     def bindings(self, theirs: bytes) -> list[int] | str:
         """Compare with the schema text of a service.

@@ -51,10 +51,11 @@ class Place:
         """
         check_path(path)
         self.path: Final = absolute(path)
-        directory, self.name = os.path.split(self.path.rstrip("/"))
+        directory, name = os.path.split(self.path.rstrip("/"))
+        self.name: Final = name
         _prepare_runtime_directory(directory, make=make_directory)
         try:
-            self.directory_fd = _open_directory(os.path.dirname(os.fspath(path).rstrip("/")) or ".")
+            self.directory_fd: int = _open_directory(os.path.dirname(os.fspath(path).rstrip("/")) or ".")
         except FileNotFoundError as error:
             raise NameNotFound(f"{self.path}: its directory is missing; make it first: mkdir -p {directory}") from error
         except OSError as error:

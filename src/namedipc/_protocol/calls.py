@@ -35,9 +35,9 @@ class Waiter(Generic[Sleeper]):
     __slots__ = ("body", "kind", "sleeper", "where")
 
     def __init__(self, where: str) -> None:
-        self.where = where
-        self.kind = WAITING
-        self.body = b""
+        self.where: str = where
+        self.kind: int = WAITING
+        self.body: bytes = b""
         self.sleeper: Sleeper | None = None
 
 
@@ -76,10 +76,10 @@ class ClientSession(Generic[Sleeper]):
         self._bound = False
         self.pending: dict[int, Waiter[Sleeper]] = {}
         self.greeters: list[Waiter[Sleeper]] = []
-        self.greeted = False
-        self.their_message_bytes = UNASKED_BYTES
+        self.greeted: bool = False
+        self.their_message_bytes: int = UNASKED_BYTES
         self.failure: IPCError | None = None
-        self.said_goodbye = False
+        self.said_goodbye: bool = False
         self.outgoing: list[bytes] = [hello.pack()]
 
     def begin(self, waiter: Waiter[Sleeper], method: int, body: bytes, deadline: float | None) -> tuple[int, bytes]:

@@ -56,10 +56,10 @@ class MessageSession:
         self._reader = FrameReader(max(hello.message_bytes, LONGEST_SCHEMA_BYTES))
         self._same = False
         self._trusted = False
-        self.greeted = False
-        self.ended = False
+        self.greeted: bool = False
+        self.ended: bool = False
         self.failure: IPCError | None = None
-        self.their_message_bytes = hello.message_bytes
+        self.their_message_bytes: int = hello.message_bytes
         self.opening: Final = hello.pack() + pack_frame(SCHEMA, schema)
 
     def feed(self, data: bytes) -> None:

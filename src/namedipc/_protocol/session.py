@@ -58,11 +58,11 @@ class ServerSession:
         self._reader = FrameReader(hello.message_bytes)
         self._held: deque[Frame] = deque()
         self._bindings: list[int] | None = None
-        self.state = State.HELLO
+        self.state: State = State.HELLO
         self.outgoing: list[bytes] = []
-        self.said_goodbye = False
-        self.last_id = 0
-        self.their_message_bytes = hello.message_bytes
+        self.said_goodbye: bool = False
+        self.last_id: int = 0
+        self.their_message_bytes: int = hello.message_bytes
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they came."""

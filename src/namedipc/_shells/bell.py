@@ -41,7 +41,7 @@ class Listener:
         Args:
             fd: The file, open to read; it stays the caller's, and open as long as the listener.
         """
-        self.is_stopped = False
+        self.is_stopped: bool = False
         self._closed = False
         self._epoll: lowlevel.Epoll | None = None
         self._bell_fd = -1

@@ -41,7 +41,7 @@ class End:
             events: What epoll is to wait for.
         """
         self.path: Final = path
-        self.is_closed = False
+        self.is_closed: bool = False
         self.before_release: Callable[[], object] | None = None
         self._fd = fd
         self._events: Final = events

@@ -45,8 +45,8 @@ class MessageLink:
         self._outbound = session.opening
         self._taken_back: bytes | None = None
         self._pid = os.getpid()
-        self.closed = False
-        self.sends_no_more = False
+        self.closed: bool = False
+        self.sends_no_more: bool = False
         self._broken = False
         self._lost = False
         self._messages_sent = 0

@@ -24,8 +24,8 @@ class Spinner:
     __slots__ = ("_gap", "_misses", "_skip", "_typical_seconds", "losses", "wins")
 
     def __init__(self) -> None:
-        self.wins = 0
-        self.losses = 0
+        self.wins: int = 0
+        self.losses: int = 0
         self._misses = 0
         self._skip = 0
         self._gap = 1

@@ -32,9 +32,9 @@ class Reception:
         self._allow = allow
         self._of_uid: Counter[int] = Counter()
         self._counting = threading.Lock()  # connections are closed by the threads that use them
-        self.closed = False
-        self.pause_until = 0.0
-        self.pausing = threading.Event()
+        self.closed: bool = False
+        self.pause_until: float = 0.0
+        self.pausing: threading.Event = threading.Event()
 
     def accept_now(
         self,

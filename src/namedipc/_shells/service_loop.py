@@ -81,8 +81,8 @@ class ServiceLoop:
         self._limits = limits
         self._step = step
         self._counts = _Counts()
-        self.spinner = Spinner() if spin else None
-        self.clients = Clients(listener, self._session, where=where, allow=allow, limits=limits)
+        self.spinner: Spinner | None = Spinner() if spin else None
+        self.clients: Clients = Clients(listener, self._session, where=where, allow=allow, limits=limits)
         self._poll = self._poll_now
 
     def _session(self) -> ServerSession:

@@ -68,14 +68,14 @@ class Suspended:
         coroutine: Generator[object, object, object],
         first: object,
     ) -> None:
-        self.connection = connection
-        self.id = id
-        self.method = method
-        self.deadline = deadline
-        self.context = context
+        self.connection: Connection = connection
+        self.id: int = id
+        self.method: Method = method
+        self.deadline: float | None = deadline
+        self.context: Context = context
         self._coroutine = coroutine
         self._first: object = first
-        self.cancelled = False
+        self.cancelled: bool = False
         self.cancel: Callable[[], object] | None = None
 
     def request_cancel(self) -> None:
