@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import shutil
 import signal
 import sys
@@ -63,8 +64,11 @@ class Company:
 
     def kill(self) -> None:
         """End whoever is still there."""
-        for process in self._processes:
-            process.kill()
+        # Stopped first, so that nobody lives to complain of the others' end.
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for process in self._processes:
+                if process.is_alive() and process.pid is not None:
+                    os.kill(process.pid, number)
         for process in self._processes:
             process.join()
 
@@ -85,12 +89,19 @@ def say(line: str) -> None:
 def stage() -> Iterator[tuple[Path, Company]]:
     """Yield a directory for the names, and nobody in it yet; leave nothing of either."""
     company = Company()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     directory = Path(tempfile.mkdtemp(prefix="namedipc-"))
     try:
-        yield directory, company
+        try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            yield directory, company
+        finally:
+            # From here on there is nothing left to interrupt. A Ctrl-C just before this line has been the one.
+            interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)
     finally:
         company.kill()
         shutil.rmtree(directory)
+    signal.signal(signal.SIGINT, interrupted)
 
 
 def run(main: Callable[[], None]) -> None:

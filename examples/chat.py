@@ -99,15 +99,15 @@ def guest(path: Path, who: str) -> None:
 
 def hear(chat: BlockingConnection[Line], others: set[str], text: str) -> list[Line]:
     """Wait until all others have said this; return what else they have said meanwhile."""
-    else_: list[Line] = []
+    meanwhile: list[Line] = []
     waited_for = set(others)
     while waited_for:
         line = chat.receive(timeout=10)
         if line.text == text:
             waited_for.remove(line.who)
         else:
-            else_.append(line)
-    return else_
+            meanwhile.append(line)
+    return meanwhile
 
 
 def main() -> None:

@@ -68,8 +68,13 @@ class Children:
             self._reap(pid)
 
     def _reap(self, pid: int) -> int:
-        _, status = os.waitpid(pid, 0)
-        self._running.discard(pid)
+        # Ctrl-C between the two would leave a pid which is nobody's any more. All that come here end soon.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            _, status = os.waitpid(pid, 0)
+            self._running.discard(pid)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         return status
 
 
@@ -114,12 +119,19 @@ def say(line: str) -> None:
 def stage() -> Iterator[tuple[Path, Children]]:
     """Yield a directory for the names, and nobody in it yet; leave nothing of either."""
     children = Children()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     directory = Path(tempfile.mkdtemp(prefix="chapter-"))
     try:
-        yield directory, children
+        try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            yield directory, children
+        finally:
+            # From here on there is nothing left to interrupt. A Ctrl-C just before this line has been the one.
+            interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)
     finally:
         children.end()
         shutil.rmtree(directory)
+    signal.signal(signal.SIGINT, interrupted)
 
 
 def run(main: Callable[[], None]) -> None:

@@ -20,14 +20,22 @@ from pathlib import Path
 
 from ._conversation import Participant
 from ._observation import Assessment, Observation
-from ._sides import Mechanism
+from ._sides import Mechanism, ServerSide
 from .channel_based import is_channel_based
 from .mechanisms import MECHANISMS
 from .multi_client import is_multi_client
 from .named import is_named
 from .transparent import is_transparent
 
-__all__ = ["MECHANISMS", "Assessment", "Observation", "assess", "assess_all"]
+__all__ = [
+    "MECHANISMS",
+    "Assessment",
+    "Mechanism",
+    "Observation",
+    "ServerSide",
+    "assess",
+    "assess_all",
+]
 
 
 def assess_all() -> Iterator[Assessment]:

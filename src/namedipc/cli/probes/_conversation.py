@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from ._sides import Mechanism, ServerSide
 
@@ -14,6 +14,16 @@ END_SECONDS = 10.0
 
 class Failed(Exception):
     """The participant could not do it; the text is its reason."""
+
+
+class Client(Protocol):
+    """Whoever can be told to send and to read."""
+
+    def put(self, message: str) -> None:
+        """Send a message."""
+
+    def take(self) -> str:
+        """Read what is there now; nothing is ""."""
 
 
 class Participant:

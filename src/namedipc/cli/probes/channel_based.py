@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ._conversation import Participant
+from ._conversation import Client
 from ._observation import Observation
 from ._sides import ServerSide
 
 MESSAGE = "soup"
 
 
-def is_channel_based(server: ServerSide, clients: Sequence[Participant]) -> Observation:
+def is_channel_based(server: ServerSide, clients: Sequence[Client]) -> Observation:
     """Send one message, let everybody read twice, and count how often it was seen."""
     server.put(MESSAGE.encode())
     readers = [*clients, *clients]

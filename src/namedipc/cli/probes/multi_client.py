@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ._conversation import Participant
+from ._conversation import Client
 from ._observation import Observation
 from ._sides import ServerSide
 
 REQUESTS = ("ann", "bob")
 
 
-def is_multi_client(server: ServerSide, clients: Sequence[Participant]) -> Observation:
+def is_multi_client(server: ServerSide, clients: Sequence[Client]) -> Observation:
     """Let each client send its name; have all answered by their own request; see who got what."""
     for client, request in zip(clients, REQUESTS, strict=True):
         client.put(request)
