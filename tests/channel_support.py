@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import traceback
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Generic, Protocol, Self, TypeVar
 
 from namedipc import lowlevel
@@ -118,6 +121,40 @@ class BytePeer(Generic[T]):
     def pack(self, *messages: T) -> bytes:
         """Return messages as they travel."""
         return b"".join(pack_message(self._codec.encode(message)) for message in messages)
+
+
+class Background(threading.Thread):
+    """Something that runs beside; `result` waits for it, and raises what it raised."""
+
+    def __init__(self, action: Callable[[], object]) -> None:
+        super().__init__(daemon=True)
+        self._action = action
+        self._future: Future[object] = Future()
+        self.start()
+
+    def run(self) -> None:
+        """Do it."""
+        try:
+            self._future.set_result(self._action())
+        except BaseException as error:
+            self._future.set_exception(error)
+
+    def result(self) -> object:
+        """Return what came of it."""
+        found = self._future.result(timeout=20)
+        self.join(20)
+        return found
+
+
+def wait_until_asleep(thread: threading.Thread) -> None:
+    """Wait until the kernel has put a thread to sleep: it waits for a socket, or for a lock."""
+    deadline = monotonic() + 20
+    stat = Path(f"/proc/self/task/{thread.native_id}/stat")
+    asleep = 0
+    while asleep < 20:  # in a row: between two steps it may sleep for the interpreter
+        assert monotonic() < deadline
+        asleep = asleep + 1 if stat.read_text().rpartition(")")[2].split()[0] == "S" else 0
+        threading.Event().wait(0.001)
 
 
 def shrink(sock: lowlevel.Socket) -> lowlevel.Socket:
