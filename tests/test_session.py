@@ -25,10 +25,10 @@ from namedipc._protocol.frames import (
     pack_call,
     pack_frame,
 )
-from namedipc._protocol.hello import CHANNEL, HELLO_BYTES, SERVICE, Hello
+from namedipc._protocol.hello import CHANNEL, HELLO_BYTES, SERVICE, UNASKED_BYTES, Hello
 from namedipc._protocol.session import ServerSession, State
 
-MINE = Hello(SERVICE, 1000, b"m" * 16)
+MINE = Hello(SERVICE, 5000, b"m" * 16)
 SAME = Hello(SERVICE, 500, b"m" * 16).pack()
 OTHER = Hello(SERVICE, 500, b"o" * 16).pack()
 TEXT = b'{"schema": 1}'
@@ -83,7 +83,7 @@ def test_the_first_call_may_fly_with_the_hello() -> None:
 def test_before_the_hello_this_sides_limit_stands_for_theirs() -> None:
     """Nothing is known yet, and the client owes its hello."""
     session = new_session()
-    assert session.their_message_bytes == 1000
+    assert session.their_message_bytes == 5000
     assert session.unfinished
     assert session.next_event() is None
     session.feed(SAME[:-1])
@@ -225,10 +225,28 @@ def test_a_method_that_is_not_there() -> None:
 def test_an_announcement_above_the_limit() -> None:
     """It is refused at the header, before and after the hello's end, and while calls are held."""
     for begin in (SAME, OTHER):
-        with pytest.raises(ProtocolError, match="a frame of 1001 bytes was announced; the limit is 1000"):
-            session_after(begin, HEADER.pack(1001, CALL, 0, 0, 1))
-    _, events = session_after(SAME + pack_call(0, 1, bytes(1000), None))
-    assert len(events[0][4]) == 1000
+        with pytest.raises(ProtocolError, match="a frame of 5001 bytes was announced; the limit is 5000"):
+            session_after(begin, HEADER.pack(5001, CALL, 0, 0, 1))
+    _, events = session_after(SAME + pack_call(0, 1, bytes(5000), None))
+    assert len(events[0][4]) == 5000
+
+
+def test_a_deadline_does_not_count() -> None:
+    """The limit is one of the arguments, so that a call fits or not whatever its caller's patience."""
+    _, events = session_after(SAME + pack_call(0, 1, bytes(5000), 1.5))
+    assert len(events[0][4]) == 5008
+    for frame in (HEADER.pack(5009, CALL, 1, 0, 1), HEADER.pack(5008, CANCEL, 1, 0, 1)):
+        with pytest.raises(ProtocolError, match="was announced"):
+            session_after(SAME + frame)
+
+
+def test_a_low_limit_allows_what_is_sent_unasked() -> None:
+    """A client cannot know a limit before the hello: what it may send without asking is taken."""
+    session = ServerSession(Hello(SERVICE, 10, b"m" * 16), TEXT, methods=1, held_calls=1)
+    session.feed(SAME + pack_call(0, 1, bytes(UNASKED_BYTES), None) + pack_call(0, 1, bytes(UNASKED_BYTES + 1), None))
+    assert session.next_event() == (CALL, 0, 0, 1, bytes(UNASKED_BYTES))
+    with pytest.raises(ProtocolError, match="a frame of 4097 bytes was announced; the limit is 4096"):
+        session.next_event()
 
 
 # --- another fingerprint
@@ -329,7 +347,7 @@ frames = st.one_of(
     st.builds(lambda indexes: bind(*indexes), st.lists(st.integers(0, 2), min_size=2, max_size=3)),
     st.just(pack_frame(GOODBYE)),
     st.builds(pack_frame, st.integers(0, 255), st.binary(max_size=5)),
-    st.just(HEADER.pack(1001, CALL, 0, 0, 1)),
+    st.just(HEADER.pack(5001, CALL, 0, 0, 1)),
 )
 conversations = st.builds(
     lambda hello, rest: hello + b"".join(rest),

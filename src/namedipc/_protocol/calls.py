@@ -13,15 +13,13 @@ from typing import Final, Generic, TypeVar
 from .._errors import ConnectionLost, IPCError, ProtocolError, SchemaMismatch, WrongKind
 from .._faults import error_of
 from .frames import BIND, CANCEL, ERROR, GOODBYE, REPLY, SCHEMA, Frame, FrameReader, pack_call, pack_frame
-from .hello import HELLO_BYTES, SERVICE, Hello, unpack_hello
+from .hello import HELLO_BYTES, SERVICE, UNASKED_BYTES, Hello, unpack_hello
 
 Sleeper = TypeVar("Sleeper")
 
 WAITING: Final = 0
 LOST: Final = 255
 LARGEST_ID: Final = (1 << 32) - 1
-UNASKED_BYTES: Final = 4096
-"""What may be sent before the other side's limit is known: no limit is lower (`Limits.message_bytes`)."""
 
 
 class Waiter(Generic[Sleeper]):

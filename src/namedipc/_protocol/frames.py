@@ -76,7 +76,8 @@ class FrameReader:
     Holds at most one unfinished frame beyond what was fed, so never more than the limit and one read.
 
     Args:
-        limit_bytes: The longest body accepted, but that an ERROR may always have LONGEST_ERROR_BYTES.
+        limit_bytes: The longest body accepted, but that an ERROR may always have LONGEST_ERROR_BYTES, and that the
+            deadline of a CALL does not count.
     """
 
     __slots__ = ("_at", "_buffer", "limit_bytes")
@@ -112,7 +113,7 @@ class FrameReader:
         if len(buffer) - at < HEADER_BYTES:
             return None
         length, kind, flags, method, id_ = _unpack_header(buffer, at)
-        if length > self.limit_bytes and (kind != ERROR or length > LONGEST_ERROR_BYTES):
+        if length > self.limit_bytes and length > self._limit_of(kind, flags):
             raise ProtocolError(f"a frame of {length} bytes was announced; the limit is {self.limit_bytes}")
         start = at + HEADER_BYTES
         end = start + length
@@ -120,6 +121,13 @@ class FrameReader:
             return None
         self._at = end
         return kind, flags, method, id_, bytes(buffer[start:end])
+
+    def _limit_of(self, kind: int, flags: int) -> int:
+        if kind == ERROR:
+            return max(self.limit_bytes, LONGEST_ERROR_BYTES)
+        if kind == CALL and flags & 1:
+            return self.limit_bytes + DEADLINE.size  # the limit is one of what is said, not of when
+        return self.limit_bytes
 
     def take(self, count: int) -> bytes | None:
         """Return exactly `count` bytes from the front, for the hello; None until they are there."""

@@ -19,6 +19,8 @@ VERSION: Final = 1
 SERVICE: Final = 1
 CHANNEL: Final = 2
 FINGERPRINT_BYTES: Final = 16
+UNASKED_BYTES: Final = 4096
+"""What a client may send before it knows the service's limit: every service takes as much, be its limit lower."""
 
 _ROLES = {SERVICE: "a service", CHANNEL: "a channel"}
 _LAYOUT = Struct("<4sBBHI16sI")  # magic, version, role, features, message bytes, fingerprint, reserved

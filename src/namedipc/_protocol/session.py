@@ -14,7 +14,7 @@ from typing import Final
 
 from .._errors import LimitReached, ProtocolError
 from .frames import BIND, CALL, CANCEL, ERROR, GOODBYE, REPLY, SCHEMA, Frame, FrameReader, pack_frame
-from .hello import HELLO_BYTES, SERVICE, Hello, unpack_hello
+from .hello import HELLO_BYTES, SERVICE, UNASKED_BYTES, Hello, unpack_hello
 
 
 class State(Enum):
@@ -55,7 +55,7 @@ class ServerSession:
         self._schema: Final = schema
         self._methods: Final = methods
         self._held_limit: Final = held_calls
-        self._reader = FrameReader(hello.message_bytes)
+        self._reader = FrameReader(max(hello.message_bytes, UNASKED_BYTES))
         self._held: deque[Frame] = deque()
         self._bindings: list[int] | None = None
         self.state: State = State.HELLO
