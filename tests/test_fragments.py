@@ -33,9 +33,7 @@ def feed_all(reader: Reassembler, packets: deque[bytes] | list[bytes], now: floa
     return [event for packet in packets for event in reader.feed(packet, now)]
 
 
-@pytest.mark.parametrize(
-    "length", [0, 1, fragments.PIECE_BYTES, fragments.PIECE_BYTES + 1, 20_000, 1_000_003]
-)
+@pytest.mark.parametrize("length", [0, 1, fragments.PIECE_BYTES, fragments.PIECE_BYTES + 1, 20_000, 1_000_003])
 def test_round_trip(length: int) -> None:
     """A message of any length comes out as it went in, in packets that a pipe never splits."""
     message = random.Random(length).randbytes(length)
@@ -58,12 +56,9 @@ def test_largest_message() -> None:
 
 def test_layout() -> None:
     """A packet's bytes are those of the documented layout."""
-    (packet,) = Splitter(Writer(b"NONCE123", 0x01020304, 0x1112131415161718, 0x21222324), b"typeXXXX").split(
-        b"hi"
-    )
+    (packet,) = Splitter(Writer(b"NONCE123", 0x01020304, 0x1112131415161718, 0x21222324), b"typeXXXX").split(b"hi")
     assert packet[:48].hex(" ", 4) == (
-        "894e4946 01000000 01000200 00000000 02000000 74797065 "
-        "4e4f4e43 45313233 04030201 24232221 18171615 14131211"
+        "894e4946 01000000 01000200 00000000 02000000 74797065 4e4f4e43 45313233 04030201 24232221 18171615 14131211"
     )
     assert packet[52:] == b"hi"
 

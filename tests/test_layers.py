@@ -286,9 +286,7 @@ def test_a_violation_is_named(module: str, source: str, reason: str) -> None:
     """The sentence has the module, the line, the import and the reason."""
     (sentence,) = broken_laws(with_module(module, source))
     lines = source.split("\n")
-    (line,) = [
-        number for number, text in enumerate(lines, 1) if text.lstrip().startswith(("import ", "from "))
-    ]
+    (line,) = [number for number, text in enumerate(lines, 1) if text.lstrip().startswith(("import ", "from "))]
     assert sentence.startswith(f"namedipc.{module}, line {line}: imports ")
     assert reason in sentence
 

@@ -101,9 +101,7 @@ def test_a_writer_without_a_reader_is_told(fifo: Path) -> None:
 def test_blocking_ends_wait_for_each_other(fifo: Path) -> None:
     """As the chapter's open does: each call returns once the other end is there. The ends then block."""
     opened: list[int] = []
-    thread = threading.Thread(
-        target=lambda: opened.append(lowlevel.open_fifo_for_reading(fifo, blocking=True))
-    )
+    thread = threading.Thread(target=lambda: opened.append(lowlevel.open_fifo_for_reading(fifo, blocking=True)))
     thread.start()
     writer = lowlevel.open_fifo_for_writing(fifo, blocking=True)
     thread.join()

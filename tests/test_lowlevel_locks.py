@@ -110,9 +110,7 @@ def test_shared_locks_share(fds: tuple[int, int], family: Family) -> None:
 
 
 @FAMILIES
-def test_a_killed_holder_frees_its_lock(
-    path: Path, fds: tuple[int, int], child: Children, family: Family
-) -> None:
+def test_a_killed_holder_frees_its_lock(path: Path, fds: tuple[int, int], child: Children, family: Family) -> None:
     """While the holder lives another process is refused; once it is dead the lock is free."""
     holder = child(HOLD, str(path), family.name)
     holder.expect("locked")

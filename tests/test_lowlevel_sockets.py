@@ -104,9 +104,7 @@ def test_a_path_may_have_any_length(tmp_path: Path) -> None:
     assert mode_of(path) == 0o620
 
 
-def test_a_relative_path_is_taken_from_the_working_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_path_is_taken_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A path without a directory means the working directory, which nothing changes."""
     monkeypatch.chdir(tmp_path)
     with lowlevel.unix_listen("here"), lowlevel.unix_connect("here"):

@@ -121,9 +121,7 @@ class Splitter:
         if total == 1:
             return deque((self._packet(message_id, 0, 1, len(message), message),))
         pieces = (message[start : start + PIECE_BYTES] for start in range(0, len(message), PIECE_BYTES))
-        return deque(
-            self._packet(message_id, index, total, len(message), piece) for index, piece in enumerate(pieces)
-        )
+        return deque(self._packet(message_id, index, total, len(message), piece) for index, piece in enumerate(pieces))
 
     def _packet(self, message_id: int, index: int, total: int, length: int, piece: bytes) -> bytes:
         writer = self._writer
@@ -323,6 +321,4 @@ def _unpack(data: bytes, start: int) -> _Fragment | None:
     piece = data[start + HEADER_BYTES : end]
     if _unpack_crc(data, start + _CRC_OFFSET)[0] != crc32(piece, crc32(data[start : start + _CRC_OFFSET])):
         return None
-    return _Fragment(
-        message_id, index, total, length, fingerprint, Writer(nonce, pid, start_time, namespaces), piece
-    )
+    return _Fragment(message_id, index, total, length, fingerprint, Writer(nonce, pid, start_time, namespaces), piece)
