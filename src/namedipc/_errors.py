@@ -124,3 +124,16 @@ class Busy(IPCError):
 
 class WouldBlock(IPCError):
     """A `..._nowait` operation would have to wait. In trio also a `trio.WouldBlock`."""
+
+
+def renewed(error: IPCError, kind: type[IPCError] | None = None) -> IPCError:
+    """Return a new exception with the text, attributes, notes and cause of another; of its class, or of `kind`.
+
+    One object raised in several tasks or threads would mix their tracebacks, and one list of notes their notes.
+    """
+    fresh = (kind or type(error))(*error.args)
+    fresh.__dict__.update(error.__dict__)
+    if "__notes__" in fresh.__dict__:
+        fresh.__notes__ = list(fresh.__notes__)
+    fresh.__cause__ = error.__cause__
+    return fresh

@@ -12,7 +12,7 @@ import threading
 from typing import Final
 
 from .. import lowlevel
-from .._errors import Closed, IPCError, TimedOut, TooLarge
+from .._errors import Closed, IPCError, TimedOut, TooLarge, renewed
 from .._faults import error_of
 from .._protocol.calls import LOST, WAITING, ClientSession, Waiter
 from .._protocol.frames import REPLY
@@ -240,9 +240,7 @@ class BlockingClientLink:
         """A fresh exception for each who asks: one object raised in several threads would mix their tracebacks."""
         failure = self._session.failure
         assert failure is not None
-        fresh = type(failure)(*failure.args)
-        fresh.__dict__.update(failure.__dict__)
-        return fresh
+        return renewed(failure)
 
     # ------------------------------------------------------------ writing
 

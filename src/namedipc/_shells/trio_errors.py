@@ -7,7 +7,7 @@ from typing import Final
 import trio
 
 from .. import _errors
-from .._errors import IPCError
+from .._errors import IPCError, renewed
 
 
 class ConnectionLost(_errors.ConnectionLost, trio.BrokenResourceError):
@@ -41,11 +41,7 @@ _VARIANTS: Final[dict[type[IPCError], type[IPCError]]] = {
 
 def translate(error: IPCError) -> IPCError:
     """Return a new exception of the same kind and text, which in trio is also trio's."""
-    kind = type(error)
-    fresh = _VARIANTS.get(kind, kind)(*error.args)
-    fresh.__dict__.update(error.__dict__)
-    fresh.__cause__ = error.__cause__
-    return fresh
+    return renewed(error, _VARIANTS.get(type(error)))
 
 
 class translating:  # noqa: N801  # reads as a verb: with translating()
