@@ -1,0 +1,230 @@
+"""Errors on the wire: what travels, and that it arrives as the error it would have been on this side."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from namedipc import _errors
+from namedipc._errors import IPCError, NotAllowed, ProtocolError, RemoteError
+from namedipc._faults import (
+    CANCELLED,
+    DEADLINE,
+    LONGEST_TEXT,
+    REMOTE,
+    Fault,
+    code_of,
+    error_of,
+    fault_of,
+    fault_of_handler,
+    pack_fault,
+)
+from namedipc._protocol.frames import LONGEST_ERROR_BYTES
+from namedipc._shells import trio_errors
+
+CODES: dict[str, type[IPCError]] = {
+    "remote": _errors.RemoteError,
+    "cancelled": _errors.ConnectionLost,
+    "deadline": _errors.TimedOut,
+    "not-allowed": _errors.NotAllowed,
+    "limit": _errors.LimitReached,
+    "invalid": _errors.InvalidMessage,
+    "too-large": _errors.TooLarge,
+    "schema": _errors.SchemaMismatch,
+    "kind": _errors.WrongKind,
+    "protocol": _errors.ProtocolError,
+    "draining": _errors.NoServer,
+}
+"""The wire's words: they may not change, whatever the classes are called."""
+
+
+def arrived(fault: Fault) -> IPCError:
+    """What a fault becomes at the other side."""
+    return error_of(pack_fault(fault), where="Kitchen.cook")
+
+
+def raised(error: Exception) -> Exception:
+    """The exception, with the traceback of having been raised here."""
+    try:
+        raise error
+    except Exception as caught:
+        return caught
+
+
+@pytest.mark.parametrize(("code", "kind"), CODES.items())
+def test_each_code_is_an_error(code: str, kind: type[IPCError]) -> None:
+    """It arrives as its class, and its text begins with the call."""
+    error = arrived(Fault(code, "why"))
+    assert type(error) is kind
+    assert str(error).startswith("Kitchen.cook: ")
+    assert str(error).endswith("why")
+
+
+@pytest.mark.parametrize(("code", "kind"), [item for item in CODES.items() if item[0] != "remote"])
+def test_an_error_of_the_library_arrives_as_itself(code: str, kind: type[IPCError]) -> None:
+    """Its class decides the code."""
+    fault = fault_of(kind("why"))
+    assert fault == Fault(code, "why")
+    assert code_of(pack_fault(fault)) == code
+    assert str(arrived(fault)) == "Kitchen.cook: why"
+
+
+def test_the_named_codes() -> None:
+    """Those which other modules ask for."""
+    assert (REMOTE, CANCELLED, DEADLINE) == ("remote", "cancelled", "deadline")
+
+
+def test_trios_variant_is_the_same_error() -> None:
+    """A subclass travels as what it is a kind of."""
+    assert fault_of(trio_errors.ConnectionLost("why")) == Fault(CANCELLED, "why")
+
+
+@pytest.mark.parametrize("error", [_errors.Closed("why"), _errors.OwnerDied("why"), IPCError("why")])
+def test_an_error_without_a_code_is_one_of_the_protocol(error: IPCError) -> None:
+    """It was not made to travel; its text does."""
+    assert fault_of(error) == Fault("protocol", "why")
+
+
+def test_a_code_of_a_later_version_is_one_of_the_protocol() -> None:
+    """The text is told, whatever the code is."""
+    error = arrived(Fault("sold-out", "no soup"))
+    assert type(error) is ProtocolError
+    assert str(error) == "Kitchen.cook: no soup"
+
+
+# --- what a handler raises
+
+
+def test_a_handlers_exception_is_remote() -> None:
+    """Its class, its text and its traceback come along; the traceback is shown as a note."""
+    fault = fault_of_handler(raised(ValueError("no soup")), with_traceback=True)
+    assert (fault.code, fault.message, fault.type_name) == (REMOTE, "no soup", "ValueError")
+    error = arrived(fault)
+    assert isinstance(error, RemoteError)
+    assert str(error) == "Kitchen.cook: ValueError: no soup"
+    assert (error.type_name, error.message, error.traceback_text) == ("ValueError", "no soup", fault.traceback_text)
+    assert "in raised\n    raise error" in error.traceback_text
+    (note,) = error.__notes__
+    assert note.startswith("at the other side:\nTraceback (most recent call last):")
+    assert note.endswith("ValueError: no soup")
+
+
+def test_a_traceback_is_for_those_who_may_see_it() -> None:
+    """It shows source lines and paths: another user gets the class and the text only."""
+    fault = fault_of_handler(raised(ValueError("no soup")), with_traceback=False)
+    assert fault == Fault(REMOTE, "no soup", "ValueError")
+    error = arrived(fault)
+    assert isinstance(error, RemoteError)
+    assert error.traceback_text == ""
+    assert not hasattr(error, "__notes__")
+
+
+def test_an_exception_without_a_text_is_its_class() -> None:
+    """No colon with nothing after it."""
+    assert str(arrived(fault_of_handler(KeyError(), with_traceback=False))) == "Kitchen.cook: KeyError"
+
+
+def test_a_local_class_keeps_its_qualified_name() -> None:
+    """Two classes of one name can be told apart."""
+
+    class Sold(Exception):
+        pass
+
+    fault = fault_of_handler(Sold("soup"), with_traceback=False)
+    assert fault.type_name == "test_a_local_class_keeps_its_qualified_name.<locals>.Sold"
+
+
+def test_an_error_of_the_library_which_a_handler_raises_is_remote() -> None:
+    """The handler's own trouble with some other name is not the caller's with this one."""
+    error = arrived(fault_of_handler(NotAllowed("another service"), with_traceback=False))
+    assert type(error) is RemoteError
+    assert str(error) == "Kitchen.cook: NotAllowed: another service"
+
+
+def test_an_exception_whose_text_cannot_be_told() -> None:
+    """A broken `__str__` is the handler's fault, and must not be the service's end."""
+
+    class Broken(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("broken")
+
+        __repr__ = __str__
+
+    fault = fault_of_handler(raised(Broken()), with_traceback=True)
+    assert fault.message == "an exception whose text cannot be told"
+    assert "Traceback" in fault.traceback_text
+    assert isinstance(arrived(fault), RemoteError)
+
+
+def test_a_group_of_exceptions_is_told_whole() -> None:
+    """What a nursery raises: the text of the group, and each member in the traceback."""
+    group = ExceptionGroup("two of them", [ValueError("one"), KeyError("other")])
+    fault = fault_of_handler(raised(group), with_traceback=True)
+    assert fault.type_name == "ExceptionGroup"
+    assert "ValueError: one" in fault.traceback_text
+    assert "KeyError: 'other'" in fault.traceback_text
+
+
+# --- every text fits
+
+
+@pytest.mark.parametrize("character", ["x", "\N{PILE OF POO}", "\udc80"])
+def test_texts_are_cut_and_fit_a_frame(character: str) -> None:
+    """The end is kept, which says most in a traceback; four bytes a character still fit."""
+    text = character * (2 * LONGEST_TEXT) + "the end"
+    fault = fault_of_handler(raised(ValueError(text)), with_traceback=True)
+    assert fault.message.startswith("... ")
+    assert len(fault.message) == LONGEST_TEXT + 4
+    assert fault.message.endswith("the end")
+    assert fault.traceback_text.rstrip().endswith("the end")
+    assert len(pack_fault(fault)) <= LONGEST_ERROR_BYTES
+    assert len(pack_fault(fault_of(NotAllowed(text)))) <= LONGEST_ERROR_BYTES
+
+
+def test_a_long_class_name_fits_too() -> None:
+    """It is text of somebody else as well."""
+    cls = type("X" * (4 * LONGEST_ERROR_BYTES), (Exception,), {})
+    assert len(pack_fault(fault_of_handler(cls("x"), with_traceback=False))) <= LONGEST_ERROR_BYTES
+
+
+def test_a_text_of_the_longest_length_is_kept() -> None:
+    """Nothing is cut that need not be."""
+    text = "x" * LONGEST_TEXT
+    assert fault_of(NotAllowed(text)).message == text
+
+
+def test_a_lone_surrogate_is_replaced() -> None:
+    """File names have them, and UTF-8 does not."""
+    fault = fault_of(NotAllowed("/run/\udcff"))
+    assert fault.message == "/run/?"
+    assert str(arrived(fault)) == "Kitchen.cook: /run/?"
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(text=st.text(max_size=200), name=st.text(max_size=20), trace=st.text(max_size=200))
+def test_any_text_arrives(text: str, name: str, trace: str) -> None:
+    """As it was sent."""
+    error = arrived(Fault(REMOTE, text, name, trace))
+    assert isinstance(error, RemoteError)
+    assert (error.message, error.type_name, error.traceback_text) == (text, name, trace)
+
+
+# --- what cannot be read
+
+
+@pytest.mark.parametrize("body", [b"", b"\xc1", b"\x80", b"\x90", b"\xa3abc", b'{"code": "kind"}'])
+def test_a_body_that_cannot_be_read_is_one_of_the_protocol(body: bytes) -> None:
+    """And not an exception of another kind."""
+    error = error_of(body, where="Kitchen.cook")
+    assert type(error) is ProtocolError
+    assert str(error).startswith("Kitchen.cook: the peer sent an error which cannot be read: ")
+    assert code_of(body) == "protocol"
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(body=st.binary(max_size=60))
+def test_any_bytes_are_an_error(body: bytes) -> None:
+    """Whatever arrives, the caller gets an IPCError."""
+    assert isinstance(error_of(body, where="Kitchen.cook"), IPCError)
+    assert isinstance(code_of(body), str)
