@@ -1,0 +1,176 @@
+"""What `import namedipc` gives: every public name, nothing that does not work yet, and no trio."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import namedipc
+from namedipc import Service
+
+from .conftest import Children
+from .kitchen import Chef, Kitchen
+
+SURFACE = """
+    Service Channel RawChannel Fifo RawFifo SharedRegion Name
+    Opening ChannelEnd Client BlockingClient Server BlockingServer
+    Connection BlockingConnection Listener BlockingListener RawConnection BlockingRawConnection
+    FifoWriter FifoReader BlockingFifoWriter BlockingFifoReader
+    RawFifoWriter RawFifoReader BlockingRawFifoWriter BlockingRawFifoReader
+    Region RegionView Draft BlockingRegion BlockingRegionView
+    Peer Call Limits ServiceStatistics ConnectionStatistics StrPath Allow IfExists
+    runtime_path current_call same_user anyone users groups
+    IPCError NameTaken NameNotFound WrongKind NoServer NotAllowed TimedOut ConnectionLost DeclarationError
+    InvalidMessage TooLarge SchemaMismatch ProtocolError LimitReached RemoteError OwnerDied EndOfChannel
+    Closed Busy WouldBlock
+"""
+"""The surface of this version, name by name."""
+
+LATER = """
+    Broadcast BroadcastWriter BroadcastReader BlockingBroadcastWriter BlockingBroadcastReader
+    SharedStruct Memory BlockingMemory BlockingStream Fd HasFileno Trace Framing
+    aclosing feed raises idempotent one_way allow in_thread
+"""
+"""What is not in the package until it works: no stub of it either."""
+
+NAMES = SURFACE.split()
+WITHOUT_A_DOCSTRING = {"ChannelEnd", "StrPath", "Allow", "IfExists"}  # aliases of types
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_name_can_be_imported(name: str) -> None:
+    """By its name from the package, whichever module it lives in; and it is explained."""
+    value = getattr(importlib.import_module("namedipc"), name)
+    assert value is not None
+    if name not in WITHOUT_A_DOCSTRING:
+        assert value.__name__ == name
+        assert inspect.getdoc(value)
+
+
+def test_names_of_trios_side_are_kept() -> None:
+    """The module is loaded once; afterwards the name is an ordinary one."""
+    first = namedipc.Connection
+    assert vars(namedipc)["Connection"] is first
+    assert namedipc.Connection is first
+
+
+def test_dir_lists_exactly_the_surface() -> None:
+    """Also what has not been loaded yet; no helper of the facade itself, and nothing else."""
+    listed = dir(namedipc)
+    assert listed == sorted(listed)
+    public = {name for name in listed if not name.startswith("_")}
+    modules = {name for name in public if isinstance(getattr(namedipc, name), ModuleType)}
+    assert public - modules == set(NAMES)
+    assert "lowlevel" in modules
+    assert "importlib" not in modules
+    assert "__version__" in listed
+
+
+@pytest.mark.parametrize("name", [*LATER.split(), "nonsense", "_channel_nonsense", "TRIO"])
+def test_anything_else_is_an_attribute_error(name: str) -> None:
+    """In Python's own words, so that `hasattr` and `from namedipc import` do as they should."""
+    assert not hasattr(namedipc, name)
+    with pytest.raises(AttributeError, match=rf"^module 'namedipc' has no attribute '{name}'$"):
+        getattr(namedipc, name)
+    with pytest.raises(ImportError, match=f"cannot import name '{name}'"):
+        exec(f"from namedipc import {name}")
+
+
+def test_the_version_is_a_version() -> None:
+    """Numbers and dots."""
+    assert all(part.isdigit() for part in namedipc.__version__.split("."))
+
+
+@pytest.mark.parametrize(
+    ("verb", "option"),
+    [
+        (namedipc.Service.serve, "takeover"),
+        (namedipc.Service.serve, "trace"),
+        (namedipc.Service.connect, "trace"),
+        (namedipc.Channel.listen, "takeover"),
+    ],
+)
+def test_options_of_later_versions_are_refused(verb: object, option: str) -> None:
+    """They are not taken and ignored."""
+    assert callable(verb)
+    assert option not in inspect.signature(verb).parameters
+
+
+BLOCKING_SCRIPT = """
+    import sys
+
+    def without_trio(after):
+        assert not [name for name in sys.modules if name.split(".")[0] in ("trio", "asyncio")], after
+
+    import namedipc
+    without_trio("import")
+    from typing import Protocol
+    from namedipc import Channel, Fifo, RawFifo, RemoteError, Service, SharedRegion
+    dir(namedipc)
+
+    class Kitchen(Protocol):
+        async def pid(self) -> int: ...
+        async def echo(self, data: bytes) -> bytes: ...
+        async def burn(self, text: str) -> None: ...
+
+    directory = sys.argv[1]
+    with Service(directory + "/kitchen", Kitchen).connect(timeout=20) as kitchen:
+        assert kitchen.call(Kitchen.pid) == int(sys.argv[2])
+        assert kitchen.call(Kitchen.echo, b"crumbs") == b"crumbs"
+        try:
+            kitchen.call(Kitchen.burn, "toast")
+        except RemoteError as error:
+            assert error.message == "toast"
+        else:
+            raise AssertionError("not burnt")
+        print(kitchen.peer.pid, flush=True)
+    without_trio("calls")
+
+    channel = Channel(directory + "/pass", str)
+    with channel.listen() as listener, channel.connect() as here, listener.accept(timeout=20) as there:
+        here.send("soup", timeout=20)
+        assert there.receive(timeout=20) == "soup"
+    without_trio("a channel")
+
+    orders = Fifo(directory + "/orders", int)
+    with orders.reader() as reader, orders.writer(wait_seconds=20) as writer:
+        writer.send(4, timeout=20)
+        assert reader.receive(timeout=20) == 4
+    without_trio("a FIFO")
+
+    with SharedRegion(directory + "/board", int).create(1) as board:
+        board.write(2)
+        assert board.read() == 2
+    without_trio("a region")
+    print("done", flush=True)
+"""
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_blocking_programs_never_import_trio(tmp_path: Path, child: Children) -> None:
+    """A program of the blocking world: imports, calls, a channel, a FIFO and a region, all without trio or asyncio."""
+    with Service(tmp_path / "kitchen", Kitchen).serve(Chef()):
+        program = child(BLOCKING_SCRIPT, str(tmp_path), str(os.getpid()))
+        program.expect(str(os.getpid()))
+        program.expect("done")
+        assert program.wait() == 0
+
+
+def test_trio_comes_with_what_needs_it(child: Children) -> None:
+    """The names of trio's side load it when they are asked for: the test above could fail."""
+    program = child(
+        """
+        import sys
+        import namedipc
+        assert "trio" not in sys.modules
+        from namedipc import Connection
+        print("trio" in sys.modules, flush=True)
+        """
+    )
+    program.expect("True")
+    assert program.wait() == 0
