@@ -21,10 +21,12 @@ from namedipc._errors import (
     InvalidMessage,
     ProtocolError,
     RemoteError,
+    SchemaMismatch,
     TooLarge,
     WouldBlock,
 )
-from namedipc._protocol.frames import HEADER, MESSAGE
+from namedipc._protocol.frames import HEADER, MESSAGE, SCHEMA, pack_frame
+from namedipc._protocol.hello import CHANNEL, Hello
 from namedipc._protocol.messages import pack_message
 from namedipc._values import Limits
 
@@ -162,6 +164,16 @@ async def test_a_large_message_that_is_there(channel: Channel[bytes]) -> None:
         assert server.receive_nowait() == bytes(150_000)
         await client.send_many([b"a", bytes(150_000), b"b"])
         assert await server.receive_many() == [b"a", bytes(150_000), b"b"]
+
+
+async def test_what_has_begun_without_waiting(channel: Channel[bytes]) -> None:
+    """It is finished by itself, and counts as sent."""
+    async with trio_ends(channel) as (server, client):
+        client.send_nowait(BIG)
+        with pytest.raises(WouldBlock):
+            client.send_nowait(b"between")
+        assert await server.receive() == BIG
+        assert client.statistics().messages_sent == 1
 
 
 async def test_another_task_is_sending(channel: Channel[bytes]) -> None:
@@ -404,6 +416,24 @@ async def test_half_close(numbers: Channel[int]) -> None:
             await client.receive()
 
 
+async def test_half_close_with_a_full_socket(channel: Channel[bytes]) -> None:
+    """It waits for the peer to read; when it is cancelled the end is said all the same."""
+    for cancelled in (False, True):
+        async with trio_ends(channel) as (server, client):
+            count = fill(client)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.send_eof)
+                await trio.testing.wait_all_tasks_blocked()
+                if cancelled:
+                    nursery.cancel_scope.cancel()
+                else:
+                    assert len([message async for message in server]) == count
+            if cancelled:
+                with pytest.raises(Closed, match="send_eof"):
+                    await client.send(b"x")
+                assert len([message async for message in server]) == count
+
+
 async def test_a_lost_peer(numbers: Channel[int]) -> None:
     """What it had sent comes first; the loss is trio's BrokenResourceError, and the connection's."""
     async with numbers.listen() as listener:
@@ -506,6 +536,18 @@ async def test_a_giant_length(channel: Channel[bytes]) -> None:
             async with await listener.accept() as end:
                 assert await end.receive_many() == [b"x"]
                 with pytest.raises(ProtocolError, match=r"2147483648 bytes was announced; the limit is 1048576"):
+                    await end.receive()
+
+
+@pytest.mark.parametrize("text", [b"", b"[", b"[]", b'{"type":7}', b"\xff", b"[" * 100_000, b"9" * 5000])
+async def test_a_schema_that_cannot_be_read(channel: Channel[bytes], text: bytes) -> None:
+    """Whatever it is, it is a mismatch."""
+    hello = Hello(CHANNEL, 1 << 20, bytes(16)).pack()
+    async with channel.listen() as listener:
+        with BytePeer(channel) as peer:
+            peer.socket.sendall(hello + pack_frame(SCHEMA, text) + peer.pack(b"x"))
+            async with await listener.accept() as end:
+                with pytest.raises(SchemaMismatch, match=str(channel.path)):
                     await end.receive()
 
 

@@ -149,8 +149,12 @@ class Connection(trio.abc.Channel[T]):
             with trio_errors.translating():
                 self._link.check_open()
                 self._link.say_goodbye()
-                while not self._link.write():
-                    await self._writable()
+                try:
+                    while not self._link.write():
+                        await self._writable()
+                except trio.Cancelled:
+                    self._finish_later()
+                    raise
                 self._link.half_close()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -232,6 +236,8 @@ class Connection(trio.abc.Channel[T]):
             async with self._sending:
                 while not self._link.write():
                     await self._writable()
+                if self._link.sends_no_more:
+                    self._link.half_close()
         except IPCError:
             log.debug("%s: a message which was cancelled could not be finished", self._link.where, exc_info=True)
         finally:
