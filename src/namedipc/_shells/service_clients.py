@@ -57,19 +57,19 @@ class Connection:
     )
 
     def __init__(self, socket: lowlevel.Socket, peer: Peer, session: ServerSession, context: Context) -> None:
-        self.socket = socket
-        self.fd = socket.fileno()
-        self.peer = peer
-        self.session = session
-        self.context = context
+        self.socket: lowlevel.Socket = socket
+        self.fd: int = socket.fileno()
+        self.peer: Peer = peer
+        self.session: ServerSession = session
+        self.context: Context = context
         self.calls: dict[int, Suspended] = {}
-        self.outbound = b""
-        self.interest = _READ
-        self.reading = True
-        self.queued = False
-        self.closed = False
+        self.outbound: bytes = b""
+        self.interest: int = _READ
+        self.reading: bool = True
+        self.queued: bool = False
+        self.closed: bool = False
         self.slow: str | None = None
-        self.expires = _NEVER
+        self.expires: float = _NEVER
 
     def progress(self) -> None:
         """It has paid a part of what it owed: its time begins anew."""
@@ -117,13 +117,13 @@ class Clients:
         self.connections: dict[int, Connection] = {}
         self.ready: deque[Connection] = deque()
         self.watched: set[Connection] = set()
-        self.accept_again = _NEVER
-        self.accept_due = False
-        self.draining = False
-        self.bytes_received = 0
-        self.bytes_sent = 0
+        self.accept_again: float = _NEVER
+        self.accept_due: bool = False
+        self.draining: bool = False
+        self.bytes_received: int = 0
+        self.bytes_sent: int = 0
         self._spare: int | None = lowlevel.eventfd()
-        self.epoll = lowlevel.Epoll()
+        self.epoll: lowlevel.Epoll = lowlevel.Epoll()
         self.epoll.register(listener.fileno(), lowlevel.EPOLLIN)
 
     # ------------------------------------------------------------ reading
