@@ -223,7 +223,7 @@ def test_a_received_value_of_another_type(numbers: Channel[int]) -> None:
 # ------------------------------------------------------------ timeouts
 
 
-@pytest.mark.parametrize("read", [0, 40, 90, 5_000, 200_000, 400_000])
+@pytest.mark.parametrize("read", [0, 40, 90, 5_000, 200_000])
 def test_a_send_that_timed_out(channel: Channel[bytes], read: int) -> None:
     """However much of it has left: its rest goes before the next one, and both are whole."""
     with channel.listen() as listener, BytePeer(channel) as peer, listener.accept() as end:
