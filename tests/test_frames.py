@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -68,6 +68,19 @@ def test_any_split_of_the_stream_gives_the_same_frames(sent: list[Frame], cuts: 
     received += all_frames(reader)
     assert received == sent
     assert not reader.unfinished
+
+
+def test_every_two_cuts() -> None:
+    """With frames taken in between: also where what was read ends one frame and begins the next."""
+    sent: list[Frame] = [(MESSAGE, 0, 0, number, b"abcd"[:number]) for number in range(4)]
+    stream = b"".join(map(packed, sent))
+    for first, second in combinations(range(1, len(stream)), 2):
+        reader = FrameReader(LIMIT_BYTES)
+        received: list[Frame] = []
+        for piece in (stream[:first], stream[first:second], stream[second:]):
+            reader.feed(piece)
+            received += all_frames(reader)
+        assert received == sent
 
 
 def test_a_byte_at_a_time() -> None:
