@@ -55,9 +55,7 @@ class State(NamedTuple):
 def first_state(*processes: Process) -> State:
     """A region just made: version 1 is in it."""
     bare = bytes(RECORDS_BYTES)
-    return State(
-        put(bare, pack_commit(1, FIRST), record_offset(1)), (b"\0\0", FIRST), NOBODY, (FIRST,), processes
-    )
+    return State(put(bare, pack_commit(1, FIRST), record_offset(1)), (b"\0\0", FIRST), NOBODY, (FIRST,), processes)
 
 
 def put(file: bytes, data: bytes, offset: int) -> bytes:
@@ -104,9 +102,7 @@ def writer(state: State, who: int, mutant: Mutant | None) -> Iterator[State]:
     elif me.at in {"record 1", "record 2"}:
         record, offset = pack_commit(me.version, me.data), record_offset(me.version)
         if me.at == "record 1":  # only a reader sees the half: one write within a page is not split by a kill
-            yield state.moved(
-                who, me._replace(at="record 2"), records=put(state.records, record[:10], offset)
-            )
+            yield state.moved(who, me._replace(at="record 2"), records=put(state.records, record[:10], offset))
             return
         after = "value 1" if mutant == "commit first" else "unlock"
         moved = state.moved(

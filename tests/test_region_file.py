@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,12 +124,11 @@ def test_the_file_holds_what_the_module_says(region: RegionFile) -> None:
     assert data[start : start + 5] == b"first"
 
 
-def test_a_reader_overtaken_by_writers_tries_again(
-    region: RegionFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reader_overtaken_by_writers_tries_again(region: RegionFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two commits between the record and the value spoil one attempt, not the read."""
     other = attach(Path(region.path), writable=False)
-    pread, overtaken = os.pread, []
+    overtaken: list[int] = []
+    pread = os.pread
 
     def overtaken_once(fd: int, size: int, offset: int) -> bytes:
         if offset >= records.PAGE_BYTES and not overtaken:
@@ -145,9 +145,7 @@ def test_a_reader_overtaken_by_writers_tries_again(
     other.close()
 
 
-def test_a_reader_in_distress_takes_a_shared_lock(
-    region: RegionFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reader_in_distress_takes_a_shared_lock(region: RegionFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """After its attempts without a lock it reads under one, for which no writer has to be waited for."""
     monkeypatch.setattr(region_file, "READ_ATTEMPTS", 1)
     spoil_first_attempt(region, monkeypatch)
@@ -169,7 +167,8 @@ def test_a_reader_never_waits_for_the_lock(region: RegionFile, monkeypatch: pyte
 
 def spoil_first_attempt(region: RegionFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the next value read be torn, once, by a write of the same version's slot."""
-    pread, spoiled = os.pread, []
+    spoiled: list[int] = []
+    pread = os.pread
 
     def torn_once(fd: int, size: int, offset: int) -> bytes:
         data = pread(fd, size, offset)
@@ -210,7 +209,7 @@ def test_a_file_cut_short_is_an_error_never_a_signal(region: RegionFile, size: i
 def test_an_impossible_length_is_not_believed(region: RegionFile) -> None:
     """A record that claims more than the capacity allocates nothing."""
     commit = records._COMMIT.pack(1, 2**32 - 1, 0, 0)[:16]
-    os.pwrite(region._fd, commit + records._CRC.pack(records.crc32(commit)), records.record_offset(1))
+    os.pwrite(region._fd, commit + records._CRC.pack(zlib.crc32(commit)), records.record_offset(1))
     with pytest.raises(ProtocolError, match="no valid value"):
         region.read()
 
@@ -309,15 +308,17 @@ def attach_and_take(path: Path) -> bool:
 def test_a_fork_while_holding_leaves_the_lock_with_the_parent(region: RegionFile) -> None:
     """The child's handles are dead, its end removes nothing, and the parent still excludes everybody."""
 
+    held = region.lock.take("me")
+    assert held is not None
+    release = held.release
+
     def in_child() -> None:
         with pytest.raises(Closed, match="before a fork"):
             region.read()
-        held.release()
+        release()
         region.close()
         assert not attach_and_take(Path(region.path))
 
-    held = region.lock.take("me")
-    assert held is not None
     wait = region.lock.wait("waiting while somebody forks")
     assert forked(in_child) == 0
     assert not attach_and_take(Path(region.path))
@@ -451,7 +452,7 @@ def test_replace_swaps_in_one_step_and_leaves_the_old_memory(tmp_path: Path) -> 
 def test_another_type_is_named(tmp_path: Path) -> None:
     """Opening or keeping a region of another type says how they differ, and changes nothing."""
     file = make(tmp_path / "board")
-    with pytest.raises(SchemaMismatch, match="another type: .*int"):
+    with pytest.raises(SchemaMismatch, match=r"another type: .*int"):
         attach(tmp_path / "board", contents=OTHER)
     with pytest.raises(SchemaMismatch):
         make(tmp_path / "board", if_exists="keep", contents=OTHER)
