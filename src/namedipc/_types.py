@@ -191,6 +191,9 @@ class _Reader:
             return self._union(typing.get_args(form), scope, path)
         if origin is Literal:
             return Choice(typing.get_args(form))
+        if _is_alias(origin) and origin.__module__.partition(".")[0] == "numpy":
+            # numpy 2.5's NDArray: its argument is a scalar type, which is no message by itself.
+            return self.read(origin.__value__[typing.get_args(form)], scope, path)
         if _is_alias(origin):
             return self._alias(origin, typing.get_args(form), scope, path)
         if isinstance(origin, type):
