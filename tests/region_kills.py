@@ -54,6 +54,7 @@ def killed_at(point: int, way: Callable[[Board], None], board: Board) -> int:
                 os.kill(os.getpid(), signal.SIGKILL)
         return trace
 
+    sys._getframe().f_trace_opcodes = True  # 3.12 looks whether any frame wants them when settrace is called
     sys.settrace(trace)
     way(board)
     sys.settrace(None)
