@@ -213,7 +213,7 @@ async def test_an_error_of_the_body_comes_out_as_it_is(tmp_path: Path) -> None:
     chef = Chef()
     error = KeyError("mine")
     async with trio.open_nursery() as nursery:
-        with pytest.raises(KeyError) as caught:  # noqa: PT012  # the body is the test
+        with pytest.raises(KeyError) as caught:  # the body is the test
             async with service.serve(chef, drain_seconds=60):
                 nursery.start_soon(expect_lost, service)
                 await chef.arrived.wait()
