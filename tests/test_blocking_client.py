@@ -180,3 +180,28 @@ def test_connecting_can_be_waited_for_and_timed_out(tmp_path: Path, child: Child
     owner = child(SERVER_SCRIPT, str(service.path))
     with service.connect(wait_seconds=60) as client:
         assert client.call(Kitchen.pid) == owner.pid
+
+
+def test_polling_ends_by_itself_on_a_shared_core(place: Path, owner: Child) -> None:
+    """Where client and server have one core, polling is no help: it is tried ever more rarely. Counted, not timed."""
+    mine, theirs = os.sched_getaffinity(0), os.sched_getaffinity(owner.pid)
+    core = {min(mine)}
+    os.sched_setaffinity(0, core)
+    os.sched_setaffinity(owner.pid, core)
+    try:
+        with Service(place, Kitchen).connect() as client:
+            for _ in range(2000):
+                client.call(Kitchen.pid)
+            spinner = client._link._spinner
+            assert spinner is not None
+            assert spinner.wins + spinner.losses < 100
+    finally:
+        os.sched_setaffinity(0, mine)
+        os.sched_setaffinity(owner.pid, theirs)
+
+
+def test_polling_can_be_switched_off(place: Path, owner: Child) -> None:
+    """`spin=False`: nothing is polled, and calls are answered."""
+    with Service(place, Kitchen).connect(spin=False) as client:
+        assert client.call(Kitchen.pid) == owner.pid
+        assert client._link._spinner is None

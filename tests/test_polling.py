@@ -146,10 +146,10 @@ def test_the_shortest_is_a_bound_too(clock: Clock) -> None:
 
 
 def test_slow_answers_do_not_raise_the_bound(clock: Clock) -> None:
-    """Nor does what was found late, after an iteration that took long."""
+    """Nor does what was found as late as a poll may be."""
     spinner = Spinner()
     for _ in range(100):
-        assert spinner.wait(clock.poll(after=0, step=0.5)) == "found"
+        assert spinner.wait(clock.poll(after=0, step=0.9 * TAKEN_AWAY_SECONDS)) == "found"
     assert polled_seconds(spinner, clock) <= LONGEST_SECONDS + 3 * STEP_SECONDS
 
 
@@ -162,11 +162,11 @@ def test_it_ends_where_the_core_is_taken_away(clock: Clock) -> None:
     assert clock.polls > 10
 
 
-def test_what_was_found_counts_however_long_it_took(clock: Clock) -> None:
-    """An answer is an answer."""
+def test_what_was_found_while_the_core_was_away_is_no_win(clock: Clock) -> None:
+    """It is handed on; but on a shared core the peer itself had the core, and sleeping would have been quicker."""
     spinner = Spinner()
-    assert spinner.wait(clock.poll(after=0, step=5.0)) == "found"
-    assert (spinner.wins, spinner.losses) == (1, 0)
+    assert spinner.wait(clock.poll(after=0, step=1.5 * TAKEN_AWAY_SECONDS)) == "found"
+    assert (spinner.wins, spinner.losses) == (0, 1)
 
 
 def test_idleness_costs_little(clock: Clock) -> None:

@@ -173,7 +173,8 @@ class BlockingClientLink:
     def _receive_soon(self, clock: Clock) -> bytes | None:
         """Poll for a moment where that pays; then, without a timeout, sleep in recv itself: one system call."""
         if self._spinner is not None and len(self._session.pending) == 1:
-            data = self._spinner.wait(self._receive_if_ready)
+            # What is there already is no success of polling: it is looked at first, and not counted.
+            data = self._receive_if_ready() or self._spinner.wait(self._receive_if_ready)
             if data is not None:
                 return data
         if clock.timeout is not None:

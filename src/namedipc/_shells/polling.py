@@ -41,10 +41,14 @@ class Spinner:
         while True:
             found = poll()
             now = perf_counter()
+            if now - last > TAKEN_AWAY_SECONDS:
+                # Whoever had the core meanwhile may have been the peer itself: what it left is no win.
+                self._lost()
+                return found or None
             if found:
                 self._won(now - start)
                 return found
-            if now - last > TAKEN_AWAY_SECONDS or now - start > budget:
+            if now - start > budget:
                 self._lost()
                 return None
             last = now
