@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import textwrap
 import traceback
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import attrs
 
@@ -36,6 +38,11 @@ BOARD = SharedRegion("board", Entry)
 def advance(entry: Entry) -> Entry:
     """The next entry."""
     return Entry.of(entry.number + 1)
+
+
+def script(text: str) -> str:
+    """The text of a child's program that may import the tests' modules, wherever it is started."""
+    return f"import sys\nsys.path.insert(0, {str(Path(__file__).parents[1])!r})\n" + textwrap.dedent(text)
 
 
 def forked(work: Callable[[], object]) -> int:

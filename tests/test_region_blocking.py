@@ -15,7 +15,7 @@ from namedipc._region import SharedRegion
 from namedipc._region_blocking import BlockingRegion
 
 from .conftest import Children
-from .region_support import BOARD, Entry, advance, forked
+from .region_support import BOARD, Entry, advance, forked, script
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -134,15 +134,14 @@ def test_threads_share_a_handle(board: BlockingRegion[Entry], timeout: float | N
     wait_for_threads()
 
 
-ADDER = """
-    import sys
+ADDER = script("""
     from tests.region_support import BOARD, advance
     with BOARD.at(sys.argv[1]).open() as board:
         print("ready", flush=True)
         input()
         for _ in range(200):
             board.update(advance)
-"""
+""")
 
 
 def test_processes_add_up_exactly_and_readers_see_whole_values(board: BlockingRegion[Entry], child: Children) -> None:
@@ -164,8 +163,7 @@ def test_processes_add_up_exactly_and_readers_see_whole_values(board: BlockingRe
     assert (board.read(), board.version) == (Entry.of(600), 601)
 
 
-WATCHER = """
-    import sys
+WATCHER = script("""
     from tests.region_support import BOARD
     with BOARD.at(sys.argv[1]).view(wait_seconds=20) as board:
         print("ready", flush=True)
@@ -177,7 +175,7 @@ WATCHER = """
                 print(seen, flush=True)
             if seen == 301:
                 break
-"""
+""")
 
 
 def test_another_process_is_woken_and_sees_the_last_value(tmp_path: Path, child: Children) -> None:
@@ -197,14 +195,13 @@ def test_another_process_is_woken_and_sees_the_last_value(tmp_path: Path, child:
 def test_a_killed_process_leaves_the_lock_free(board: BlockingRegion[Entry], child: Children) -> None:
     """SIGKILL within `editing`: the next writer has the lock at once, and the old value is there."""
     holder = child(
-        """
-        import sys
+        script("""
         from tests.region_support import BOARD, Entry
         with BOARD.at(sys.argv[1]).open() as board, board.editing() as draft:
             draft.value = Entry.of(9)
             print("held", flush=True)
             input()
-        """,
+        """),
         board._file.path,
     )
     holder.expect("held")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -430,6 +430,58 @@ def test_keep_opens_what_is_there_and_owns_it_only_if_nobody_does(tmp_path: Path
     assert kept.read() == (1, b"left")
     kept.close()
     assert not os.listdir(tmp_path)
+
+
+def in_threads(count: int, work: Callable[[], RegionFile]) -> list[RegionFile | NameTaken]:
+    """What comes of doing it in several threads at once."""
+    begin, results = threading.Barrier(count), list[RegionFile | NameTaken]()
+
+    def run() -> None:
+        begin.wait()
+        try:
+            results.append(work())
+        except NameTaken as error:
+            results.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(results) == count
+    return results
+
+
+def test_of_many_creators_one_wins(tmp_path: Path) -> None:
+    """Whether nothing is there or what a killed creator has left: one region, every other attempt NameTaken."""
+
+    def create_and_die() -> None:
+        make(tmp_path / "board", mode=0o644)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    for _ in range(5):
+        for _ in range(2):
+            results = in_threads(6, lambda: make(tmp_path / "board", b"new", mode=0o644))
+            (made,) = [file for file in results if isinstance(file, RegionFile)]
+            found = attach(tmp_path / "board")
+            assert found.header.uuid == made.header.uuid
+            found.close()
+            made.close()
+            assert not os.listdir(tmp_path)
+            assert forked(create_and_die) == -signal.SIGKILL
+        remove_region(tmp_path / "board", missing_ok=False)
+
+
+def test_of_many_that_keep_all_have_the_same(tmp_path: Path) -> None:
+    """Started together, one makes the region and the others open it."""
+    for _ in range(5):
+        files = in_threads(6, lambda: make(tmp_path / "board", if_exists="keep", mode=0o644))
+        opened = [file for file in files if isinstance(file, RegionFile)]
+        assert len({file.header.uuid for file in opened}) == 1
+        assert len(opened) == 6
+        for file in opened:
+            file.close()
+        assert not os.listdir(tmp_path)
 
 
 def test_replace_swaps_in_one_step_and_leaves_the_old_memory(tmp_path: Path) -> None:

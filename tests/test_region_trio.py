@@ -16,7 +16,7 @@ from namedipc._region import SharedRegion
 from namedipc._region_trio import Region
 
 from .conftest import Children
-from .region_support import BOARD, Entry, advance
+from .region_support import BOARD, Entry, advance, script
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -321,8 +321,7 @@ async def test_waiting_for_a_region_to_appear(tmp_path: Path) -> None:
 async def test_another_process_writes_and_is_killed(board: Region[Entry], child: Children) -> None:
     """The watcher here is woken by a blocking writer elsewhere, whose death while it holds the lock blocks nobody."""
     other = child(
-        """
-        import sys
+        script("""
         from tests.region_support import BOARD, Entry
         with BOARD.at(sys.argv[1]).open() as board:
             input()
@@ -330,13 +329,14 @@ async def test_another_process_writes_and_is_killed(board: Region[Entry], child:
             with board.editing() as draft:
                 print("held", flush=True)
                 input()
-        """,
+        """),
         board._file.path,
     )
     watch = board.watch()
     assert await anext(watch) == Entry.of(0)
     other.say()
-    assert await anext(watch) == Entry.of(1)
+    with trio.fail_after(LONG_SECONDS):
+        assert await anext(watch) == Entry.of(1)
     await trio.to_thread.run_sync(other.expect, "held")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(board.update, advance)
