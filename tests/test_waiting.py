@@ -72,7 +72,7 @@ def test_the_clock_runs_out(with_descriptor: bool) -> None:
 
     here, there = lowlevel.socket_pair()
     with here, there, pytest.raises(TimedOut, match=r"/run/name: not connected within 0.01 seconds"):
-        carry_out(plan(), Clock(0.01), "/run/name")
+        carry_out(plan(), Clock(0.01), "/run/name: not connected")
     assert closed == [True]
 
 

@@ -154,7 +154,7 @@ class Channel(Name, Generic[T]):
 
             self._check_card()
             plan = connecting(self._path, wait_seconds=wait_seconds, allow=allow)
-            connected = carry_out(plan, Clock(None), self._path)
+            connected = carry_out(plan, Clock(None), f"{self._path}: not connected")
             _close_unless(self._check_card, connected.socket)
             with BlockingConnection(self._link(connected.socket, connected.peer, limits, None), self._codec) as end:
                 yield end
@@ -264,7 +264,7 @@ class RawChannel(Name):
 
             self._check_card()
             plan = connecting(self._path, wait_seconds=wait_seconds, allow=allow)
-            connected = carry_out(plan, Clock(None), self._path)
+            connected = carry_out(plan, Clock(None), f"{self._path}: not connected")
             _close_unless(self._check_card, connected.socket)
             with BlockingRawConnection(connected.socket, connected.peer, str(self._path), None) as end:
                 yield end

@@ -109,7 +109,7 @@ class Client(Opening[T, "BlockingClient[T]"]):
     def _blocking(self) -> Iterator[BlockingClient[T]]:
         self._check_card()
         plan = connecting(self._path, wait_seconds=self._wait_seconds, allow=self._allow)
-        connected = carry_out(plan, Clock(self._timeout), self._path)
+        connected = carry_out(plan, Clock(self._timeout), f"{self._path}: not connected")
         connected.socket.setblocking(True)
         session: ClientSession[threading.Lock] = self._session()
         link = BlockingClientLink(str(self._path), connected.socket, connected.peer, session, spin=self._spin)

@@ -5,20 +5,17 @@ The law: only waiting is done here, in poll(2); what to wait for is said by the 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from math import inf
 from threading import Lock
 from typing import Final, Generic, TypeVar, final
 
-from . import lowlevel
 from ._errors import Busy, EndOfChannel, TimedOut, WouldBlock
 from ._shells.connecting import Pause
 from ._shells.fifo_bytes import check_max_bytes, receiving_bytes, sending_bytes
 from ._shells.fifo_end import ReadingEnd, WritingEnd
 from ._shells.fifo_messages import MessageReceiver, MessageSender
-from ._shells.waiting import Clock
+from ._shells.waiting import Clock, carry_out
 
 _LONGEST_LOCK_SECONDS: Final = 4e6
 """46 days: beyond what `threading.TIMEOUT_MAX` may be, acquiring raises."""
@@ -293,39 +290,10 @@ def check_max_messages(max_messages: int) -> None:
         raise ValueError(f"max_messages={max_messages}: at least 1")
 
 
-def carry_out(plan: Generator[Pause, None, R], clock: Clock, what: str = "") -> R:
-    """Do a plan's waiting.
-
-    Args:
-        plan: Says what to wait for.
-        clock: How long altogether.
-        what: Begins the message of a clock that has run out.
-
-    Raises:
-        TimedOut: The clock's time has passed.
-    """
-    try:
-        while True:
-            pause = next(plan)
-            left = clock.left()
-            if left is not None and left <= 0 and pause.seconds > 0:
-                raise TimedOut(f"{what} within {clock.timeout} seconds")
-            seconds = pause.seconds if left is None else min(pause.seconds, left)
-            if pause.fd is None:
-                time.sleep(seconds)
-            else:
-                lowlevel.wait_ready(pause.fd, timeout_seconds=None if seconds == inf else seconds)
-    except StopIteration as end:
-        result: R = end.value
-        return result
-    finally:
-        plan.close()
-
-
 @contextmanager
 def writing(plan: Generator[Pause, None, MessageSender[T]]) -> Iterator[BlockingFifoWriter[T]]:
     """Open a writer as planned, give it out, and close it at the end."""
-    writer = BlockingFifoWriter(carry_out(plan, Clock(None)))
+    writer = BlockingFifoWriter(carry_out(plan, Clock(None), ""))
     try:
         yield writer
     finally:
@@ -345,7 +313,7 @@ def reading(open_now: Callable[[], MessageReceiver[T]]) -> Iterator[BlockingFifo
 @contextmanager
 def writing_bytes(plan: Generator[Pause, None, WritingEnd]) -> Iterator[BlockingRawFifoWriter]:
     """Open a writer of bytes as planned, give it out, and close it at the end."""
-    writer = BlockingRawFifoWriter(carry_out(plan, Clock(None)))
+    writer = BlockingRawFifoWriter(carry_out(plan, Clock(None), ""))
     try:
         yield writer
     finally:

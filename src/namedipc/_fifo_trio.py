@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from math import inf
 from typing import TypeVar, final
 
 import trio
@@ -20,6 +19,7 @@ from ._shells.connecting import Pause
 from ._shells.fifo_bytes import check_max_bytes, receiving_bytes, sending_bytes, waiting_to_send
 from ._shells.fifo_end import End, ReadingEnd, WritingEnd
 from ._shells.fifo_messages import MessageReceiver, MessageSender
+from ._shells.trio_waiting import wait
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -309,7 +309,7 @@ async def carry_out(plan: Generator[Pause, None, R]) -> R:
     with _translating():
         try:
             while True:
-                await _pause(next(plan))
+                await wait(next(plan))
         except StopIteration as end:
             result: R = end.value
             return result
@@ -318,18 +318,6 @@ async def carry_out(plan: Generator[Pause, None, R]) -> R:
             raise
         finally:
             plan.close()
-
-
-async def _pause(pause: Pause) -> None:
-    if pause.seconds <= 0:
-        await trio.lowlevel.checkpoint()
-    elif pause.fd is None:
-        await trio.sleep(pause.seconds)
-    elif pause.seconds == inf:
-        await trio.lowlevel.wait_readable(pause.fd)
-    else:
-        with trio.move_on_after(pause.seconds):
-            await trio.lowlevel.wait_readable(pause.fd)
 
 
 @asynccontextmanager

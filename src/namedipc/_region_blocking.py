@@ -8,21 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from threading import Event, Lock, Thread, get_ident
-from time import monotonic, sleep
 from types import TracebackType
 from typing import Generic, Self, TypeVar, final
 
-from . import lowlevel
 from ._codec import Codec
 from ._errors import Busy, TimedOut
 from ._shells.bell import Listener
 from ._shells.connecting import Pause
 from ._shells.region_file import RegionFile, waiting_for_newer
 from ._shells.region_lock import Held, LockWait
+from ._shells.waiting import Clock, carry_out
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-R = TypeVar("R")
 
 
 @final
@@ -89,7 +87,7 @@ class BlockingRegionView(Generic[T_co]):
         listener = self._file.listen()
         try:
             plan = waiting_for_newer(self._file, listener, version)
-            return self._codec.decode(carry_out(plan, timeout=timeout, what=f"{self._file.path}: a newer value")[1])
+            return self._codec.decode(carry_out(plan, Clock(timeout), f"{self._file.path}: no newer value")[1])
         finally:
             listener.close()
 
@@ -206,7 +204,7 @@ class _BlockingWatch(Iterator[T_co]):
             if self._listener is None:
                 raise StopIteration
             plan = waiting_for_newer(self._file, self._listener, self._version)
-            self._version, payload = carry_out(plan)
+            self._version, payload = carry_out(plan, Clock(None), "")
             return self._codec.decode(payload)
         finally:
             self._release()
@@ -232,37 +230,6 @@ class _BlockingWatch(Iterator[T_co]):
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None, /
     ) -> None:
         self.close()
-
-
-def carry_out(plan: Generator[Pause, None, R], *, timeout: float | None = None, what: str = "") -> R:
-    """Do a plan's waiting.
-
-    Raises:
-        TimedOut: `timeout` seconds have passed.
-    """
-    until = None if timeout is None else monotonic() + timeout
-    try:
-        while True:
-            pause = next(plan)
-            if until is None:
-                _pause(pause, pause.seconds)
-                continue
-            left = until - monotonic()
-            if left <= 0:
-                raise TimedOut(f"{what}: none within {timeout} s")
-            _pause(pause, min(left, pause.seconds))
-    except StopIteration as end:
-        result: R = end.value
-        return result
-    finally:
-        plan.close()
-
-
-def _pause(pause: Pause, seconds: float) -> None:
-    if pause.fd is None:
-        sleep(seconds)
-    else:
-        lowlevel.wait_ready(pause.fd, timeout_seconds=seconds)
 
 
 def _wait(wait: LockWait, timeout: float | None, path: str) -> Held:
@@ -303,7 +270,7 @@ def _wait_for(wait: LockWait, timeout: float) -> Held | None:
 @contextmanager
 def opened(plan: Generator[Pause, None, RegionFile], codec: Codec[T]) -> Iterator[BlockingRegion[T]]:
     """Open a region as planned, give it out, and close it at the end."""
-    file = carry_out(plan)
+    file = carry_out(plan, Clock(None), "")
     try:
         yield BlockingRegion(file, codec)
     finally:
@@ -313,7 +280,7 @@ def opened(plan: Generator[Pause, None, RegionFile], codec: Codec[T]) -> Iterato
 @contextmanager
 def viewed(plan: Generator[Pause, None, RegionFile], codec: Codec[T]) -> Iterator[BlockingRegionView[T]]:
     """Open a region to read as planned, give it out, and close it at the end."""
-    file = carry_out(plan)
+    file = carry_out(plan, Clock(None), "")
     try:
         yield BlockingRegionView(file, codec)
     finally:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from math import inf
 from typing import Final, Generic, Self, TypeVar, final
 
 import trio
@@ -20,10 +19,10 @@ from ._shells.bell import Listener
 from ._shells.connecting import Pause
 from ._shells.region_file import RegionFile, World, waiting_for_newer
 from ._shells.region_lock import Held, RegionLock
+from ._shells.trio_waiting import carry_out
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-R = TypeVar("R")
 
 TRIO: Final = World(closed=trio_errors.Closed, busy=trio_errors.Busy)
 
@@ -233,29 +232,6 @@ class _Watch(AsyncIterator[T_co]):
         elif listener is not None:
             listener.close()
         await trio.lowlevel.checkpoint()
-
-
-async def carry_out(plan: Generator[Pause, None, R]) -> R:
-    """Do a plan's waiting. Always a checkpoint."""
-    await trio.lowlevel.checkpoint()
-    try:
-        while True:
-            await _pause(next(plan))
-    except StopIteration as end:
-        result: R = end.value
-        return result
-    finally:
-        plan.close()
-
-
-async def _pause(pause: Pause) -> None:
-    if pause.fd is None:
-        await trio.sleep(pause.seconds)
-    elif pause.seconds == inf:
-        await trio.lowlevel.wait_readable(pause.fd)
-    else:
-        with trio.move_on_after(pause.seconds):
-            await trio.lowlevel.wait_readable(pause.fd)
 
 
 async def _wait(lock: RegionLock, me: object) -> Held:

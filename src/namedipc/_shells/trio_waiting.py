@@ -1,28 +1,42 @@
-"""Carries out a connection plan in trio; its twin for blocking code is `waiting`."""
+"""Does the waiting that a plan asks for, in trio; its twin for blocking code is `waiting`."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from math import inf
+from typing import TypeVar
+
 import trio
 
-from .connecting import Connected, Plan
+from .connecting import Pause
+
+R = TypeVar("R")
 
 
-async def carry_out(plan: Plan) -> Connected:
-    """Follow the plan until it is connected.
+async def carry_out(plan: Generator[Pause, None, R]) -> R:
+    """Do a plan's waiting, and return what it returns. Always a checkpoint.
 
-    Cancellation: nothing is left open.
+    Cancellation: the plan is closed, and so is what it had opened.
     """
     await trio.lowlevel.checkpoint()
     try:
         while True:
-            pause = next(plan)
-            with trio.move_on_after(pause.seconds):
-                if pause.fd is None:
-                    await trio.sleep_forever()
-                else:
-                    await trio.lowlevel.wait_readable(pause.fd)
+            await wait(next(plan))
     except StopIteration as done:
-        connected: Connected = done.value
-        return connected
+        result: R = done.value
+        return result
     finally:
         plan.close()
+
+
+async def wait(pause: Pause) -> None:
+    """Wait for what a plan says. Always a checkpoint."""
+    if pause.seconds <= 0:
+        await trio.lowlevel.checkpoint()
+    elif pause.fd is None:
+        await trio.sleep(pause.seconds)
+    elif pause.seconds == inf:
+        await trio.lowlevel.wait_readable(pause.fd)
+    else:
+        with trio.move_on_after(pause.seconds):
+            await trio.lowlevel.wait_readable(pause.fd)

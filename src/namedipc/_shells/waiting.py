@@ -1,12 +1,17 @@
-"""Carries out a connection plan in blocking code; its twin for trio is `trio_waiting`."""
+"""Does the waiting that a plan asks for, in blocking code; its twin for trio is `trio_waiting`."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
+from math import inf
+from typing import TypeVar
 
 from .. import lowlevel
 from .._errors import TimedOut
-from .connecting import Connected, Plan
+from .connecting import Pause
+
+R = TypeVar("R")
 
 
 class Clock:
@@ -27,21 +32,30 @@ class Clock:
         return self.end is not None and time.monotonic() >= self.end
 
 
-def carry_out(plan: Plan, clock: Clock, where: object) -> Connected:
-    """Follow the plan until it is connected, or until the clock has run out: TimedOut."""
+def carry_out(plan: Generator[Pause, None, R], clock: Clock, what: str) -> R:
+    """Do a plan's waiting, and return what it returns.
+
+    Args:
+        plan: Says what to wait for.
+        clock: How long altogether.
+        what: Begins the message of a clock that has run out: "/run/name: no message".
+
+    Raises:
+        TimedOut: The clock's time has passed.
+    """
     try:
         while True:
             pause = next(plan)
             left = clock.left()
+            if left is not None and left <= 0 and pause.seconds > 0:
+                raise TimedOut(f"{what} within {clock.timeout} seconds")
             seconds = pause.seconds if left is None else min(pause.seconds, left)
             if pause.fd is None:
                 time.sleep(seconds)
             else:
-                lowlevel.wait_ready(pause.fd, timeout_seconds=seconds)
-            if clock.expired():
-                raise TimedOut(f"{where}: not connected within {clock.timeout} seconds")
+                lowlevel.wait_ready(pause.fd, timeout_seconds=None if seconds == inf else seconds)
     except StopIteration as done:
-        connected: Connected = done.value
-        return connected
+        result: R = done.value
+        return result
     finally:
         plan.close()
