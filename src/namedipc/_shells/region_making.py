@@ -131,23 +131,25 @@ def open_region(path: StrPath, contents: Contents | None, *, writable: bool, wor
             if contents is not None:
                 contents.refuse_other(header, where=where)
             lock = _lock_of(fd, where, header, world) if writable else None
-            return RegionFile(where, fd, header, lock, world=world)
-        except FileNotFoundError as error:
-            still_there = is_same(where, fd)
-            os.close(fd)
-            if still_there:
-                raise NotAllowed(
-                    f"{where}: its lock file {sidecar_path(where, header)} is missing, without which nobody "
-                    "may write; remove the region and create it anew"
-                ) from error
-            # Removed or replaced between the two: look again.
         except BaseException:
             os.close(fd)
             raise
+        if lock is not None or not writable:
+            return RegionFile(where, fd, header, lock, world=world)
+        os.close(fd)  # removed or replaced since it was opened: look again
 
 
-def _lock_of(fd: int, path: str, header: Header, world: World) -> RegionLock:
-    return RegionLock(open_lock_file(fd, path, header), where=path, busy=world.busy)
+def _lock_of(fd: int, path: str, header: Header, world: World) -> RegionLock | None:
+    """Return the lock of an open region; None where the region has lost its name, and its lock file with it."""
+    try:
+        return RegionLock(open_lock_file(fd, path, header), where=path, busy=world.busy)
+    except FileNotFoundError as error:
+        if not is_same(path, fd):
+            return None
+        raise NotAllowed(
+            f"{path}: its lock file {sidecar_path(path, header)} is missing, without which nobody may write; "
+            "remove the region and create it anew"
+        ) from error
 
 
 def remove_region(path: StrPath, *, missing_ok: bool) -> None:
