@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
 import stat
 import threading
+import time
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +19,7 @@ import trio.testing
 
 from namedipc import (
     Channel,
+    Closed,
     ConnectionLost,
     DeclarationError,
     LimitReached,
@@ -279,6 +282,58 @@ def test_serving_in_a_thread_of_blocking_code(tmp_path: Path) -> None:
             with pytest.raises(ConnectionLost):
                 kitchen.call(Kitchen.pid)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_forked_child_leaves_the_parent_s_service_alone(tmp_path: Path) -> None:
+    """A child that was forked inside of the `with`, and leaves it: the parent's service and name go on."""
+    service = kitchen_at(tmp_path)
+    with service.serve(Chef()) as server:
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                with contextlib.suppress(Closed):
+                    server.statistics()
+                    os._exit(2)
+                server.drain()
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        with service.connect() as kitchen:
+            assert kitchen.call(Kitchen.pid) == os.getpid()
+
+
+FORKING_SCRIPT = """
+    import os, sys, threading
+    from namedipc import Service
+    from tests.kitchen import Kitchen
+    with Service(sys.argv[1], Kitchen).connect() as kitchen:
+        kitchen.call(Kitchen.pid)
+        if os.fork() == 0:
+            sys.stdin.readline()
+            os._exit(0)
+        threading.Thread(target=kitchen.call, args=(Kitchen.simmer, "forked")).start()
+        while not kitchen.statistics().messages_sent > 1:
+            pass
+        kitchen.call(Kitchen.pid)
+        print("simmering", flush=True)
+        sys.stdin.readline()
+"""
+
+
+def test_a_fork_does_not_hide_the_parent_s_end(tmp_path: Path, child: Children) -> None:
+    """A client is killed whose forked child lives on: the service sees it go, and cancels its call, at once."""
+    service = kitchen_at(tmp_path)
+    chef = Chef()
+    with service.serve(chef):
+        client = child(FORKING_SCRIPT, str(service.path))
+        client.expect("simmering")
+        client.kill()
+        deadline = time.monotonic() + 20
+        while chef.cancelled != ["forked"]:
+            assert time.monotonic() < deadline, "the forked child's copy of the socket keeps the connection open"
+            time.sleep(0.001)
 
 
 def test_an_error_in_the_blocking_body_comes_out_as_it_is(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ class SchemaMismatch(IPCError):
 
 
 class ProtocolError(IPCError):
-    """The peer sent what the protocol does not allow. The connection has been closed."""
+    """The peer sent what the protocol does not allow. The connection cannot be used any more."""
 
 
 class LimitReached(IPCError):

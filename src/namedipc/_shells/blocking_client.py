@@ -17,6 +17,7 @@ from .._faults import error_of
 from .._protocol.calls import LOST, WAITING, ClientSession, Waiter
 from .._protocol.frames import REPLY
 from .._values import ConnectionStatistics, Peer
+from .in_child import forget_in_child
 from .polling import Spinner
 from .waiting import Clock
 
@@ -54,6 +55,7 @@ class BlockingClientLink:
         self._answers = 0
         self._sent = 0
         self._received = 0
+        forget_in_child(self)
 
     def call(self, method: int, where: str, body: bytes, timeout: float | None) -> bytes:
         """Send one call and return the body of its reply.
@@ -86,13 +88,13 @@ class BlockingClientLink:
     # ------------------------------------------------------------ before
 
     def _check_open(self) -> None:
-        if self._closed:
-            raise Closed(f"{self.where}: this client has been closed")
         if self._pid != os.getpid():
             raise Closed(
                 f"{self.where}: this connection belongs to process {self._pid}, from which this one was forked; "
                 "connect again in the child"
             )
+        if self._closed:
+            raise Closed(f"{self.where}: this client has been closed")
         if self._session.failure is not None:
             raise self._failure()
 
@@ -281,6 +283,12 @@ class BlockingClientLink:
                 if self._reader is not None:
                     # Wakes the thread that sleeps in recv; it finds its call resolved.
                     lowlevel.shutdown(self._socket)
+        self._socket.close()
+
+    def forget(self) -> None:
+        """In a forked child: a copy of the socket would hide from the service that the parent has died."""
+        self._closed = True
+        self._lock = threading.Lock()  # another thread of the parent may have held it
         self._socket.close()
 
     def statistics(self) -> ConnectionStatistics:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -10,12 +9,12 @@ from typing import Final
 from .. import lowlevel
 from .._errors import Closed, ConnectionLost
 from .._values import Peer
-from .in_child import forget_in_child
+from .socket_end import SocketEnd
 
 READ_BYTES: Final = 65536
 
 
-class ByteLink:
+class ByteLink(SocketEnd):
     """One raw connection. Owns the socket, which is non-blocking.
 
     Args:
@@ -26,14 +25,8 @@ class ByteLink:
     """
 
     def __init__(self, socket: lowlevel.Socket, peer: Peer, where: str, closed: Callable[[], object] | None) -> None:
-        self.socket = socket
-        self.peer = peer
-        self.where = where
-        self._when_closed = closed
-        self._pid = os.getpid()
-        self.closed = False
+        super().__init__(socket, peer, where, closed)
         self._sends_no_more = False
-        forget_in_child(self)
 
     def write(self, data: memoryview) -> int:
         """Send what fits now; 0 if nothing does.
@@ -80,38 +73,6 @@ class ByteLink:
         self.check_open()
         if self._sends_no_more:
             raise Closed(f"{self.where}: send_eof() has been called; this end sends no more")
-
-    def check_open(self) -> None:
-        """Raise Closed if this side has closed, or was forked."""
-        if self._pid != os.getpid():
-            raise Closed(
-                f"{self.where}: this connection belongs to process {self._pid}, from which this one was forked; "
-                "connect again in the child"
-            )
-        if self.closed:
-            raise Closed(f"{self.where}: this end has been closed")
-
-    def end(self) -> None:
-        """Let nothing more be sent or received, and wake the threads that wait for the socket. Safe to call twice."""
-        if self.closed:
-            return
-        self.closed = True
-        if self._pid == os.getpid():  # in a forked child this would end the parent's connection
-            with suppress(OSError):
-                lowlevel.shutdown(self.socket)
-
-    def close(self) -> None:
-        """Close, whatever waits. Where threads may wait for the socket `end` comes first. Safe to call twice."""
-        self.end()
-        self.socket.close()
-        when_closed, self._when_closed = self._when_closed, None
-        if when_closed is not None and self._pid == os.getpid():
-            when_closed()
-
-    def forget(self) -> None:
-        """In a forked child: a copy of the socket would hide from the peer that the parent has died."""
-        self.closed = True
-        self.socket.close()
 
 
 def check_max_bytes(max_bytes: int | None) -> None:

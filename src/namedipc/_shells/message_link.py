@@ -16,12 +16,12 @@ from .._errors import Closed, ConnectionLost, EndOfChannel, IPCError, TooLarge
 from .._faults import fault_of_handler, pack_fault
 from .._protocol.messages import MessageSession
 from .._values import ConnectionStatistics, Peer
-from .in_child import forget_in_child
+from .socket_end import SocketEnd
 
 READ_BYTES: Final = 65536
 
 
-class MessageLink:
+class MessageLink(SocketEnd):
     """One connection. Owns the socket, which is non-blocking.
 
     Args:
@@ -38,14 +38,10 @@ class MessageLink:
         session: MessageSession,
         closed: Callable[[], object] | None,
     ) -> None:
-        self.socket = socket
-        self.peer = peer
+        super().__init__(socket, peer, session.where, closed)
         self.session = session
-        self._when_closed = closed
         self._outbound = session.opening
         self._taken_back: bytes | None = None
-        self._pid = os.getpid()
-        self.closed: bool = False
         self.sends_no_more: bool = False
         self._broken = False
         self._lost = False
@@ -53,14 +49,8 @@ class MessageLink:
         self._messages_received = 0
         self._bytes_sent = 0
         self._bytes_received = 0
-        forget_in_child(self)
         with suppress(IPCError):  # told by the first send, behind what has arrived
             self.write()  # a peer that only sends should know this side's limit, and one that only receives its type
-
-    @property
-    def where(self) -> str:
-        """How errors call the channel."""
-        return self.session.where
 
     # ------------------------------------------------------------ sending
 
@@ -166,16 +156,6 @@ class MessageLink:
 
     # ------------------------------------------------------------ the end
 
-    def check_open(self) -> None:
-        """Raise Closed if this side has closed, or was forked."""
-        if self._pid != os.getpid():
-            raise Closed(
-                f"{self.where}: this connection belongs to process {self._pid}, from which this one was forked; "
-                "connect again in the child"
-            )
-        if self.closed:
-            raise Closed(f"{self.where}: this end has been closed")
-
     def say_goodbye(self) -> None:
         """Enqueue the end of this direction."""
         if not self.sends_no_more:
@@ -200,28 +180,6 @@ class MessageLink:
         self.enqueue(self.session.fault(pack_fault(fault_of_handler(error, with_traceback=trusted))), 0)
         with suppress(IPCError):
             self.write()
-
-    def end(self) -> None:
-        """Let nothing more be sent or received, and wake the threads that wait for the socket. Safe to call twice."""
-        if self.closed:
-            return
-        self.closed = True
-        if self._pid == os.getpid():  # in a forked child this would end the parent's connection
-            with suppress(OSError):
-                lowlevel.shutdown(self.socket)
-
-    def close(self) -> None:
-        """Close, whatever waits. Where threads may wait for the socket `end` comes first. Safe to call twice."""
-        self.end()
-        self.socket.close()
-        when_closed, self._when_closed = self._when_closed, None
-        if when_closed is not None and self._pid == os.getpid():
-            when_closed()
-
-    def forget(self) -> None:
-        """In a forked child: a copy of the socket would hide from the peer that the parent has died."""
-        self.closed = True
-        self.socket.close()
 
     def statistics(self) -> ConnectionStatistics:
         """What has been carried so far."""

@@ -22,6 +22,7 @@ from .._faults import Fault, fault_of, pack_fault
 from .._protocol.session import ServerSession, State
 from .._values import Allow, Limits, Peer
 from .connecting import peer_of
+from .in_child import forget_in_child
 
 if TYPE_CHECKING:
     from .suspended import Suspended
@@ -125,6 +126,7 @@ class Clients:
         self._spare: int | None = lowlevel.eventfd()
         self.epoll: lowlevel.Epoll = lowlevel.Epoll()
         self.epoll.register(listener.fileno(), lowlevel.EPOLLIN)
+        forget_in_child(self)
 
     # ------------------------------------------------------------ reading
 
@@ -351,6 +353,14 @@ class Clients:
         for connection in list(self.connections.values()):
             connection.session.goodbye()
             self.flush(connection)
+
+    def forget(self) -> None:
+        """In a forked child: copies of the sockets would hide from the clients that the service has died."""
+        for connection in self.connections.values():
+            connection.closed = True
+            connection.socket.close()
+        self.connections.clear()
+        self.epoll.close()
 
     def close(self) -> None:
         """Close every connection and the epoll. Safe to call twice."""

@@ -21,6 +21,7 @@ from .._protocol.calls import LOST, WAITING, ClientSession, Waiter
 from .._protocol.frames import REPLY
 from .._values import ConnectionStatistics, Limits, Peer
 from . import trio_errors
+from .in_child import forget_in_child
 from .polling import Spinner
 from .suspended import active_call
 
@@ -65,6 +66,7 @@ class TrioClientLink:
         self._answers = 0
         self._sent = 0
         self._received = 0
+        forget_in_child(self)
 
     async def call(self, method: int, where: str, body: bytes) -> bytes:
         """Send one call and return the body of its reply.
@@ -327,6 +329,11 @@ class TrioClientLink:
             if task is not None:
                 trio.lowlevel.reschedule(task, outcome.Value(None))
         trio.lowlevel.notify_closing(self._socket)
+        self._socket.close()
+
+    def forget(self) -> None:
+        """In a forked child: a copy of the socket would hide from the service that the parent has died."""
+        self._closed = True
         self._socket.close()
 
     def statistics(self) -> ConnectionStatistics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -23,11 +24,16 @@ class ServiceThread:
 
     def __init__(self, serve: Callable[[], AbstractAsyncContextManager[Server]]) -> None:
         self._serve = serve
+        self._pid = os.getpid()
         self._opened: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="namedipc service", daemon=True)
         self._token: trio.lowlevel.TrioToken
         self._stop: trio.Event
+
+    @property
+    def _forked(self) -> bool:
+        return self._pid != os.getpid()
 
     def start(self) -> None:
         """Start the thread; raise what opening the service raises."""
@@ -39,6 +45,8 @@ class ServiceThread:
 
     def ask(self, question: Callable[[], R]) -> R:
         """Run a plain function in the service's thread."""
+        if self._forked:
+            raise Closed(f"{self.server.path}: the service belongs to process {self._pid}, from which this was forked")
         try:
             return trio.from_thread.run_sync(question, trio_token=self._token)
         except trio.RunFinishedError:
@@ -46,6 +54,9 @@ class ServiceThread:
 
     def drain(self, grace_seconds: float | None) -> None:
         """End the service in order."""
+
+        if self._forked:
+            return
 
         async def drain() -> None:
             await self.server.drain(grace_seconds=grace_seconds)
@@ -56,7 +67,9 @@ class ServiceThread:
             self._thread.join()
 
     def stop(self) -> None:
-        """Let the service end, and raise what ended it before, if anything did."""
+        """Let the service end, and raise what ended it before, if anything did. In a forked child: nothing."""
+        if self._forked:
+            return
         with suppress(trio.RunFinishedError):
             trio.from_thread.run_sync(self._stop.set, trio_token=self._token)
         self._thread.join()
