@@ -62,15 +62,26 @@ class Company:
         process.terminate()
         self.wait(process)
 
+    def freeze(self) -> None:
+        """Let nobody live to complain of the others' end."""
+        self._signal(signal.SIGSTOP)
+
     def kill(self) -> None:
         """End whoever is still there."""
-        # Stopped first, so that nobody lives to complain of the others' end.
-        for number in (signal.SIGSTOP, signal.SIGKILL):
-            for process in self._processes:
-                if process.is_alive() and process.pid is not None:
-                    os.kill(process.pid, number)
+        self.freeze()
+        self._signal(signal.SIGKILL)
         for process in self._processes:
             process.join()
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in self._processes:
+            if process.is_alive() and process.pid is not None:
+                with contextlib.suppress(ProcessLookupError):  # Ctrl-C in the midst of reaping it
+                    os.kill(process.pid, number)
+
+
+_on_stage: list[Company] = []
+"""The companies whose processes a Ctrl-C freezes at once, before this process closes an end that they use."""
 
 
 def _run(program: Callable[[Unpack[Arguments]], None], *arguments: *Arguments) -> None:
@@ -93,6 +104,7 @@ def stage() -> Iterator[tuple[Path, Company]]:
     directory = Path(tempfile.mkdtemp(prefix="namedipc-"))
     try:
         try:
+            _on_stage.append(company)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             yield directory, company
         finally:
@@ -100,6 +112,7 @@ def stage() -> Iterator[tuple[Path, Company]]:
             interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)
     finally:
         company.kill()
+        _on_stage.clear()
         shutil.rmtree(directory)
     signal.signal(signal.SIGINT, interrupted)
 
@@ -116,4 +129,6 @@ def run(main: Callable[[], None]) -> None:
 def _interrupt_once(_number: int, _frame: FrameType | None) -> None:
     """A second Ctrl-C must not interrupt the cleaning up after the first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for company in _on_stage:
+        company.freeze()
     raise KeyboardInterrupt
