@@ -358,8 +358,7 @@ def test_the_turn_is_free_while_nothing_is_there(fifo: Fifo[str]) -> None:
     """A reader that waits for messages keeps no other from taking them."""
     with fifo.reader() as idle, fifo.reader() as reader, fifo.writer() as writer:
         with running(idle.receive) as outcome:
-            wait_until(lambda: idle._receiver.end._users == 1)
-            assert not turn_is_taken(fifo.path)
+            wait_until(lambda: idle._receiver.end._users == 1 and not turn_is_taken(fifo.path))  # after a look
             plan = idle._receiver  # it may be stopped here by the scheduler for any time
             assert plan is not None
             writer.send_many(["a", "b"])
