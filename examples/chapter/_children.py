@@ -60,6 +60,12 @@ class Children:
             if self._reap(pid) != 0:
                 raise SystemExit(f"process {pid} has failed")
 
+    def freeze(self) -> None:
+        """Let nobody live to complain of the others' end."""
+        for pid in self._running:
+            with contextlib.suppress(ProcessLookupError):  # Ctrl-C in the midst of reaping it
+                os.kill(pid, signal.SIGSTOP)
+
     def end(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send every child a signal, as the chapter's `kill(pids[i], SIGTERM)`, and wait for its end."""
         for pid in self._running:
@@ -89,6 +95,10 @@ def _run_and_exit(program: Callable[[Unpack[Arguments]], None], *arguments: *Arg
         traceback.print_exc()
     finally:
         os._exit(status)
+
+
+_on_stage: list[Children] = []
+"""Whose processes a Ctrl-C freezes at once, before this process closes an end that they use."""
 
 
 class Gate:
@@ -123,13 +133,16 @@ def stage() -> Iterator[tuple[Path, Children]]:
     directory = Path(tempfile.mkdtemp(prefix="chapter-"))
     try:
         try:
+            _on_stage.append(children)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             yield directory, children
         finally:
             # From here on there is nothing left to interrupt. A Ctrl-C just before this line has been the one.
             interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)
     finally:
+        children.freeze()
         children.end()
+        _on_stage.clear()
         shutil.rmtree(directory)
     signal.signal(signal.SIGINT, interrupted)
 
@@ -146,4 +159,6 @@ def run(main: Callable[[], None]) -> None:
 def _interrupt_once(_number: int, _frame: FrameType | None) -> None:
     """A second Ctrl-C must not interrupt the cleaning up after the first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for children in _on_stage:
+        children.freeze()
     raise KeyboardInterrupt
