@@ -11,7 +11,6 @@ from __future__ import annotations
 from time import monotonic, perf_counter
 from typing import Final
 
-import outcome
 import trio
 
 from .. import lowlevel
@@ -189,7 +188,7 @@ class TrioClientLink:
         for other in resolved:
             task, other.sleeper = other.sleeper, None
             if task is not None:
-                trio.lowlevel.reschedule(task, outcome.Value(None))
+                trio.lowlevel.reschedule(task)
         if session.failure is not None:
             self._stop_writing()
 
@@ -207,7 +206,7 @@ class TrioClientLink:
             if waiter.sleeper is not None:
                 self._reader = waiter
                 task, waiter.sleeper = waiter.sleeper, None
-                trio.lowlevel.reschedule(task, outcome.Value(None))
+                trio.lowlevel.reschedule(task)
                 return
         self._reader = None
 
@@ -327,7 +326,7 @@ class TrioClientLink:
         for waiter in self._session.fail(trio_errors.Closed(f"{self.where}: this client has been closed")):
             task, waiter.sleeper = waiter.sleeper, None
             if task is not None:
-                trio.lowlevel.reschedule(task, outcome.Value(None))
+                trio.lowlevel.reschedule(task)
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
 

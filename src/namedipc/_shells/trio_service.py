@@ -15,7 +15,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Final, final
 
-import outcome
 import trio
 
 from .. import _names
@@ -198,7 +197,7 @@ class Server:
         if call.deadline is not None:
             scope.deadline = trio.current_time() + (call.deadline - monotonic())
         if self._parked:
-            trio.lowlevel.reschedule(self._parked.popleft(), outcome.Value(None))
+            trio.lowlevel.reschedule(self._parked.popleft())
         else:
             assert self._tasks is not None
             self._tasks.start_soon(self._work)
