@@ -233,6 +233,47 @@ async def expect_lost(service: Service[Kitchen]) -> None:
             await kitchen.simmer("stew")
 
 
+async def test_a_stray_cancellation_is_an_error_of_its_call(tmp_path: Path) -> None:
+    """A Cancelled that belongs to no scope around the handler ends its call only, and says where such come from."""
+
+    class Stray(Chef):
+        async def burn(self, text: str) -> None:
+            stray = None
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                try:
+                    await trio.lowlevel.checkpoint()
+                except trio.Cancelled as error:
+                    stray = error
+                    raise
+            await trio.lowlevel.checkpoint()
+            assert stray is not None
+            raise stray
+
+    service = kitchen_at(tmp_path)
+    async with service.serve(Stray()), service.connect() as kitchen:
+        with pytest.raises(RemoteError, match="as_safe_channel"):
+            await kitchen.burn("")
+        assert await kitchen.pid() == os.getpid()
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_an_interrupt_in_a_handler_comes_out(tmp_path: Path, waits: bool) -> None:
+    """KeyboardInterrupt is nobody's answer: it ends the service, and comes out of the `with` as it is."""
+
+    class Interrupted(Chef):
+        async def pid(self) -> int:
+            if waits:
+                await trio.lowlevel.checkpoint()
+            raise KeyboardInterrupt
+
+    service = kitchen_at(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        async with service.serve(Interrupted()), service.connect() as kitchen:
+            await kitchen.pid()
+    assert os.listdir(tmp_path) == []
+
+
 async def test_a_cancelled_body_leaves_nothing(tmp_path: Path) -> None:
     """A deadline around the `with` ends the service, quietly and completely."""
     service = kitchen_at(tmp_path)

@@ -84,14 +84,14 @@ class TrioClientLink:
         waiter = _Waiter(where)
         id_, frame = session.begin(waiter, method, body, self._wire_deadline())
         self._calls += 1
-        if session.outgoing:
-            frame = self._take_outgoing() + frame
-        self._write(frame)
+        first = self._take_outgoing()
+        self._write(first + frame if first else frame)
         try:
             await self._until_resolved(waiter)
         finally:
             if waiter.kind == WAITING:
-                self._give_up(id_, frame)
+                # What flies with the hello is not taken back: the hello would go with it.
+                self._give_up(id_, None if first else frame)
         return await self._outcome(waiter)
 
     # ------------------------------------------------------------ before
@@ -212,9 +212,9 @@ class TrioClientLink:
 
     # ------------------------------------------------------------ after
 
-    def _give_up(self, id: int, frame: bytes) -> None:  # noqa: A002
+    def _give_up(self, id: int, frame: bytes | None) -> None:  # noqa: A002
         cancel = self._session.cancel(id)
-        if self._session.failure is None and not self._withdraw(frame):
+        if self._session.failure is None and (frame is None or not self._withdraw(frame)):
             self._write(cancel)
 
     def _withdraw(self, frame: bytes) -> bool:
@@ -250,8 +250,11 @@ class TrioClientLink:
     # ------------------------------------------------------------ writing
 
     def _take_outgoing(self) -> bytes:
-        data = b"".join(self._session.outgoing)
-        self._session.outgoing.clear()
+        outgoing = self._session.outgoing
+        if not outgoing:
+            return b""
+        data = b"".join(outgoing)
+        outgoing.clear()
         return data
 
     def _write(self, frame: bytes) -> None:

@@ -18,7 +18,7 @@ from typing import Final, final
 import trio
 
 from .. import _names
-from .._faults import CANCELLED, Fault
+from .._faults import CANCELLED, REMOTE, Fault
 from .._values import Peer, ServiceStatistics
 from .service_loop import IDLE, ServiceLoop, deadline_fault
 from .suspended import Suspended, begin_handler
@@ -26,6 +26,13 @@ from .suspended import Suspended, begin_handler
 log = logging.getLogger(__name__)
 
 MOST_PARKED: Final = 64
+_FOREVER: Final = float("inf")
+_STRAY: Final = Fault(
+    REMOTE,
+    "the handler was hit by the cancellation of a scope that is not around it; an async generator which yields inside "
+    "of a cancel scope or a nursery does that: make it with trio.as_safe_channel",
+    "Cancelled",
+)
 begin_unprotected: Final = trio.lowlevel.disable_ki_protection(begin_handler)
 
 
@@ -42,7 +49,7 @@ class Server:
         self._janitor: trio.lowlevel.Task | None = None
         self._closed = trio.Event()
         self._settled = trio.Event()
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
 
     @property
     def path(self) -> Path:
@@ -144,8 +151,11 @@ class Server:
                 await self._lead_and_finish()
                 if not await self._take_role():
                     return
-        except Exception as error:
-            # Not a handler's error: those are answered. It ends the service, and the body of the `with` learns why.
+        except trio.Cancelled:
+            raise
+        except BaseException as error:
+            # Not a handler's Exception: those are answered. What is left (KeyboardInterrupt and SystemExit, also of a
+            # handler) ends the service, and comes out of the `with`.
             self.failure = error
             raise
 
@@ -162,6 +172,12 @@ class Server:
                 result = await call
                 if self._loop.settle(call):
                     self._loop.answer(call, result)
+        except trio.Cancelled:
+            if call is None or scope.cancel_called or trio.current_effective_deadline() == -_FOREVER:
+                raise
+            # Of a cancel scope that nobody here is in: an async generator was left in the middle of one.
+            if self._loop.settle(call):
+                self._loop.answer_fault(call, _STRAY)
         except Exception as error:
             # Outside of the scope, so that a group of Cancelled and something else has become the something else.
             if call is None or not self._loop.settle(call):
@@ -182,7 +198,7 @@ class Server:
             step = loop.pump()
             if type(step) is Suspended:
                 return step
-            if clients.watched or clients.accept_again != float("inf"):
+            if clients.watched or clients.accept_again != _FOREVER:
                 self._wake_janitor()
             if step == IDLE:
                 await trio.lowlevel.wait_readable(clients.epoll)
