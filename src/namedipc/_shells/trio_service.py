@@ -119,7 +119,8 @@ class Server:
             self.stop()
 
     async def _until_settled(self) -> None:
-        while self._loop.busy:
+        # A drain that was cut short has ended the tasks, and nobody settles their calls any more.
+        while self._loop.busy and not self._closed.is_set():
             self._settled = trio.Event()
             with trio.move_on_after(0.05):  # answers that a client reads slowly leave without an event
                 await self._settled.wait()
@@ -282,7 +283,14 @@ async def serving(claim: _names.Claim, loop: ServiceLoop, drain_seconds: float) 
     finally:
         loop.clients.close()
         claim.close()
-    if server.failure is not None and (body_error is None or isinstance(body_error, trio.Cancelled)):
+    if server.failure is not None and (body_error is None or _only_cancelled(body_error)):
         raise server.failure
     if body_error is not None:
         raise body_error
+
+
+def _only_cancelled(error: BaseException) -> bool:
+    """Whether it is a cancellation and nothing else; a nursery makes a group even of one."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1] is None
+    return isinstance(error, trio.Cancelled)
