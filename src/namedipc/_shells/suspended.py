@@ -126,5 +126,12 @@ def begin_handler(
     """Run a handler until it first waits. StopIteration carries its result if it never does."""
     active_call.set(call)
     awaitable = handler(*args, **kwargs)
-    coroutine: Any = awaitable if hasattr(awaitable, "send") else awaitable.__await__()
+    coroutine: Any = awaitable if hasattr(awaitable, "send") else _iterate(handler, awaitable)
     return coroutine, coroutine.send(None)
+
+
+def _iterate(handler: Handler, awaitable: Awaitable[object]) -> object:
+    if not hasattr(awaitable, "__await__"):
+        name = getattr(handler, "__qualname__", repr(handler))
+        raise TypeError(f"{name} returned {type(awaitable).__name__}, which cannot be awaited; write 'async def'")
+    return awaitable.__await__()

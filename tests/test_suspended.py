@@ -1,0 +1,123 @@
+"""A call whose handler waits: what its task sees of the handler, and how it is cancelled."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Generator
+from contextvars import copy_context
+from typing import Any, cast
+
+import pytest
+
+from namedipc import Peer
+from namedipc._shells.suspended import ActiveCall, Suspended, active_call, begin_handler
+
+ACTIVE = ActiveCall("cook", Peer(1, 2, 3, ()), None)
+
+
+@types.coroutine
+def trap(request: str) -> Generator[str, object, object]:
+    """What a wait is made of: a request to the loop, and its answer."""
+    return (yield request)
+
+
+async def handler(name: str, *, times: int = 1) -> list[object]:
+    """Ask the loop for something, a few times."""
+    return [await trap(f"{name} {number}") for number in range(times)]
+
+
+def suspended(times: int = 1) -> Suspended:
+    """A call which has asked the loop for its first thing."""
+    context = copy_context()
+    coroutine, first = context.run(begin_handler, handler, ("wait",), {"times": times}, ACTIVE)
+    unused: Any = None
+    return Suspended(unused, 1, unused, None, context, coroutine, first)
+
+
+async def finish(call: Suspended) -> object:
+    """What a task does with it."""
+    return await cast("Any", call)
+
+
+def test_a_handler_that_never_waits_ends_in_its_first_step() -> None:
+    """StopIteration has its result, as with any coroutine."""
+
+    async def quick() -> int:
+        return 7
+
+    with pytest.raises(StopIteration) as ended:
+        copy_context().run(begin_handler, quick, (), {}, ACTIVE)
+    assert ended.value.value == 7
+
+
+def test_a_handler_may_return_any_awaitable() -> None:
+    """An object with `__await__`, such as what a decorator makes."""
+
+    class Later:
+        def __await__(self) -> Generator[str, object, object]:
+            return (yield "later")
+
+    def method() -> Later:
+        return Later()
+
+    coroutine, first = copy_context().run(begin_handler, method, (), {}, ACTIVE)
+    assert first == "later"
+    coroutine.close()
+
+
+def test_a_handler_that_is_no_coroutine_is_told_what_to_write() -> None:
+    """A plain `def` with a plain result passes where the implementation is not type checked."""
+
+    def plain() -> int:
+        return 7
+
+    wrong: Any = plain
+    with pytest.raises(TypeError, match=r"plain returned int.*async def"):
+        copy_context().run(begin_handler, wrong, (), {}, ACTIVE)
+
+
+def test_the_loop_sees_what_the_handler_asks_for() -> None:
+    """The first request is the one that the first step ended with; answers go to the handler, in order."""
+    task = finish(suspended(times=2))
+    assert task.send(None) == "wait 0"
+    assert task.send("one") == "wait 1"
+    with pytest.raises(StopIteration) as ended:
+        task.send("two")
+    assert ended.value.value == ["one", "two"]
+
+
+def test_an_error_of_the_loop_is_raised_in_the_handler() -> None:
+    """As Cancelled is: also where the first request has not been handed on."""
+    task = finish(suspended())
+    assert task.send(None) == "wait 0"
+    with pytest.raises(KeyError, match="gone"):
+        task.throw(KeyError("gone"))
+
+
+def test_the_handlers_frames_can_be_seen() -> None:
+    """`cr_frame` and `cr_await` are the coroutine's; closing it ends it there."""
+    call = suspended()
+    assert getattr(call.cr_frame, "f_code", None) is handler.__code__
+    assert call.cr_await is not None
+    call.close()
+    assert call.cr_frame is None
+
+
+def test_a_cancellation_is_remembered_until_there_is_a_scope() -> None:
+    """Asked for before the task has one, it is seen by whoever sets it; afterwards it goes there at once."""
+    call = suspended()
+    call.request_cancel()
+    assert call.cancelled
+    asked: list[bool] = []
+    call.cancel = lambda: asked.append(True)
+    call.request_cancel()
+    assert asked == [True]
+    call.close()
+
+
+def test_the_call_is_known_in_its_context_only() -> None:
+    """`active_call` is set where the handler runs, and nowhere else."""
+    call = suspended()
+    assert call.context[active_call] is ACTIVE
+    assert active_call.get(None) is None
+    call.close()
