@@ -58,11 +58,9 @@ def output_of(example: str) -> str:
 
 
 def interrupt(example: str, *arguments: str, directory: Path, whole_group: bool) -> None:
-    """Interrupt an example in the middle; it must end with status 130 and leave nothing in `directory`.
+    """Interrupt an example in the middle; it must end quietly, with status 130, and leave nothing in `directory`.
 
-    Its standard output is a full pipe, so that it cannot come to its end before it is interrupted. With Ctrl-C, which
-    reaches the whole group, nobody complains. A child that was not told may notice another's end a moment before its
-    own, and say so: the parent stops its children one after the other.
+    Its standard output is a full pipe, so that it cannot come to its end before it is interrupted.
     """
     if not waiting_is_visible():
         pytest.skip("/proc/PID/syscall cannot be read here: no telling when to interrupt")
@@ -75,7 +73,7 @@ def interrupt(example: str, *arguments: str, directory: Path, whole_group: bool)
             complaints = drain_until_end(process, reader)
         finally:
             os.close(reader)
-        assert complaints == "" or not whole_group, complaints
+        assert complaints == "", complaints
         assert process.returncode == 128 + signal.SIGINT, process.returncode
         assert_nothing_left(process, directory)
 
