@@ -641,3 +641,19 @@ def test_decimals_keep_their_places() -> None:
     """A Decimal travels as text, with every digit."""
     tried = codec(decimal.Decimal | float)
     assert str(tried.decode(tried.encode(decimal.Decimal("1.50")))) == "1.50"
+
+
+def test_the_errors_of_a_name_begin_with_its_path() -> None:
+    """`named` changes nothing but the messages, which keep their cause."""
+    codec: Codec[int] = Codec(int)
+    named = codec.named("/run/numbers")
+    assert (named.fingerprint, named.description, named.type_name) == (
+        codec.fingerprint,
+        codec.description,
+        codec.type_name,
+    )
+    assert named.decode(named.encode(7)) == 7
+    text: Any = "x"
+    for wrong in (lambda: named.encode(text), lambda: named.check(text), lambda: named.decode(b"\xa1x")):
+        with pytest.raises(InvalidMessage, match=r"^/run/numbers: "):
+            wrong()

@@ -7,6 +7,7 @@ import inspect
 import os
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -174,3 +175,30 @@ def test_trio_comes_with_what_needs_it(child: Children) -> None:
     )
     program.expect("True")
     assert program.wait() == 0
+
+
+def test_a_value_of_another_type_is_refused_with_the_path_of_the_name(tmp_path: Path) -> None:
+    """Whatever the kind of name: InvalidMessage begins with the path, before anything has been sent or written."""
+    wrong: Any = "seven"
+    channel, fifo = namedipc.Channel(tmp_path / "c", int), namedipc.Fifo(tmp_path / "f", int)
+    region = namedipc.SharedRegion(tmp_path / "r", int)
+    service = namedipc.Service(tmp_path / "s", Kitchen)
+    with (
+        channel.listen(),
+        channel.connect() as connection,
+        fifo.reader(),
+        fifo.writer() as writer,
+        region.create(7) as numbers,
+        service.serve(Chef()),
+        service.connect() as kitchen,
+    ):
+        for name, attempt in (
+            ("c", lambda: connection.send(wrong)),
+            ("f", lambda: writer.send(wrong)),
+            ("r", lambda: numbers.write(wrong)),
+            ("r", lambda: numbers.update(lambda _: wrong)),
+            ("s", lambda: kitchen.call(Kitchen.cook, wrong)),
+        ):
+            with pytest.raises(namedipc.InvalidMessage, match=f"^{tmp_path / name}: "):
+                attempt()
+        assert numbers.read() == 7

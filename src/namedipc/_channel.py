@@ -67,7 +67,7 @@ class Channel(Name, Generic[T]):
             where=f"Channel({str(path)!r}, ...)",
         )
         object.__setattr__(self, "_message", resolved)
-        object.__setattr__(self, "_codec", Codec[T](resolved))
+        object.__setattr__(self, "_codec", Codec[T](resolved).named(path))
 
     def _arguments(self) -> tuple[object, ...]:
         return (self._message,)

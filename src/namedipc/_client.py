@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, TypeVar, final
+from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, TypeVar, cast, final
 
 from ._card import check_card
-from ._errors import Closed
+from ._errors import Closed, InvalidMessage
 from ._opening import Opening
 from ._protocol.calls import ClientSession, Sleeper
 from ._protocol.hello import SERVICE, Hello
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._shells.trio_client import TrioClientLink
 
 T = TypeVar("T")
+A = TypeVar("A")
 R = TypeVar("R")
 P = ParamSpec("P")
 
@@ -150,9 +151,16 @@ class BlockingClient(Generic[T]):
             TimedOut: The client's `timeout` has passed. The call is cancelled at the server.
         """
         found = self._find(method)
-        body = found.arguments.encode(args, kwargs)
-        result: R = found.result.decode(self._link.call(found.index, found.where, body, self._timeout))  # type: ignore[assignment]  # the schema was made from the annotation of R
-        return result
+        body = self._named(found.arguments.encode, args, kwargs)
+        answer = self._link.call(found.index, found.where, body, self._timeout)
+        # The schema was made from the annotation that R stands for.
+        return cast("R", self._named(found.result.decode, answer))
+
+    def _named(self, function: Callable[..., A], *values: object) -> A:
+        try:
+            return function(*values)
+        except InvalidMessage as error:
+            raise InvalidMessage(f"{self._link.where}: {error}") from error.__cause__
 
     def with_options(self, *, timeout: float | None = None) -> BlockingClient[T]:
         """Return a client on the same connection with other options.

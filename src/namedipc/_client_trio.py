@@ -7,6 +7,8 @@ from typing import Any, TypeVar, cast
 
 import trio
 
+from ._codec import naming
+from ._errors import InvalidMessage
 from ._protocol.calls import ClientSession
 from ._schema import Method, Schema
 from ._shells.connecting import Plan
@@ -35,13 +37,17 @@ def make_proxy(schema: Schema[T], link: TrioClientLink) -> T:
 
 def _caller(method: Method, link: TrioClientLink) -> Callable[..., Coroutine[Any, Any, object]]:
     encode = method.arguments.encode
-    decode = method.result.decode
+    decode = naming(link.where, method.result.decode)
     call = link.call
     index = method.index
     where = method.where
 
     async def caller(*args: object, **kwargs: object) -> object:
-        return decode(await call(index, where, encode(args, kwargs)))
+        try:
+            body = encode(args, kwargs)
+        except InvalidMessage as error:
+            raise InvalidMessage(f"{link.where}: {error}") from error.__cause__
+        return decode(await call(index, where, body))
 
     caller.__name__ = method.name
     caller.__qualname__ = where

@@ -23,6 +23,8 @@ from ._types import Description, fingerprint, read
 from ._wire import Wire, build_wire
 
 T = TypeVar("T")
+A = TypeVar("A")
+R = TypeVar("R")
 
 Encoding: TypeAlias = Literal["msgpack", "json"]
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -72,6 +74,29 @@ class Codec(Generic[T]):
         self.check = _check(node, self.type_name)
         self.encode = _encode(node, wire, self.check, encoding)
         self.decode = _decode(node, wire, encoding)
+
+    def named(self, where: object) -> Codec[T]:
+        """Return the same codec for one place: its errors begin with the path of the name the value belongs to."""
+        place: Codec[T] = Codec.__new__(Codec)
+        place.type_name = self.type_name
+        place.description = self.description
+        place.fingerprint = self.fingerprint
+        place.check = naming(where, self.check)
+        place.encode = naming(where, self.encode)
+        place.decode = naming(where, self.decode)
+        return place
+
+
+def naming(where: object, function: Callable[[A], R]) -> Callable[[A], R]:
+    """Return a function whose InvalidMessage begins with where the value was to go, or came from."""
+
+    def named(value: A) -> R:
+        try:
+            return function(value)
+        except InvalidMessage as error:
+            raise InvalidMessage(f"{where}: {error}") from error.__cause__
+
+    return named
 
 
 def _check(node: Node, name: str) -> Callable[[object], None]:

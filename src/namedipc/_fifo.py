@@ -78,7 +78,7 @@ class Fifo(Name, Generic[T]):
             frame_locals=frame.f_locals,
             where=f"Fifo({os.fspath(path)!r})",
         )
-        codec: Codec[T] = Codec(resolved)
+        codec: Codec[T] = Codec[T](resolved).named(path)
         object.__setattr__(self, "_message", resolved)
         object.__setattr__(self, "_codec", codec)
 

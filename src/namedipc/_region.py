@@ -68,7 +68,7 @@ class SharedRegion(Name, Generic[T]):
             frame_locals=frame.f_locals,
             where=f"SharedRegion({os.fspath(path)!r})",
         )
-        codec: Codec[T] = Codec(resolved)
+        codec: Codec[T] = Codec[T](resolved).named(path)
         object.__setattr__(self, "_value", resolved)
         object.__setattr__(self, "_codec", codec)
         object.__setattr__(self, "_contents", Contents(codec.fingerprint, codec.description))
