@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from namedipc import lowlevel
+from namedipc import InvalidMessage, lowlevel
 from namedipc._errors import Closed, ConnectionLost, EndOfChannel, ProtocolError, RemoteError, TooLarge
 from namedipc._protocol.frames import HEADER, MESSAGE
 from namedipc._protocol.hello import CHANNEL, Hello
@@ -150,14 +150,20 @@ def test_sending_to_a_lost_peer() -> None:
         here.half_close()
 
 
-def test_a_message_that_is_taken_back() -> None:
-    """The next `take` has it again, in its place."""
+def test_a_message_that_does_not_fit_is_put_back() -> None:
+    """The next `take` has it again, in its place; one that fits is a value."""
+
+    def refuse(body: bytes) -> object:
+        raise InvalidMessage(f"not {body!r}")
+
     with links() as (here, there):
         here.enqueue(pack_message(b"a") + pack_message(b"b"), 2)
         assert here.write()
         first = receive(there)
         assert first == b"a"
-        there.take_back(first)
+        with pytest.raises(InvalidMessage, match="not b'a'"):
+            there.decoded(refuse, first)
+        assert there.decoded(bytes.decode, b"c") == "c"
         assert there.statistics().messages_received == 0
         assert [receive(there), receive(there)] == [b"a", b"b"]
         assert there.statistics().messages_received == 2

@@ -112,8 +112,8 @@ class BlockingConnection(Generic[T]):
         with turn(self._receiving, clock, self._timed_out("no message", clock)):
             messages = [self._decode(self._next_body(clock))]
             with suppress(IPCError):  # told by the next call, behind what has arrived
-                while len(messages) < max_messages and (body := self._body_now()) is not None:
-                    messages.append(self._decoded_or_taken_back(body))
+                while len(messages) < max_messages and (body := self._link.take_now()) is not None:
+                    messages.append(self._link.decoded(self._decode, body))
         return messages
 
     def receive_nowait(self) -> T:
@@ -123,7 +123,7 @@ class BlockingConnection(Generic[T]):
             WouldBlock: None is there, or another thread is receiving.
         """
         with turn(self._receiving, Clock(0), WouldBlock(f"{self._link.where}: another thread is receiving")):
-            body = self._body_now()
+            body = self._link.take_now()
         if body is None:
             raise WouldBlock(f"{self._link.where}: no message is there")
         return self._decode(body)
@@ -223,18 +223,6 @@ class BlockingConnection(Generic[T]):
 
     def _ready(self, clock: Clock, *, write: bool) -> None:
         wait_for(self._link.socket, self._link.where, clock, write=write)
-
-    def _body_now(self) -> bytes | None:
-        while (body := self._link.take()) is None and self._link.read():
-            pass
-        return body
-
-    def _decoded_or_taken_back(self, body: bytes) -> T:
-        try:
-            return self._decode(body)
-        except IPCError:
-            self._link.take_back(body)
-            raise
 
     def _timed_out(self, what: str, clock: Clock) -> TimedOut:
         return TimedOut(f"{self._link.where}: {what} within {clock.timeout} seconds")

@@ -100,7 +100,7 @@ class Connection(trio.abc.Channel[T]):
         Cancellation: nothing is lost; the next `receive` has the message.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        async with self._turn(self._receiving):
+        async with _Turn(self._receiving):
             body = await self._next_body()
         await trio.lowlevel.cancel_shielded_checkpoint()
         return self._decode(body)
@@ -117,11 +117,11 @@ class Connection(trio.abc.Channel[T]):
         if max_messages < 1:
             raise ValueError(f"max_messages={max_messages}: must be at least 1")
         await trio.lowlevel.checkpoint_if_cancelled()
-        async with self._turn(self._receiving):
+        async with _Turn(self._receiving):
             messages = [self._decode(await self._next_body())]
             with suppress(IPCError):  # told by the next call, behind what has arrived
-                while len(messages) < max_messages and (body := self._body_now()) is not None:
-                    messages.append(self._decoded_or_taken_back(body))
+                while len(messages) < max_messages and (body := self._link.take_now()) is not None:
+                    messages.append(self._link.decoded(self._decode, body))
         await trio.lowlevel.cancel_shielded_checkpoint()
         return messages
 
@@ -134,7 +134,7 @@ class Connection(trio.abc.Channel[T]):
         if self._receiving.locked():
             raise trio_errors.WouldBlock(f"{self._link.where}: another task is receiving")
         with trio_errors.translating():
-            body = self._body_now()
+            body = self._link.take_now()
         if body is None:
             raise trio_errors.WouldBlock(f"{self._link.where}: no message is there")
         return self._decode(body)
@@ -145,7 +145,7 @@ class Connection(trio.abc.Channel[T]):
         Cancellation: the end is said in the background.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        async with self._turn(self._sending):
+        async with _Turn(self._sending):
             with trio_errors.translating():
                 self._link.check_open()
                 self._link.say_goodbye()
@@ -193,7 +193,7 @@ class Connection(trio.abc.Channel[T]):
         link = self._link
         if self._sending.locked() and not self._finishing and not link.sends_no_more:
             return  # a task is in the middle of a message, and will learn that this end was closed
-        async with self._turn(self._sending):
+        async with _Turn(self._sending):
             link.check_open()
             link.say_goodbye()
             while not link.write():
@@ -210,7 +210,7 @@ class Connection(trio.abc.Channel[T]):
     async def _send_frames(self, frames: bytes, messages: int) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
         link = self._link
-        async with self._turn(self._sending):
+        async with _Turn(self._sending):
             with trio_errors.translating():
                 link.check_open()
                 while not link.write():  # the rest of one that was cancelled
@@ -259,21 +259,6 @@ class Connection(trio.abc.Channel[T]):
                 except (trio.ClosedResourceError, OSError):
                     raise Closed(f"{self._link.where}: this end has been closed") from None
             return body
-
-    def _body_now(self) -> bytes | None:
-        while (body := self._link.take()) is None and self._link.read():
-            pass
-        return body
-
-    def _decoded_or_taken_back(self, body: bytes) -> T:
-        try:
-            return self._decode(body)
-        except IPCError:
-            self._link.take_back(body)
-            raise
-
-    def _turn(self, lock: trio.StrictFIFOLock) -> _Turn:
-        return _Turn(lock)
 
 
 class _Turn:

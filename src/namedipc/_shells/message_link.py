@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeVar
 
 from .. import lowlevel
 from .._errors import Closed, ConnectionLost, EndOfChannel, IPCError, TooLarge
@@ -17,6 +17,8 @@ from .._faults import fault_of_handler, pack_fault
 from .._protocol.messages import MessageSession
 from .._values import ConnectionStatistics, Peer
 from .socket_end import SocketEnd
+
+T = TypeVar("T")
 
 READ_BYTES: Final = 65536
 
@@ -149,10 +151,20 @@ class MessageLink(SocketEnd):
             raise ConnectionLost(f"{self.where}: the peer went away{middle}")
         return None
 
-    def take_back(self, body: bytes) -> None:
-        """Undo the last `take`."""
-        self._taken_back = body
-        self._messages_received -= 1
+    def take_now(self) -> bytes | None:
+        """Return the next message that is there, reading as long as that needs no waiting. Raises what `take` does."""
+        while (body := self.take()) is None and self.read():
+            pass
+        return body
+
+    def decoded(self, decode: Callable[[bytes], T], body: bytes) -> T:
+        """Return what was taken as a value. What does not fit the type is put back for the next `take`."""
+        try:
+            return decode(body)
+        except IPCError:
+            self._taken_back = body
+            self._messages_received -= 1
+            raise
 
     # ------------------------------------------------------------ the end
 
