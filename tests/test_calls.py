@@ -87,7 +87,7 @@ def test_a_session_begins_with_its_hello() -> None:
 
 def test_what_is_sent_unasked_is_taken_by_every_service() -> None:
     """Also by one with a lower limit, of which the client knows only once it has heard the hello."""
-    service = ServerSession(Hello(SERVICE, 10, b"m" * 16), b"", methods=1, held_calls=1)
+    service = ServerSession(Hello(SERVICE, 10, b"m" * 16), b"", methods=1, held_frames=1, held_bytes=10000)
     session = new_session()
     body = bytes(session.their_message_bytes)
     _, frame = session.begin(Waiter("Kitchen.cook"), 0, body, 2.5)
@@ -211,7 +211,7 @@ def test_any_split_gives_the_same(places: list[int]) -> None:
         resolved += session.feed(data[start:end])
     assert resolved == [calls[1][1], calls[0][1], calls[2][1]]
     assert b"".join(session.outgoing) == MINE.pack() + pack_frame(BIND, b"\0\0")
-    assert session.said_goodbye
+    assert session.last_run is not None
 
 
 # --- greeters: who waits for the hello
@@ -315,7 +315,7 @@ def test_an_end_after_a_goodbye_says_so() -> None:
     session = greeted_session()
     _, waiter = begin(session)
     assert session.feed(pack_frame(GOODBYE, id=1)) == []
-    assert session.said_goodbye
+    assert session.last_run is not None
     assert session.end() == [waiter]
     assert isinstance(session.failure, ConnectionLost)
     assert str(session.failure) == f"{PATH}: the service has shut down; connect again once it is back"

@@ -34,14 +34,14 @@ OTHER = Hello(SERVICE, 500, b"o" * 16).pack()
 TEXT = b'{"schema": 1}'
 
 
-def new_session(*, methods: int = 3, held_calls: int = 4) -> ServerSession:
+def new_session(*, methods: int = 3, held_frames: int = 4) -> ServerSession:
     """A session at its beginning."""
-    return ServerSession(MINE, TEXT, methods=methods, held_calls=held_calls)
+    return ServerSession(MINE, TEXT, methods=methods, held_frames=held_frames, held_bytes=1000)
 
 
-def session_after(*pieces: bytes, methods: int = 3, held_calls: int = 4) -> tuple[ServerSession, list[Frame]]:
+def session_after(*pieces: bytes, methods: int = 3, held_frames: int = 4) -> tuple[ServerSession, list[Frame]]:
     """A session that has taken these pieces, and every event of it."""
-    session = new_session(methods=methods, held_calls=held_calls)
+    session = new_session(methods=methods, held_frames=held_frames)
     events: list[Frame] = []
     for piece in pieces:
         session.feed(piece)
@@ -242,7 +242,7 @@ def test_a_deadline_does_not_count() -> None:
 
 def test_a_low_limit_allows_what_is_sent_unasked() -> None:
     """A client cannot know a limit before the hello: what it may send without asking is taken."""
-    session = ServerSession(Hello(SERVICE, 10, b"m" * 16), TEXT, methods=1, held_calls=1)
+    session = ServerSession(Hello(SERVICE, 10, b"m" * 16), TEXT, methods=1, held_frames=1, held_bytes=1000)
     session.feed(SAME + pack_call(0, 1, bytes(UNASKED_BYTES), None) + pack_call(0, 1, bytes(UNASKED_BYTES + 1), None))
     assert session.next_event() == (CALL, 0, 0, 1, bytes(UNASKED_BYTES))
     with pytest.raises(ProtocolError, match="a frame of 4097 bytes was announced; the limit is 4096"):
@@ -304,12 +304,12 @@ def test_a_refused_bind_opens_nothing() -> None:
 def test_no_more_than_the_limit_is_held() -> None:
     """Calls and their cancellations count alike; the limit itself is allowed."""
     calls = b"".join(pack_call(0, id_, b"", None) for id_ in range(1, 5))
-    session, events = session_after(OTHER + calls, held_calls=4)
+    session, events = session_after(OTHER + calls, held_frames=4)
     assert (session.state, events) == (State.HELD, [])
     for one_more in (pack_call(0, 5, b"", None), pack_frame(CANCEL, id=1)):
         with pytest.raises(LimitReached, match="more than 4 calls before the schemas were compared"):
-            session_after(OTHER + calls + one_more, held_calls=4)
-    _, events = session_after(OTHER + calls + bind(0) + calls, held_calls=4)
+            session_after(OTHER + calls + one_more, held_frames=4)
+    _, events = session_after(OTHER + calls + bind(0) + calls, held_frames=4)
     assert len(events) == 8
 
 

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, TypeVar, cast, final
+from typing import TYPE_CHECKING, TypeVar, cast, final
 
+import attrs
+
+from ._call import Trace
 from ._card import check_card
-from ._errors import Closed, InvalidMessage
+from ._client_blocking import BlockingClient, BlockingLinks
+from ._client_options import Options, find_method
+from ._errors import Closed
 from ._opening import Opening
 from ._protocol.calls import ClientSession, Sleeper
 from ._protocol.hello import SERVICE, Hello
-from ._schema import Method, Schema
-from ._shells.blocking_client import BlockingClientLink
-from ._shells.connecting import connecting
-from ._shells.waiting import Clock, carry_out
-from ._values import LARGEST_MESSAGE_BYTES, Allow, ConnectionStatistics, Peer, StrPath
+from ._schema import Schema
+from ._shells.connecting import Plan, connecting
+from ._shells.waiting import Clock
+from ._values import LARGEST_MESSAGE_BYTES, Allow, ConnectionStatistics, Limits, Peer, StrPath
 
 if TYPE_CHECKING:
-    import threading
-
-    from ._shells.trio_client import TrioClientLink
+    from ._client_trio import TrioLinks
 
 T = TypeVar("T")
 A = TypeVar("A")
 R = TypeVar("R")
-P = ParamSpec("P")
 
 
 @final
@@ -44,6 +45,7 @@ class Client(Opening[T, "BlockingClient[T]"]):
         wait_seconds: float,
         timeout: float | None,
         allow: Allow,
+        trace: Trace | None,
         spin: bool,
     ) -> None:
         super().__init__(f"Service({str(path)!r}, {schema.name}).connect()", self._trio, self._blocking)
@@ -53,7 +55,8 @@ class Client(Opening[T, "BlockingClient[T]"]):
         self._timeout = timeout
         self._allow = allow
         self._spin = spin
-        self._link: TrioClientLink | BlockingClientLink | None = None
+        self._options = Options(trace=trace)
+        self._links: TrioLinks | BlockingLinks | None = None
 
     @property
     def peer(self) -> Peer:
@@ -72,13 +75,65 @@ class Client(Opening[T, "BlockingClient[T]"]):
         """
         return self._opened().statistics()
 
-    def _opened(self) -> TrioClientLink | BlockingClientLink:
-        if self._link is None:
+    def with_options(self, *, headers: Mapping[str, str] | None = None, retry: bool | None = None) -> T:
+        """Return the proxy with other options; on the same connection.
+
+        Args:
+            headers: Sent along with each call, for `current_call().headers` and tracers.
+            retry: None: a call that was not run because the service is shutting down, and any call of a method which
+                is declared `@idempotent`, is sent again, once, to whoever serves the name by then. True: likewise, as
+                often as it takes, waiting for the service as long as the caller's cancel scope lets it. False: never.
+
+        Raises:
+            Closed: The client is not open, or open in blocking code: there it has a method of this name itself.
+        """
+        from ._client_trio import TrioLinks, make_proxy
+
+        links = self._opened()
+        if not isinstance(links, TrioLinks):
+            raise Closed(f"{self._what}: open in blocking code; use the with_options of what 'with' has given")
+        return make_proxy(self._schema, links, attrs.evolve(self._options, headers=headers or {}, retry=retry))
+
+    async def call_each(self, method: Callable[[T, A], Awaitable[R]], arguments: Iterable[A], /) -> list[R]:
+        """Call a method once an argument, all in flight together, by few writes.
+
+        Args:
+            method: The method as the interface has it: `Kitchen.cook`. It takes one argument, and has no streams.
+            arguments: One for each call.
+
+        Returns:
+            The results in the order of the arguments.
+
+        Raises:
+            Exception: That of the first argument, in their order, whose call failed; those behind it are cancelled.
+            Closed: The client is not open in trio.
+
+        Cancellation: every call that has not been answered is cancelled at the server.
+        """
+        from ._client_trio import TrioLinks, call_each
+
+        links = self._opened()
+        if not isinstance(links, TrioLinks):
+            raise Closed(f"{self._what}: open in blocking code; use the call_each of what 'with' has given")
+        found = find_method(self._schema, method, "call_each")
+        # The schema was made from the annotation that R stands for.
+        return cast("list[R]", await call_each(found, links, self._options, arguments))
+
+    def _opened(self) -> TrioLinks | BlockingLinks:
+        if self._links is None:
             raise Closed(f"{self._what}: not open; enter it by 'async with' or 'with' first")
-        return self._link
+        return self._links
+
+    def _plan(self, wait_seconds: float | None) -> Plan:
+        self._check_card()
+        seconds = self._wait_seconds if wait_seconds is None else wait_seconds
+        return connecting(self._path, wait_seconds=seconds, allow=self._allow)
 
     def _session(self) -> ClientSession[Sleeper]:
-        hello = Hello(SERVICE, LARGEST_MESSAGE_BYTES, self._schema.fingerprint)
+        limits = Limits()
+        hello = Hello(
+            SERVICE, LARGEST_MESSAGE_BYTES, self._schema.fingerprint, limits.stream_items, limits.stream_bytes
+        )
         return ClientSession(str(self._path), hello, self._schema.bindings)
 
     def _check_card(self) -> None:
@@ -94,102 +149,24 @@ class Client(Opening[T, "BlockingClient[T]"]):
     async def _trio(self) -> AsyncIterator[T]:
         if self._timeout is not None:
             raise ValueError(f"{self._what}: timeout= is for blocking code; in trio write 'with trio.fail_after(...)'")
-        from ._client_trio import make_proxy, open_link
+        from ._client_trio import TrioLinks, make_proxy
 
-        self._check_card()
-        plan = connecting(self._path, wait_seconds=self._wait_seconds, allow=self._allow)
-        link = await open_link(str(self._path), plan, self._session(), spin=self._spin)
-        self._link = link
+        links = TrioLinks(str(self._path), self._plan, self._session, spin=self._spin)
+        await links.open()
+        self._links = links
         try:
-            yield make_proxy(self._schema, link)
+            yield make_proxy(self._schema, links, self._options)
         finally:
-            self._link = None
-            link.close()
+            self._links = None
+            links.close()
 
     @contextmanager
     def _blocking(self) -> Iterator[BlockingClient[T]]:
-        self._check_card()
-        plan = connecting(self._path, wait_seconds=self._wait_seconds, allow=self._allow)
-        connected = carry_out(plan, Clock(self._timeout), f"{self._path}: not connected")
-        connected.socket.setblocking(True)
-        session: ClientSession[threading.Lock] = self._session()
-        link = BlockingClientLink(str(self._path), connected.socket, connected.peer, session, spin=self._spin)
-        self._link = link
+        links = BlockingLinks(str(self._path), self._plan, self._session, spin=self._spin)
+        links.open(Clock(self._timeout))
+        self._links = links
         try:
-            yield BlockingClient(self._schema, link, self._timeout)
+            yield BlockingClient(self._schema, links, self._timeout, self._options)
         finally:
-            self._link = None
-            link.close()
-
-
-@final
-class BlockingClient(Generic[T]):
-    """Calls a service from ordinary blocking code: `client.call(Interface.method, ...)`, typed by the interface.
-
-    May be shared by any number of threads. After a fork it belongs to the parent: the child gets `Closed` and
-    connects again.
-    """
-
-    def __init__(self, schema: Schema[T], link: BlockingClientLink, timeout: float | None) -> None:
-        self._schema = schema
-        self._link = link
-        self._timeout = timeout
-
-    def call(self, method: Callable[Concatenate[T, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a method of the service and return its result.
-
-        Args:
-            method: The method as the interface has it: `Kitchen.cook`.
-            args: Its arguments; what is left out has the implementation's default.
-            kwargs: Its arguments by name.
-
-        Raises:
-            InvalidMessage: An argument, or the result, does not fit its type.
-            TooLarge: The arguments are longer than the service accepts.
-            RemoteError: The handler raised.
-            ConnectionLost: The service went away; whether the call was run is unknown.
-            TimedOut: The client's `timeout` has passed. The call is cancelled at the server.
-        """
-        found = self._find(method)
-        body = self._named(found.arguments.encode, args, kwargs)
-        answer = self._link.call(found.index, found.where, body, self._timeout)
-        # The schema was made from the annotation that R stands for.
-        return cast("R", self._named(found.result.decode, answer))
-
-    def _named(self, function: Callable[..., A], *values: object) -> A:
-        try:
-            return function(*values)
-        except InvalidMessage as error:
-            raise InvalidMessage(f"{self._link.where}: {error}") from error.__cause__
-
-    def with_options(self, *, timeout: float | None = None) -> BlockingClient[T]:
-        """Return a client on the same connection with other options.
-
-        Args:
-            timeout: Seconds for each call; None is for ever.
-        """
-        return BlockingClient(self._schema, self._link, timeout)
-
-    @property
-    def peer(self) -> Peer:
-        """Whom the kernel vouches for as the server."""
-        return self._link.peer
-
-    def statistics(self) -> ConnectionStatistics:
-        """Return what the connection has carried."""
-        return self._link.statistics()
-
-    def close(self) -> None:
-        """Say goodbye and close. Calls in flight in other threads end with `Closed`. Safe to call twice."""
-        self._link.close()
-
-    def _find(self, method: object) -> Method:
-        name = getattr(method, "__name__", None)
-        found = self._schema.by_name.get(name) if isinstance(name, str) else None
-        # By name: a method of a base class, or one that an implementation overrides, is the interface's all the same.
-        if found is None or not callable(method):
-            raise TypeError(
-                f"call({method!r}): give a method of the interface, for example "
-                f"{self._schema.name}.{next(iter(self._schema.by_name))}"
-            )
-        return found
+            self._links = None
+            links.close()

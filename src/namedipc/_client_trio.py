@@ -1,54 +1,409 @@
-"""The trio side of a client: opening its link, and the proxy which has the interface's methods."""
+"""The trio side of a client: the proxy which has the interface's methods, its streams, and connecting again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
+from contextvars import copy_context
+from typing import Any, TypeVar, cast, final
 
 import trio
 
+from ._client_options import Options, encode_call
 from ._codec import naming
-from ._errors import InvalidMessage
-from ._protocol.calls import ClientSession
+from ._errors import ConnectionLost, IPCError
+from ._protocol.calls import ClientSession, NotRun
 from ._schema import Method, Schema
+from ._shells import trio_errors
 from ._shells.connecting import Plan
-from ._shells.trio_client import TrioClientLink
+from ._shells.trio_client import OpenCall, TrioClientLink
 from ._shells.trio_waiting import carry_out
+from ._values import ConnectionStatistics, Peer
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
-async def open_link(
-    where: str, plan: Plan, session: ClientSession[trio.lowlevel.Task], *, spin: bool
-) -> TrioClientLink:
-    """Connect. Cancellation: nothing is left open."""
-    connected = await carry_out(plan)
-    return TrioClientLink(where, connected.socket, connected.peer, session, spin=spin)
+@final
+class TrioLinks:
+    """The connection of a client, and the one after it: a service that was restarted is connected to again.
+
+    Args:
+        where: How messages call the service: its path.
+        plan: Begins to connect: for the seconds given, or for as long as the client was told to.
+        session: Makes the protocol of a new connection.
+        spin: Whether to poll for a moment before sleeping.
+    """
+
+    link: TrioClientLink
+
+    def __init__(
+        self,
+        where: str,
+        plan: Callable[[float | None], Plan],
+        session: Callable[[], ClientSession[trio.lowlevel.Task]],
+        *,
+        spin: bool,
+    ) -> None:
+        self.where = where
+        self._plan = plan
+        self._session = session
+        self._spin = spin
+        self._leaving: list[TrioClientLink] = []
+        self._connecting = trio.Lock()
+
+    async def open(self, wait_seconds: float | None = None) -> None:
+        """Connect. Cancellation: nothing is left open."""
+        connected = await carry_out(self._plan(wait_seconds))
+        self.link = TrioClientLink(self.where, connected.socket, connected.peer, self._session(), spin=self._spin)
+
+    async def renew(self, left: TrioClientLink, reason: IPCError, options: Options) -> None:
+        """Connect again, unless another task has done so since `left` was found to be at its end.
+
+        Raises:
+            IPCError: The service is not there; its cause is what had ended the connection.
+        """
+        async with self._connecting:
+            if self.link is not left:
+                return
+            for old in [old for old in self._leaving if old.is_idle]:
+                old.close()
+                self._leaving.remove(old)
+            try:
+                await self.open(options.wait_again_seconds)
+            except IPCError as error:
+                raise error from reason
+            self._leaving.append(left)
+            if left.is_idle:
+                left.close()
+
+    @property
+    def peer(self) -> Peer:
+        """The server."""
+        return self.link.peer
+
+    def statistics(self) -> ConnectionStatistics:
+        """What has been carried, by the connection there is now."""
+        return self.link.statistics()
+
+    def close(self) -> None:
+        """Close every connection."""
+        for link in (self.link, *self._leaving):
+            link.close()
 
 
-def make_proxy(schema: Schema[T], link: TrioClientLink) -> T:
+def make_proxy(schema: Schema[T], links: TrioLinks, options: Options) -> T:
     """Return an object with the interface's methods, each of which calls the service."""
-    members: dict[str, object] = {method.name: staticmethod(_caller(method, link)) for method in schema.methods}
+    members: dict[str, object] = {
+        method.name: staticmethod(_member(method, links, options)) for method in schema.methods
+    }
     members["__slots__"] = ()
-    members["__repr__"] = lambda _self: f"<{schema.name} at {link.where}>"
+    members["__repr__"] = lambda _self: f"<{schema.name} at {links.where}>"
     # The type is made from the interface's own methods, which a checker cannot follow.
     return cast("T", type(f"{schema.name}Proxy", (), members)())
 
 
-def _caller(method: Method, link: TrioClientLink) -> Callable[..., Coroutine[Any, Any, object]]:
-    encode = method.arguments.encode
-    decode = naming(link.where, method.result.decode)
-    call = link.call
-    index = method.index
-    where = method.where
+def _member(method: Method, links: TrioLinks, options: Options) -> Callable[..., object]:
+    if method.is_stream:
+        member: Callable[..., object] = _streamer(method, links, options)
+    elif method.requests:
+        member = _feeder(method, links, options)
+    else:
+        member = _caller(method, links, options)
+    member.__name__ = method.name
+    member.__qualname__ = method.where
+    return member
+
+
+def _caller(method: Method, links: TrioLinks, options: Options) -> Callable[..., Awaitable[object]]:
+    decode = naming(links.where, method.result.decode)
+    encode = encode_call(method, links.where)
+    is_one_way = method.is_one_way
+
+    async def call(link: TrioClientLink, body: bytes, flags: int) -> object:
+        if is_one_way:
+            await link.call_one_way(method, body, flags)
+            return None
+        return decode(await link.call(method, body, flags))
+
+    if not options.are_plain:
+
+        async def caller(*args: object, **kwargs: object) -> object:
+            body = encode(args, kwargs)
+            with options.tracing(method, links.peer) as headers:
+                body, flags = options.extend(body, headers)
+                return await again(method, links, options, lambda link: call(link, body, flags))
+
+        return caller
+
+    async def plain_caller(*args: object, **kwargs: object) -> object:
+        body = encode(args, kwargs)
+        link = links.link
+        try:
+            if not is_one_way:
+                return decode(await link.call(method, body))
+            await link.call_one_way(method, body)
+            return None
+        except (NotRun, ConnectionLost) as error:
+            failed = link, error
+        return await again(method, links, options, lambda link: call(link, body, 0), failed)
+
+    return plain_caller
+
+
+async def again(
+    method: Method,
+    links: TrioLinks,
+    options: Options,
+    attempt: Callable[[TrioClientLink], Awaitable[R]],
+    failed: tuple[TrioClientLink, NotRun | ConnectionLost] | None = None,
+) -> R:
+    """Attempt a call, and attempt it anew on another connection as far as that is allowed.
+
+    Args:
+        method: What is called.
+        links: The connections.
+        options: Whether it may be repeated.
+        attempt: Calls it by one of them.
+        failed: An attempt that was made before.
+    """
+    repeats = options.repeats(method)
+    while True:
+        if failed is not None:
+            link, error = failed
+            reason = error.reason if isinstance(error, NotRun) else error
+            if not repeats.allow(error, is_leaving=link.is_leaving):
+                raise reason
+            await links.renew(link, reason, options)
+        link = links.link
+        try:
+            return await attempt(link)
+        except (NotRun, ConnectionLost) as error:
+            failed = link, error
+
+
+# ---------------------------------------------------------------- streams
+
+
+def _feeder(method: Method, links: TrioLinks, options: Options) -> Callable[..., Awaitable[object]]:
+    decode = naming(links.where, method.result.decode)
 
     async def caller(*args: object, **kwargs: object) -> object:
-        try:
-            body = encode(args, kwargs)
-        except InvalidMessage as error:
-            raise InvalidMessage(f"{link.where}: {error}") from error.__cause__
-        return decode(await call(index, where, body))
+        call = _Call(method, links, options, args, kwargs)
+        return decode(await call.result())
 
-    caller.__name__ = method.name
-    caller.__qualname__ = where
     return caller
+
+
+def _streamer(method: Method, links: TrioLinks, options: Options) -> Callable[..., AsyncIterator[object]]:
+    def streamer(*args: object, **kwargs: object) -> AsyncIterator[object]:
+        return ReplyStream(_Call(method, links, options, args, kwargs))
+
+    return streamer
+
+
+@final
+class _Call:
+    """A call with streams: encoded at once, begun when it is first waited for."""
+
+    def __init__(
+        self,
+        method: Method,
+        links: TrioLinks,
+        options: Options,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+    ) -> None:
+        (values, named), self._feeds = method.split_streams(args, kwargs)
+        self._body = encode_call(method, links.where)(values, named)
+        self._method = method
+        self._links = links
+        self._options = options
+        self.decode = naming(links.where, method.result.decode)
+        self.opened: OpenCall | None = None
+        self._feeding: list[_Feeding] = []
+
+    async def open(self) -> OpenCall:
+        if self.opened is None:
+            with self._options.tracing(self._method, self._links.peer) as headers:
+                body, flags = self._options.extend(self._body, headers)
+                self.opened = await again(
+                    self._method, self._links, self._options, lambda link: link.open_call(self._method, body, flags)
+                )
+        return self.opened
+
+    async def result(self) -> bytes:
+        """Feed the streams, and wait for the one result; nothing goes on when this returns or raises."""
+        opened = await self.open()
+        failure: BaseException | None = None
+        result = b""
+        try:
+            async with trio.open_nursery() as nursery:
+                for number, source in self._feeds.items():
+                    self._feeding.append(_Feeding(self._method, number, source, opened, nursery.cancel_scope))
+                    nursery.start_soon(self._feeding[-1].run)
+                try:
+                    result = await opened.link.result(opened)
+                except BaseException as error:  # raised again below, outside of the nursery and its groups
+                    failure = error
+                nursery.cancel_scope.cancel()
+        finally:
+            opened.link.give_up(opened)
+        self._raise_failure()
+        if failure is not None:
+            raise failure.reason if isinstance(failure, NotRun) else failure
+        return result
+
+    async def next_item(self) -> bytes | None:
+        opened = await self.open()
+        if not self._feeding:
+            for number, source in self._feeds.items():
+                feeding = _Feeding(self._method, number, source, opened, trio.CancelScope())
+                self._feeding.append(feeding)
+                trio.lowlevel.spawn_system_task(feeding.run_alone, context=copy_context())
+        try:
+            item = await opened.link.next_item(opened)
+        except trio.Cancelled:
+            raise
+        except Exception as error:
+            self._raise_failure()
+            raise error.reason if isinstance(error, NotRun) else error
+        if item is None:
+            await self.close()
+            self._raise_failure()
+        return item
+
+    def _raise_failure(self) -> None:
+        """What a source of requests has raised is its caller's error, before whatever that has led to."""
+        for feeding in self._feeding:
+            if feeding.failure is not None:
+                raise feeding.failure
+
+    async def close(self) -> None:
+        """Cancel the call unless it is over, and wait until its sources are closed."""
+        if self.opened is not None:
+            self.opened.link.give_up(self.opened)
+        for feeding in self._feeding:
+            feeding.scope.cancel()
+        for feeding in self._feeding:
+            await feeding.closed.wait()
+        await trio.lowlevel.checkpoint()
+
+    def abandon(self) -> None:
+        """`close` for a finalizer, which cannot wait."""
+        if self.opened is not None:
+            self.opened.link.abandon(self.opened)
+        for feeding in self._feeding:
+            with suppress(RuntimeError):  # in another thread, or after the end of trio: its task is gone
+                feeding.scope.cancel()
+
+
+@final
+class _Feeding:
+    """Sends what one source of requests delivers."""
+
+    def __init__(self, method: Method, number: int, source: object, call: OpenCall, scope: trio.CancelScope) -> None:
+        self._stream = method.requests[number]
+        self._encode = naming(f"{call.link.where}: {method.where}: an item of '{self._stream.name}'", self._stream.item.encode)
+        self._number = number
+        self._source = cast("Any", source)  # checked by `split_streams`
+        self._call = call
+        self.scope = scope
+        self.failure: BaseException | None = None
+        self.closed = trio.Event()
+
+    async def run(self) -> None:
+        link, call = self._call.link, self._call
+        iterator = aiter(self._source)
+        try:
+            async for item in iterator:
+                if not await link.feed(call, self._number, self._encode(item)):
+                    return
+            link.end_feed(call, self._number)
+        except trio.Cancelled:
+            raise
+        except BaseException as error:  # the caller's own, and raised there
+            self.failure = error
+            link.ask_to_cancel(call)  # the service's answer to that wakes the caller
+        finally:
+            close = getattr(iterator, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def run_alone(self) -> None:
+        try:
+            with self.scope:
+                await self.run()
+        except BaseException as error:
+            self.failure = error
+        finally:
+            self.closed.set()
+
+
+@final
+class ReplyStream(AsyncIterator[Any]):
+    """A stream of results. Left early (`aclosing`, or dropped): cancelled at the service at once.
+
+    Cancellation: waiting for an item may be cancelled; the stream goes on, and no item is lost.
+    """
+
+    def __init__(self, call: _Call) -> None:
+        self._call = call
+        self._over = False
+        self._busy = False
+
+    def __aiter__(self) -> ReplyStream:
+        return self
+
+    async def __anext__(self) -> object:
+        if self._busy:
+            raise trio_errors.Busy("another task waits for the next item of this stream already")
+        if self._over:
+            await trio.lowlevel.checkpoint()
+            raise StopAsyncIteration
+        self._busy = True
+        try:
+            item = await self._call.next_item()
+            if item is not None:
+                return self._call.decode(item)
+        except trio.Cancelled:
+            raise
+        except BaseException:
+            self._over = True
+            self._call.abandon()
+            raise
+        finally:
+            self._busy = False
+        self._over = True
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Leave the stream. Safe to call twice."""
+        self._over = True
+        await self._call.close()
+
+    def __del__(self) -> None:
+        if not self._over:
+            self._call.abandon()
+
+
+async def call_each(
+    method: Method, links: TrioLinks, options: Options, arguments: Iterable[object]
+) -> list[object]:
+    """Call a method once an argument, all in flight together."""
+    encode = encode_call(method, links.where)
+    decode = naming(links.where, method.result.decode)
+    replies: list[bytes] = []
+    with options.tracing(method, links.peer) as headers:
+        bodies = []
+        flags = 0
+        for argument in arguments:
+            body, flags = options.extend(encode((argument,), {}), headers)
+            bodies.append(body)
+        await again(
+            method,
+            links,
+            options,
+            lambda link: link.call_each(method, bodies[len(replies) :], replies, flags),
+        )
+    return [decode(reply) for reply in replies]

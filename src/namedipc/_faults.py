@@ -13,6 +13,7 @@ import attrs
 from . import _errors
 from ._codec import Codec
 from ._errors import InvalidMessage, IPCError, ProtocolError, RemoteError
+from ._raised import NO_ERRORS, DeclaredErrors
 
 
 @attrs.frozen
@@ -22,22 +23,27 @@ class Fault:
     Attributes:
         code: Which error it is; one of the codes in `docs/wire.md`.
         message: Its text.
-        type_name: For `remote`: the class of the handler's exception.
+        type_name: For `remote` and `declared`: the class of the handler's exception.
         traceback_text: For `remote`: the traceback; empty where the peer is another user.
+        fields: For `declared`: the fields of the exception, or its text, in msgpack.
     """
 
     code: str
     message: str
     type_name: str = ""
     traceback_text: str = ""
+    fields: bytes = b""
 
 
 REMOTE: Final = "remote"
+DECLARED: Final = "declared"
 CANCELLED: Final = "cancelled"
 DEADLINE: Final = "deadline"
+DRAINING: Final = "draining"
 
 _ERRORS: Final[dict[str, type[IPCError]]] = {
     REMOTE: RemoteError,
+    DECLARED: RemoteError,
     CANCELLED: _errors.ConnectionLost,
     DEADLINE: _errors.TimedOut,
     "not-allowed": _errors.NotAllowed,
@@ -47,10 +53,12 @@ _ERRORS: Final[dict[str, type[IPCError]]] = {
     "schema": _errors.SchemaMismatch,
     "kind": _errors.WrongKind,
     "protocol": ProtocolError,
-    "draining": _errors.NoServer,
+    DRAINING: _errors.NoServer,
 }
-_CODES: Final = {error: code for code, error in _ERRORS.items()}
+_CODES: Final = {error: code for code, error in _ERRORS.items() if code != DECLARED}
 _CODEC: Final[Codec[Fault]] = Codec(Fault)
+_HEADERS: Final[Codec[dict[str, str]]] = Codec(dict[str, str])
+LARGEST_HEADERS_BYTES: Final = (1 << 16) - 1
 LONGEST_TEXT: Final = 16 << 10
 """Messages and tracebacks are cut to this many characters, the end being kept: an error always fits into a frame."""
 
@@ -66,10 +74,42 @@ def fault_of(error: IPCError) -> Fault:
     return Fault(code, _cut(str(error)))
 
 
-def fault_of_handler(error: Exception, *, with_traceback: bool) -> Fault:
-    """Return how an exception of a handler travels: as `remote`, whatever its class."""
+def fault_of_handler(error: Exception, *, with_traceback: bool, declared: DeclaredErrors = NO_ERRORS) -> Fault:
+    """Return how an exception of a handler travels: as what it is if it is declared, and else as `remote`.
+
+    Raises:
+        InvalidMessage: A field of a declared exception does not fit its type.
+    """
     text = "".join(traceback.format_exception(error)) if with_traceback else ""
+    packed = declared.pack(error)
+    if packed is not None:
+        label, fields = packed
+        return Fault(DECLARED, _cut(_text_of(error)), label, _cut(text), fields)
     return Fault(REMOTE, _cut(_text_of(error)), _cut(type(error).__qualname__), _cut(text))
+
+
+def unpack_headers(data: bytes) -> dict[str, str]:
+    """Return the headers of a call.
+
+    Raises:
+        ProtocolError: They are no map of texts.
+    """
+    try:
+        return _HEADERS.decode(data)
+    except InvalidMessage as error:
+        raise ProtocolError(f"the headers of a call cannot be read: {error}") from None
+
+
+def pack_headers(headers: dict[str, str]) -> bytes:
+    """Return headers as a call carries them.
+
+    Raises:
+        InvalidMessage: They are no map of texts, or longer than a call can carry.
+    """
+    data = _HEADERS.encode(headers)
+    if len(data) > LARGEST_HEADERS_BYTES:
+        raise InvalidMessage(f"headers of {len(data)} bytes; a call carries {LARGEST_HEADERS_BYTES}")
+    return data
 
 
 def code_of(body: bytes) -> str:
@@ -80,12 +120,28 @@ def code_of(body: bytes) -> str:
         return "protocol"
 
 
-def error_of(body: bytes, *, where: str) -> IPCError:
+def error_of(body: bytes, *, where: str, declared: DeclaredErrors = NO_ERRORS) -> Exception:
     """Return the exception that a received ERROR frame stands for; `where` names the call or the path in its text."""
     try:
         fault = _CODEC.decode(body)
+        found = declared.unpack(fault.type_name, fault.fields) if fault.code == DECLARED else None
     except InvalidMessage as error:
         return ProtocolError(f"{where}: the peer sent an error which cannot be read: {error}")
+    if found is None:
+        return _library_error(fault, where)
+    _tell_traceback(found, fault)
+    return found
+
+
+def connection_error_of(body: bytes, *, where: str) -> IPCError:
+    """Return the exception for an ERROR frame about the connection itself."""
+    try:
+        return _library_error(_CODEC.decode(body), where)
+    except InvalidMessage as error:
+        return ProtocolError(f"{where}: the peer sent an error which cannot be read: {error}")
+
+
+def _library_error(fault: Fault, where: str) -> IPCError:
     kind = _ERRORS.get(fault.code, ProtocolError)
     if kind is not RemoteError:
         return kind(f"{where}: {fault.message}")
@@ -94,9 +150,13 @@ def error_of(body: bytes, *, where: str) -> IPCError:
     remote.type_name = fault.type_name
     remote.message = fault.message
     remote.traceback_text = fault.traceback_text
-    if fault.traceback_text:
-        remote.add_note(f"at the other side:\n{fault.traceback_text.rstrip()}")
+    _tell_traceback(remote, fault)
     return remote
+
+
+def _tell_traceback(error: Exception, fault: Fault) -> None:
+    if fault.traceback_text:
+        error.add_note(f"at the other side:\n{fault.traceback_text.rstrip()}")
 
 
 def _text_of(error: Exception) -> str:

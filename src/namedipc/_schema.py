@@ -30,8 +30,10 @@ from typing import Final, Generic, TypeVar, final
 
 import attrs
 
-from ._codec import ArgumentsCodec, Codec, Parameter
-from ._errors import DeclarationError
+from ._codec import Arguments, ArgumentsCodec, Codec, Parameter
+from ._errors import DeclarationError, InvalidMessage
+from ._marks import declared_errors, is_idempotent, is_one_way
+from ._raised import DeclaredErrors
 from ._types import Description, difference, fingerprint, resolve_message
 
 T = TypeVar("T")
@@ -44,6 +46,22 @@ _SHOWN_METHODS: Final = 20
 
 @final
 @attrs.frozen(eq=False)
+class RequestStream:
+    """A parameter which is a stream.
+
+    Attributes:
+        name: Of the parameter.
+        place: Its index among those which may be given by position; None where it may not.
+        item: Encodes and decodes an item.
+    """
+
+    name: str
+    place: int | None
+    item: Codec[object]
+
+
+@final
+@attrs.frozen(eq=False, kw_only=True)
 class Method:
     """One method of an interface, ready for use.
 
@@ -51,15 +69,90 @@ class Method:
         name: Its name.
         index: Its place in the interface: its identity on the wire between equal fingerprints.
         where: How messages call it: `Kitchen.cook`.
-        arguments: Binds and encodes arguments; decodes and binds them at the other side.
-        result: Encodes and decodes the result.
+        arguments: Binds and encodes arguments; decodes and binds them at the other side. In place of a stream it has
+            the number of that stream.
+        requests: The parameters which are streams; their order is their number.
+        result: Encodes and decodes the result; of a stream of results, an item.
+        is_stream: Whether it is answered with a stream.
+        is_one_way: Whether it is not answered at all.
+        is_idempotent: Whether it may be run twice.
+        errors: The exceptions which it declares.
     """
 
     name: str
     index: int
     where: str
     arguments: ArgumentsCodec
+    requests: tuple[RequestStream, ...]
     result: Codec[object]
+    is_stream: bool
+    is_one_way: bool
+    is_idempotent: bool
+    errors: DeclaredErrors
+
+    @property
+    def description(self) -> dict[str, object]:
+        """What the other side must know of it; what is as usual is left out."""
+        described: dict[str, object] = {
+            "parameters": self.arguments.description,
+            "result": self.result.description,
+        }
+        if self.requests:
+            described["requests"] = {stream.name: stream.item.description for stream in self.requests}
+        if self.is_stream:
+            described["stream"] = True
+        if self.is_one_way:
+            described["one_way"] = True
+        if self.errors.description:
+            described["raises"] = self.errors.description
+        return described
+
+    def split_streams(self, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[Arguments, dict[int, object]]:
+        """Take the streams out of the arguments; return what remains, with numbers in their place, and the streams."""
+        values = list(args)
+        named = dict(kwargs)
+        streams: dict[int, object] = {}
+        for number, stream in enumerate(self.requests):
+            if stream.place is not None and stream.place < len(values):
+                streams[number], values[stream.place] = values[stream.place], number
+            elif stream.name in named:
+                streams[number], named[stream.name] = named[stream.name], number
+        for number, given in streams.items():
+            if not hasattr(given, "__aiter__"):
+                raise TypeError(
+                    f"{self.where}: parameter '{self.requests[number].name}' is a stream, and a "
+                    f"{type(given).__name__} is none; write feed(...) around an iterable"
+                )
+        return (tuple(values), named), streams
+
+    def join_streams(
+        self, args: tuple[object, ...], kwargs: dict[str, object], make: Callable[[int], object]
+    ) -> Arguments:
+        """Put streams in the place of their numbers.
+
+        Args:
+            args: As decoded.
+            kwargs: As decoded.
+            make: Makes the stream of a number.
+
+        Raises:
+            InvalidMessage: Where a stream should be there is not its number.
+        """
+        values = list(args)
+        named = dict(kwargs)
+        for number, stream in enumerate(self.requests):
+            if stream.place is not None and stream.place < len(values):
+                self._check_number(values[stream.place], number)
+                values[stream.place] = make(number)
+            elif stream.name in named:
+                self._check_number(named[stream.name], number)
+                named[stream.name] = make(number)
+        return tuple(values), named
+
+    def _check_number(self, found: object, number: int) -> None:
+        if found != number:
+            name = self.requests[number].name
+            raise InvalidMessage(f"{self.where}: parameter '{name}': expected the number of its stream, {number}")
 
 
 @final
@@ -85,10 +178,7 @@ class Schema(Generic[T]):
             for index, name in enumerate(sorted(functions))
         )
         self.by_name: dict[str, Method] = {method.name: method for method in self.methods}
-        self.description: dict[str, object] = {
-            method.name: {"parameters": method.arguments.description, "result": method.result.description}
-            for method in self.methods
-        }
+        self.description: dict[str, object] = {method.name: method.description for method in self.methods}
         self.fingerprint: bytes = fingerprint(self.description)
         self.text: bytes = json.dumps(self.description, separators=(",", ":")).encode()
 
@@ -134,9 +224,15 @@ def _check_method(implementation: object, method: Method) -> None:
         raise DeclarationError(
             f"{where} does not implement {method.where}: it inherits the interface's empty body ('...')"
         )
-    if _yields(getattr(found, "__func__", found)):
+    function = getattr(found, "__func__", found)
+    if not method.is_stream and _yields(function):
         raise DeclarationError(
             f"{where}.{method.name} yields, and {method.where} declares one result: return it instead"
+        )
+    if method.is_stream and (inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function)):
+        raise DeclarationError(
+            f"{where}.{method.name} does not give what {method.where} declares, a stream: write 'async def' with "
+            "'yield' in it, or a plain 'def' that returns an asynchronous iterator"
         )
     _check_parameters(f"{where}.{method.name}", found, method)
 
@@ -186,10 +282,14 @@ def _ways_to_call(parameters: Sequence[Parameter]) -> Iterator[tuple[str, list[N
         yield " by name", required, [*behind, *(p.name for p in by_name)]
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class _MethodDescription:
     parameters: Description
     result: Description
+    requests: dict[str, Description]
+    stream: bool
+    one_way: bool
+    raises: dict[str, Description | None]
 
 
 def _read_methods(text: bytes) -> dict[str, _MethodDescription]:
@@ -199,19 +299,67 @@ def _read_methods(text: bytes) -> dict[str, _MethodDescription]:
         raise ValueError("not an object")
     if len(methods) > _MOST_METHODS:
         raise ValueError(f"more than {_MOST_METHODS} methods")
-    found = {}
-    for name, method in methods.items():
-        if not isinstance(method, dict) or not method.keys() >= {"parameters", "result"}:
-            raise ValueError(f"method {name!r} is incomplete")
-        found[str(name)] = _MethodDescription(method["parameters"], method["result"])
-    return found
+    return {str(name): _read_method(str(name), method) for name, method in methods.items()}
+
+
+def _read_method(name: str, method: object) -> _MethodDescription:
+    if not isinstance(method, dict) or not method.keys() >= {"parameters", "result"}:
+        raise ValueError(f"method {name!r} is incomplete")
+    requests, raises = method.get("requests", {}), method.get("raises", {})
+    if not (isinstance(requests, dict) and isinstance(raises, dict)):
+        raise ValueError(f"method {name!r}: its streams or its exceptions are no objects")
+    return _MethodDescription(
+        parameters=method["parameters"],
+        result=method["result"],
+        requests=requests,
+        stream=bool(method.get("stream")),
+        one_way=bool(method.get("one_way")),
+        raises=raises,
+    )
 
 
 def _method_difference(mine: Method, theirs: _MethodDescription) -> str | None:
     # What the caller sends is read by the service, and what the service answers is read by the caller.
-    return difference(mine.arguments.description, theirs.parameters) or difference(
-        mine.result.description, theirs.result
+    return (
+        difference(mine.arguments.description, theirs.parameters)
+        or _stream_difference(mine, theirs)
+        or difference(mine.result.description, theirs.result)
+        or _errors_difference(mine, theirs)
     )
+
+
+def _stream_difference(mine: Method, theirs: _MethodDescription) -> str | None:
+    streams = {stream.name: stream for stream in mine.requests}
+    lone = next(iter(sorted(streams.keys() ^ theirs.requests.keys())), None)
+    if lone is not None:
+        return f"parameter '{lone}' is a stream {_here_only(here=lone in streams)}"
+    if mine.is_stream != theirs.stream:
+        return f"it is answered with a stream {_here_only(here=mine.is_stream)}"
+    if mine.is_one_way != theirs.one_way:
+        return f"it is one way {_here_only(here=mine.is_one_way)}"
+    for name, stream in streams.items():
+        different = difference(stream.item.description, theirs.requests[name])
+        if different:
+            return f"parameter '{name}', an item: {different}"
+    return None
+
+
+def _here_only(*, here: bool) -> str:
+    return "on this side, and not at the service" if here else "at the service, and not on this side"
+
+
+def _errors_difference(mine: Method, theirs: _MethodDescription) -> str | None:
+    # One that is declared on one side only arrives as RemoteError, or never.
+    for label, description in mine.errors.description.items():
+        if label not in theirs.raises:
+            continue
+        other = theirs.raises[label]
+        if description is None or other is None:
+            if description is not other:
+                return f"@raises({label}): it has fields on one side, and only a text on the other"
+        elif different := difference(description, other):
+            return f"@raises({label}): {different}"
+    return None
 
 
 def _listing(names: Iterable[str]) -> str:
@@ -311,13 +459,51 @@ def _method(interface: type, index: int, name: str, function: FunctionType, scop
         inspect.Parameter.POSITIONAL_OR_KEYWORD,
     }:
         raise DeclarationError(f"{where} has no 'self'; an interface has ordinary methods")
-    resolved = [_parameter(where, parameter, scope) for parameter in parameters[1:]]
-    result = _result(where, function, signature.return_annotation, scope)
+    resolved, requests = _read_parameters(where, parameters[1:], scope)
+    result, is_stream = _result(where, function, signature.return_annotation, scope)
     short = f"{interface.__name__}.{name}"
-    return Method(name, index, short, ArgumentsCodec(short, resolved), Codec(result))
+    method = Method(
+        name=name,
+        index=index,
+        where=short,
+        arguments=ArgumentsCodec(short, resolved),
+        requests=requests,
+        result=Codec(result),
+        is_stream=is_stream,
+        is_one_way=is_one_way(function),
+        is_idempotent=is_idempotent(function),
+        errors=DeclaredErrors(where, declared_errors(function)),
+    )
+    _check_marks(where, method)
+    return method
 
 
-def _parameter(where: str, parameter: inspect.Parameter, scope: _Scope) -> Parameter:
+def _check_marks(where: str, method: Method) -> None:
+    if method.is_one_way and (method.is_stream or method.result.type_name != "None"):
+        raise DeclarationError(f"{where} is @one_way, and declares a result; write '-> None'")
+    if method.is_one_way and method.errors.description:
+        raise DeclarationError(f"{where} is @one_way: nobody learns what it @raises; leave one of the marks out")
+    if method.is_idempotent and method.requests:
+        raise DeclarationError(
+            f"{where} is @idempotent, and takes a stream, which cannot be sent a second time; leave the mark out"
+        )
+
+
+def _read_parameters(
+    where: str, parameters: Sequence[inspect.Parameter], scope: _Scope
+) -> tuple[list[Parameter], tuple[RequestStream, ...]]:
+    """The parameters, those which are streams with the type of their number; and these."""
+    resolved, requests = [], []
+    for place, parameter in enumerate(parameters):
+        found, item = _parameter(where, parameter, scope)
+        resolved.append(found)
+        if item is not None:
+            requests.append(RequestStream(found.name, None if found.keyword_only else place, item))
+    return resolved, tuple(requests)
+
+
+def _parameter(where: str, parameter: inspect.Parameter, scope: _Scope) -> tuple[Parameter, Codec[object] | None]:
+    """A parameter; and the codec of its items if it is a stream."""
     kinds = inspect.Parameter
     if parameter.kind in {kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD}:
         star = "*" if parameter.kind is kinds.VAR_POSITIONAL else "**"
@@ -326,38 +512,61 @@ def _parameter(where: str, parameter: inspect.Parameter, scope: _Scope) -> Param
         raise DeclarationError(f"{where}: parameter '{parameter.name}' has no annotation; write its type")
     place = f"{where}, parameter '{parameter.name}'"
     annotation = scope.evaluate(parameter.annotation)
-    if _origin(annotation) in _STREAMS:
-        raise DeclarationError(
-            f"{place}: streams are not part of this version; pass a list, or use a Channel or a Fifo"
-        )
-    return Parameter(
+    item = _stream_item(annotation, place, scope)
+    found = Parameter(
         name=parameter.name,
-        type=scope.resolve(annotation, place),
+        type=scope.resolve(annotation, place) if item is None else int,
         has_default=parameter.default is not kinds.empty,
         keyword_only=parameter.kind is kinds.KEYWORD_ONLY,
         positional_only=parameter.kind is kinds.POSITIONAL_ONLY,
     )
+    return found, item
 
 
-def _result(where: str, function: FunctionType, annotation: object, scope: _Scope) -> object:
+def _stream_item(annotation: object, place: str, scope: _Scope) -> Codec[object] | None:
+    """The codec of the items, if this is a stream."""
+    if _origin(annotation) not in _STREAMS:
+        return None
+    return Codec(scope.resolve(_item_of(annotation, place), f"{place}, an item"))
+
+
+def _item_of(annotation: object, place: str) -> object:
+    arguments = typing.get_args(annotation)
+    if not arguments:
+        raise DeclarationError(f"{place}: a stream of nothing; write 'AsyncIterator[...]' with what it delivers")
+    return typing.cast("object", arguments[0])
+
+
+def _result(where: str, function: FunctionType, annotation: object, scope: _Scope) -> tuple[object, bool]:
+    """What answers a call, and whether that is a stream of it."""
     if annotation is inspect.Signature.empty:
         raise DeclarationError(f"{where}: the result has no annotation; write '-> None' where there is none")
     is_async = inspect.iscoroutinefunction(function)
     annotation = scope.evaluate(annotation)
-    if _origin(annotation) in _STREAMS or inspect.isasyncgenfunction(function):
-        raise DeclarationError(_stream_advice(where, is_async=is_async))
     place = f"{where}, the result"
-    if not is_async:
-        annotation = _awaited(where, place, annotation, scope)
-    return scope.resolve(annotation, place)
-
-
-def _awaited(where: str, place: str, annotation: object, scope: _Scope) -> object:
-    """What a plain `def` promises to deliver, which must be an Awaitable."""
     if isinstance(annotation, str):
         scope.resolve(annotation, place)  # tells which name is not there
+    if _origin(annotation) in _STREAMS:
+        if is_async:
+            raise DeclarationError(
+                f"{where}: 'async def' with an AsyncIterator as its result is a coroutine which returns one; write "
+                f"'def {function.__name__}(...) -> AsyncIterator[...]', without 'async', for a stream of results"
+            )
+        return scope.resolve(_item_of(annotation, place), f"{place}, an item"), True
+    if inspect.isasyncgenfunction(function):
+        raise DeclarationError(f"{where} yields, and its result is no stream; write '-> AsyncIterator[...]'")
+    if not is_async:
+        annotation = _awaited(where, place, annotation)
+    return scope.resolve(annotation, place), False
+
+
+def _awaited(where: str, place: str, annotation: object) -> object:
+    """What a plain `def` promises to deliver, which must be an Awaitable."""
     if _origin(annotation) not in _AWAITABLES:
-        raise DeclarationError(f"{where}: a plain 'def' with a plain result; write 'async def' instead")
+        raise DeclarationError(
+            f"{where}: a plain 'def' with a plain result; write 'async def' instead, or '-> AsyncIterator[...]' for a "
+            "stream of results"
+        )
     arguments = typing.get_args(annotation)
     if not arguments:
         raise DeclarationError(f"{place}: an Awaitable of nothing; write 'Awaitable[...]' with what it delivers")
@@ -366,15 +575,6 @@ def _awaited(where: str, place: str, annotation: object, scope: _Scope) -> objec
 
 def _origin(annotation: object) -> object:
     return typing.get_origin(annotation) or annotation
-
-
-def _stream_advice(where: str, *, is_async: bool) -> str:
-    advice = f"{where}: streams of results are not part of this version; return a list, or use a Channel or a Fifo"
-    if is_async:
-        advice += (
-            " ('async def' with an AsyncIterator result would be a coroutine that returns one: plain 'def' is meant)"
-        )
-    return advice
 
 
 def _type_variable(annotation: object) -> str | None:

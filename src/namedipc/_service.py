@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, final
 from typing_extensions import TypeForm
 
 from . import _names
+from ._call import Trace
 from ._card import make_card
 from ._client import Client
 from ._name import Name
 from ._opening import Opening, in_trio_task
 from ._schema import Schema
-from ._shells.suspended import ActiveCall, active_call
-from ._values import Allow, Limits, Peer, StrPath, same_user
+from ._values import Allow, Limits, StrPath, same_user
 
 if TYPE_CHECKING:
     from ._service_blocking import BlockingServer
@@ -60,6 +60,7 @@ class Service(Name, Generic[T]):
         limits: Limits = Limits(),  # noqa: B008  # frozen
         mode: int = 0o600,
         drain_seconds: float = 5.0,
+        trace: Trace | None = None,
         spin: bool = True,
     ) -> Opening[Server, BlockingServer]:
         """Own the name and answer calls while the `with` lasts.
@@ -73,6 +74,7 @@ class Service(Name, Generic[T]):
             limits: The bounds of clients, calls and messages.
             mode: The permissions of the socket.
             drain_seconds: The grace for calls in flight at the end.
+            trace: Called with each call; the context it returns is around the handler.
             spin: Whether to poll for a moment before sleeping, where that pays.
 
         Raises:
@@ -83,7 +85,7 @@ class Service(Name, Generic[T]):
             DeclarationError: The implementation lacks a method, or one takes other arguments.
         """
         self._schema.check_implementation(implementation)
-        recipe = _Recipe(self, implementation, allow, limits, mode, drain_seconds, spin=spin)
+        recipe = _Recipe(self, implementation, allow, limits, mode, drain_seconds, trace, spin=spin)
         return Opening(f"{self!r}.serve(...)", recipe.trio, recipe.blocking)
 
     def run(
@@ -95,6 +97,7 @@ class Service(Name, Generic[T]):
         limits: Limits = Limits(),  # noqa: B008  # frozen
         mode: int = 0o600,
         drain_seconds: float = 5.0,
+        trace: Trace | None = None,
         spin: bool = True,
         ready: Callable[[Server], object] | None = None,
     ) -> None:
@@ -106,6 +109,7 @@ class Service(Name, Generic[T]):
             limits: The bounds.
             mode: The permissions of the socket.
             drain_seconds: The grace for calls in flight; a second signal cuts it short.
+            trace: Called with each call.
             spin: Whether to poll for a moment before sleeping.
             ready: Called once the name can be connected to.
 
@@ -119,7 +123,7 @@ class Service(Name, Generic[T]):
                 f"{self!r}.run(...) is a program's main and starts trio itself; inside of trio write 'async with "
                 "service.serve(...) as server: await server.run_until_signal()'"
             )
-        _Recipe(self, implementation, allow, limits, mode, drain_seconds, spin=spin).run(ready)
+        _Recipe(self, implementation, allow, limits, mode, drain_seconds, trace, spin=spin).run(ready)
 
     def connect(
         self,
@@ -127,6 +131,7 @@ class Service(Name, Generic[T]):
         wait_seconds: float = 0.0,
         timeout: float | None = None,
         allow: Allow = same_user,
+        trace: Trace | None = None,
         spin: bool = True,
     ) -> Client[T]:
         """Connect to the service.
@@ -137,6 +142,7 @@ class Service(Name, Generic[T]):
             wait_seconds: How long to wait for a name that is not there, or that nobody serves yet.
             timeout: For blocking code: seconds for connecting, and for each call. In trio use its cancel scopes.
             allow: Who may be the server; the same user, and root, if not given.
+            trace: Called with each call; the context it returns is around it, and may add to its headers.
             spin: Whether to poll for a moment before sleeping, where that pays.
 
         Raises:
@@ -145,7 +151,15 @@ class Service(Name, Generic[T]):
             WrongKind: Something else stands there.
             NotAllowed: Its permissions, or `allow`, refuse it.
         """
-        return Client(self._path, self._schema, wait_seconds=wait_seconds, timeout=timeout, allow=allow, spin=spin)
+        return Client(
+            self._path,
+            self._schema,
+            wait_seconds=wait_seconds,
+            timeout=timeout,
+            allow=allow,
+            trace=trace,
+            spin=spin,
+        )
 
 
 @final
@@ -160,6 +174,7 @@ class _Recipe(Generic[T]):
         limits: Limits,
         mode: int,
         drain_seconds: float,
+        trace: Trace | None,
         *,
         spin: bool,
     ) -> None:
@@ -169,6 +184,7 @@ class _Recipe(Generic[T]):
         self._limits = limits
         self._mode = mode
         self._drain_seconds = drain_seconds
+        self._trace = trace
         self._spin = spin
 
     def claim(self) -> _names.Claim:
@@ -188,6 +204,7 @@ class _Recipe(Generic[T]):
             allow=self._allow,
             limits=self._limits,
             drain_seconds=self._drain_seconds,
+            trace=self._trace,
             spin=self._spin,
         ) as server:
             yield server
@@ -203,43 +220,3 @@ class _Recipe(Generic[T]):
         from ._service_trio import run_until_signal
 
         run_until_signal(self.trio, ready)
-
-
-@final
-class Call:
-    """The call that a handler answers, as `current_call` gives it."""
-
-    __slots__ = ("_active",)
-
-    def __init__(self, active: ActiveCall) -> None:
-        self._active = active
-
-    def __repr__(self) -> str:
-        return f"<Call of {self.method} by process {self.peer.pid} of user {self.peer.uid}>"
-
-    @property
-    def method(self) -> str:
-        """The name of the method."""
-        return self._active.method
-
-    @property
-    def peer(self) -> Peer:
-        """Whom the kernel vouches for as the caller."""
-        return self._active.peer
-
-    @property
-    def deadline(self) -> float:
-        """When the caller gives up, in seconds of CLOCK_MONOTONIC (`time.monotonic`); infinity for never."""
-        return float("inf") if self._active.deadline is None else self._active.deadline
-
-
-def current_call() -> Call:
-    """Return the call that is being handled here.
-
-    Raises:
-        RuntimeError: No handler is running here.
-    """
-    active = active_call.get(None)
-    if active is None:
-        raise RuntimeError("current_call(): no call is being handled here; use it inside a method of an implementation")
-    return Call(active)

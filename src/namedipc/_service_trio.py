@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -10,9 +11,11 @@ from typing import TypeVar
 import trio
 
 from . import _names
+from ._call import Trace, traced
 from ._schema import Schema
 from ._shells.service_loop import ServiceLoop
 from ._shells.trio_service import Server, begin_unprotected, serving
+from ._shells.trio_streams import ServedStreams
 from ._values import Allow, Limits
 
 T = TypeVar("T")
@@ -27,6 +30,7 @@ async def serving_claim(
     allow: Allow,
     limits: Limits,
     drain_seconds: float,
+    trace: Trace | None,
     spin: bool,
 ) -> AsyncIterator[Server]:
     """Serve a name that has been claimed, while the body runs; the claim is given up in any case."""
@@ -40,6 +44,8 @@ async def serving_claim(
             limits=limits,
             spin=spin,
             step=begin_unprotected,
+            open_streams=ServedStreams,
+            wrap=None if trace is None else functools.partial(traced, trace),
         )
     except BaseException:
         claim.close()

@@ -127,6 +127,11 @@ def _at_most_wire(_: object, attribute: attrs.Attribute[int], value: int) -> Non
         raise ValueError(f"Limits({attribute.name}={value!r}): the protocol allows {LARGEST_MESSAGE_BYTES} at most")
 
 
+def _fits_u32(_: object, attribute: attrs.Attribute[int], value: int) -> None:
+    if value >= 1 << 32:
+        raise ValueError(f"Limits({attribute.name}={value!r}): the protocol has 32 bits for it")
+
+
 LARGEST_MESSAGE_BYTES = 16 << 20
 """The longest body a frame may have, whatever the limits say: 16 MiB."""
 
@@ -141,6 +146,8 @@ class Limits:
         clients_per_uid: Connections at once of one user.
         calls_in_flight: Calls of one connection which have begun and not ended; more are refused.
         message_bytes: The longest message, in bytes of its encoded form.
+        stream_items: How many items of a stream may be on their way, or wait to be taken; its sender then waits.
+        stream_bytes: How many bytes may; one item may go beyond it.
         outbound_bytes: What may wait for a peer that does not read; beyond it the peer is not read either.
         handshake_seconds: Until the peer has said its hello.
         midframe_seconds: Until a frame that has begun is whole.
@@ -149,8 +156,10 @@ class Limits:
 
     clients: int = attrs.field(default=1024, validator=_positive)
     clients_per_uid: int = attrs.field(default=128, validator=_positive)
-    calls_in_flight: int = attrs.field(default=256, validator=_positive)
+    calls_in_flight: int = attrs.field(default=256, validator=[_positive, _fits_u32])
     message_bytes: int = attrs.field(default=1 << 20, validator=[_positive, _at_most_wire])
+    stream_items: int = attrs.field(default=64, validator=[_positive, _fits_u32])
+    stream_bytes: int = attrs.field(default=256 << 10, validator=[_positive, _fits_u32])
     outbound_bytes: int = attrs.field(default=4 << 20, validator=_positive)
     handshake_seconds: float = attrs.field(default=5.0, validator=_positive)
     midframe_seconds: float = attrs.field(default=30.0, validator=_positive)

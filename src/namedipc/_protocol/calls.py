@@ -6,28 +6,48 @@ connection; what arrives for a call that its caller has given up is ignored.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from struct import pack
 from typing import Final, Generic, TypeVar
 
 from .._errors import ConnectionLost, IPCError, ProtocolError, SchemaMismatch, WrongKind
-from .._faults import error_of
-from .frames import BIND, CANCEL, ERROR, GOODBYE, REPLY, SCHEMA, Frame, FrameReader, pack_call, pack_frame
+from .._faults import connection_error_of
+from .frames import (
+    BIND,
+    CANCEL,
+    CREDIT,
+    END,
+    ERROR,
+    GOODBYE,
+    ITEM,
+    ONE_WAY_FLAG,
+    REPLY,
+    SCHEMA,
+    Frame,
+    FrameReader,
+    pack_call,
+    pack_frame,
+)
 from .hello import HELLO_BYTES, SERVICE, UNASKED_BYTES, Hello, unpack_hello
+from .streams import Inflow, Outflow
 
 Sleeper = TypeVar("Sleeper")
 
 WAITING: Final = 0
 LOST: Final = 255
+NOT_RUN: Final = 254
 LARGEST_ID: Final = (1 << 32) - 1
+_OF_A_STREAM: Final = frozenset({ITEM, END, CREDIT})
 
 
 class Waiter(Generic[Sleeper]):
     """One call in flight: what it is called, what became of it, and who sleeps for it (set by the shell).
 
     Attributes:
-        kind: WAITING, REPLY, ERROR, or LOST.
+        kind: WAITING, REPLY, ERROR; LOST with the connection, so that nobody knows whether it was run; NOT_RUN with
+            the connection, and certainly not run.
         body: The body of the reply or the error.
+        sleeper: Whom to wake once `kind` is another than WAITING.
     """
 
     __slots__ = ("body", "kind", "sleeper", "where")
@@ -39,6 +59,81 @@ class Waiter(Generic[Sleeper]):
         self.sleeper: Sleeper | None = None
 
 
+class Feeding(Waiter[Sleeper]):
+    """One stream of requests on its way to the service. It waits, if it does, for leave to send.
+
+    Attributes:
+        kind: WAITING, REPLY once it may look again whether it may send, LOST once its call is over.
+        number: Which of the call's streams it is.
+        outflow: What may be sent.
+    """
+
+    __slots__ = ("number", "outflow")
+
+    def __init__(self, where: str, number: int) -> None:
+        super().__init__(where)
+        self.number: int = number
+        self.outflow = Outflow(0, 0)
+
+
+class StreamedCall(Waiter[Sleeper]):
+    """A call with streams: of requests, of replies, or both.
+
+    Attributes:
+        kind: As of any call; ITEM while items of its stream of replies wait to be taken, then END or what ended it.
+        feedings: Its streams of requests.
+        inflow: Its stream of replies, if it is answered with one.
+    """
+
+    __slots__ = ("_last", "feedings", "inflow")
+
+    def __init__(self, where: str, feedings: tuple[Feeding[Sleeper], ...], inflow: Inflow | None) -> None:
+        super().__init__(where)
+        self.feedings: tuple[Feeding[Sleeper], ...] = feedings
+        self.inflow: Inflow | None = inflow
+        self._last = WAITING
+
+    def arrived(self, body: bytes) -> bool:
+        """Take in an item; True if somebody may have waited for it."""
+        if self.inflow is None:
+            raise ProtocolError(f"{self.where} is answered with one result, and an item of a stream came")
+        self.inflow.arrived(body)
+        waited = self.kind == WAITING
+        self.kind = ITEM
+        return waited
+
+    def take(self) -> bytes:
+        """Return the next item; `kind` must be ITEM."""
+        assert self.inflow is not None
+        body = self.inflow.take()
+        if not self.inflow.items:
+            self.kind = self._last
+        return body
+
+    def finish(self, kind: int, body: bytes = b"") -> bool:
+        """The call is over; what waits to be taken is taken first. True if somebody may have waited for it."""
+        waited = self.kind == WAITING
+        self._last = kind
+        self.body = body
+        if self.inflow is not None:
+            self.inflow.ended = True
+        if self.kind != ITEM:
+            self.kind = kind
+        return waited
+
+
+class NotRun(Exception):
+    """A call was certainly not run: its connection had ended before, or the service is about to end.
+
+    Attributes:
+        reason: What the caller gets, if nobody sends it again.
+    """
+
+    def __init__(self, reason: IPCError) -> None:
+        super().__init__(str(reason))
+        self.reason: IPCError = reason
+
+
 class ClientSession(Generic[Sleeper]):
     """The protocol of one connection at the client.
 
@@ -47,6 +142,9 @@ class ClientSession(Generic[Sleeper]):
         hello: What this side says of itself.
         bindings: Compares with the schema text of the service: the service's indices of our methods, or the first
             difference as text.
+
+    Attributes:
+        last_run: The id of the last call that a service runs which is about to end; None while it goes on.
     """
 
     __slots__ = (
@@ -59,10 +157,13 @@ class ClientSession(Generic[Sleeper]):
         "failure",
         "greeted",
         "greeters",
+        "last_run",
         "outgoing",
         "pending",
-        "said_goodbye",
+        "their_calls_in_flight",
         "their_message_bytes",
+        "their_stream_bytes",
+        "their_stream_items",
     )
 
     def __init__(self, where: str, hello: Hello, bindings: Callable[[bytes], list[int] | str]) -> None:
@@ -76,11 +177,21 @@ class ClientSession(Generic[Sleeper]):
         self.greeters: list[Waiter[Sleeper]] = []
         self.greeted: bool = False
         self.their_message_bytes: int = UNASKED_BYTES
+        self.their_calls_in_flight: int = 1
+        self.their_stream_items: int = 0
+        self.their_stream_bytes: int = 0
         self.failure: IPCError | None = None
-        self.said_goodbye: bool = False
+        self.last_run: int | None = None
         self.outgoing: list[bytes] = [hello.pack()]
 
-    def begin(self, waiter: Waiter[Sleeper], method: int, body: bytes, deadline: float | None) -> tuple[int, bytes]:
+    def begin(
+        self,
+        waiter: Waiter[Sleeper],
+        method: int,
+        body: bytes,
+        deadline: float | None,
+        flags: int = 0,
+    ) -> tuple[int, bytes]:
         """Enter a call; return its id and its frame."""
         id_ = self._last_id
         while True:
@@ -89,7 +200,41 @@ class ClientSession(Generic[Sleeper]):
                 break
         self._last_id = id_
         self.pending[id_] = waiter
-        return id_, pack_call(method, id_, body, deadline)
+        if isinstance(waiter, StreamedCall):
+            self._open_windows(waiter)
+        return id_, pack_call(method, id_, body, deadline, flags)
+
+    def new_inflow(self) -> Inflow:
+        """Return the receiving end of a stream of replies."""
+        return Inflow(self._hello.stream_items, self._hello.stream_bytes)
+
+    def one_way(self, method: int, body: bytes, deadline: float | None, flags: int = 0) -> bytes:
+        """Return the frame of a call that is not answered."""
+        return pack_call(method, 0, body, deadline, flags | ONE_WAY_FLAG)
+
+    def item(self, id: int, feeding: Feeding[Sleeper], body: bytes) -> bytes:  # noqa: A002
+        """Return the frame of an item of a stream of requests, which must be open."""
+        feeding.outflow.sent(len(body))
+        return pack_frame(ITEM, body, method=feeding.number, id=id)
+
+    def end_stream(self, id: int, feeding: Feeding[Sleeper]) -> bytes:  # noqa: A002
+        """Return the frame which says that a stream of requests has ended."""
+        return pack_frame(END, method=feeding.number, id=id)
+
+    def take_item(self, id: int, call: StreamedCall[Sleeper]) -> tuple[bytes, bytes | None]:  # noqa: A002
+        """Return the next item of a stream of replies, and the frame, if one is due, which asks for more."""
+        body = call.take()
+        assert call.inflow is not None
+        credit = call.inflow.credit()
+        return body, None if credit is None else pack_frame(CREDIT, credit, id=id)
+
+    def sleepers(self) -> Iterator[Waiter[Sleeper]]:
+        """Every waiter that somebody may sleep for."""
+        for waiter in self.pending.values():
+            yield waiter
+            if isinstance(waiter, StreamedCall):
+                yield from waiter.feedings
+        yield from self.greeters
 
     def cancel(self, id: int) -> bytes:  # noqa: A002
         """Give up a call; return the frame which says so."""
@@ -114,10 +259,14 @@ class ClientSession(Generic[Sleeper]):
                 kind, _flags, _method, id_, body = frame
                 if kind == REPLY or (kind == ERROR and id_):
                     waiter = self.pending.pop(id_, None)
-                    if waiter is not None:
+                    if type(waiter) is Waiter:
                         waiter.body = body
                         waiter.kind = kind
                         resolved.append(waiter)
+                    elif isinstance(waiter, StreamedCall):
+                        self._finish(waiter, kind, body, resolved)
+                elif kind in _OF_A_STREAM:
+                    self._take_of_stream(frame, resolved)
                 else:
                     self._take_other(frame)
         except IPCError as error:
@@ -126,7 +275,7 @@ class ClientSession(Generic[Sleeper]):
 
     def end(self) -> list[Waiter[Sleeper]]:
         """The connection is at its end: whatever is in flight is lost."""
-        if self.said_goodbye:
+        if self.last_run is not None:
             why = "the service has shut down; connect again once it is back"
         elif self._reader.unfinished:
             why = "the connection ended in the middle of a frame"
@@ -138,14 +287,69 @@ class ClientSession(Generic[Sleeper]):
         """The connection cannot go on, for this reason; return whose fate that has decided."""
         if self.failure is None:
             self.failure = error
+        fates = {id_: self._fate(id_) for id_ in self.pending}
         if isinstance(self.failure, ConnectionLost) and not self.failure.calls:
-            self.failure.calls = tuple(waiter.where for waiter in self.pending.values())
-        resolved = [*self.pending.values(), *self.greeters]
+            self.failure.calls = tuple(self.pending[id_].where for id_, fate in fates.items() if fate == LOST)
+        resolved: list[Waiter[Sleeper]] = [*self.greeters]
+        for greeter in self.greeters:
+            greeter.kind = LOST
+        for id_, waiter in self.pending.items():
+            if isinstance(waiter, StreamedCall):
+                self._finish(waiter, fates[id_], b"", resolved)
+            else:
+                waiter.kind = fates[id_]
+                resolved.append(waiter)
         self.pending.clear()
         self.greeters.clear()
-        for waiter in resolved:
-            waiter.kind = LOST
         return resolved
+
+    def _fate(self, id: int) -> int:  # noqa: A002
+        """What has become of a call that is in flight as the connection ends."""
+        if self.last_run is None:
+            return LOST
+        return NOT_RUN if (id - self.last_run) % (LARGEST_ID + 1) - 1 < LARGEST_ID // 2 else LOST
+
+    def _finish(self, call: StreamedCall[Sleeper], kind: int, body: bytes, resolved: list[Waiter[Sleeper]]) -> None:
+        misfit = kind == REPLY and call.inflow is not None
+        if call.finish(LOST if misfit else kind, body):
+            resolved.append(call)
+        for feeding in call.feedings:
+            feeding.kind = LOST
+            resolved.append(feeding)
+        if misfit:
+            raise ProtocolError(f"{call.where} is answered with a stream, and one result came")
+
+    def _take_of_stream(self, frame: Frame, resolved: list[Waiter[Sleeper]]) -> None:
+        kind, _flags, number, id_, body = frame
+        call = self.pending.get(id_)
+        if call is None:
+            return  # its caller has given it up
+        if not isinstance(call, StreamedCall):
+            raise ProtocolError(f"{call.where} has no streams, and a frame of one came")
+        if kind == ITEM:
+            if call.arrived(body):
+                resolved.append(call)
+        elif kind == END:
+            if call.inflow is None:
+                raise ProtocolError(f"{call.where} is answered with one result, and the end of a stream came")
+            del self.pending[id_]
+            self._finish(call, END, b"", resolved)
+        elif number >= len(call.feedings):
+            raise ProtocolError(f"CREDIT for stream {number} of {call.where}, which has {len(call.feedings)}")
+        else:
+            feeding = call.feedings[number]
+            feeding.outflow.credited(body)
+            self._wake(feeding, resolved)
+
+    def _open_windows(self, call: StreamedCall[Sleeper]) -> None:
+        for feeding in call.feedings:
+            feeding.outflow.window_items = self.their_stream_items
+            feeding.outflow.window_bytes = self.their_stream_bytes
+
+    def _wake(self, feeding: Feeding[Sleeper], resolved: list[Waiter[Sleeper]]) -> None:
+        if feeding.kind == WAITING:
+            feeding.kind = REPLY
+            resolved.append(feeding)
 
     def _placed(self, error: IPCError) -> IPCError:
         if isinstance(error, ProtocolError | WrongKind) and not str(error).startswith(self._where):
@@ -158,7 +362,15 @@ class ClientSession(Generic[Sleeper]):
             return False
         theirs = unpack_hello(data, role=SERVICE)
         self.their_message_bytes = theirs.message_bytes
+        self.their_calls_in_flight = theirs.calls_in_flight
+        self.their_stream_items = theirs.stream_items
+        self.their_stream_bytes = theirs.stream_bytes
         self.greeted = True
+        for call in self.pending.values():
+            if isinstance(call, StreamedCall):
+                self._open_windows(call)
+                for feeding in call.feedings:
+                    self._wake(feeding, resolved)
         for greeter in self.greeters:
             greeter.kind = REPLY
         resolved += self.greeters
@@ -168,9 +380,9 @@ class ClientSession(Generic[Sleeper]):
     def _take_other(self, frame: Frame) -> None:
         kind, _flags, _method, _id, body = frame
         if kind == ERROR:
-            raise error_of(body, where=self._where)
+            raise connection_error_of(body, where=self._where)
         if kind == GOODBYE:
-            self.said_goodbye = True
+            self.last_run = frame[3]
         elif kind == SCHEMA and self._bound:
             raise ProtocolError(f"{self._where}: the service sent its schema twice")
         elif kind == SCHEMA:

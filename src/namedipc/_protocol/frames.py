@@ -15,6 +15,7 @@ from .._errors import ProtocolError
 HEADER: Final = Struct("<IBBHI")
 HEADER_BYTES: Final = HEADER.size
 DEADLINE: Final = Struct("<d")
+_HEADERS_LENGTH: Final = Struct("<H")
 LONGEST_ERROR_BYTES: Final = 256 << 10
 """The longest body of an ERROR, whatever the limit: its two texts are cut to 16 384 characters of up to 4 bytes."""
 
@@ -30,6 +31,9 @@ class Kind(IntEnum):
     MESSAGE = 6
     SCHEMA = 7
     BIND = 8
+    ITEM = 9
+    END = 10
+    CREDIT = 11
 
 
 class Flag(IntFlag):
@@ -37,10 +41,18 @@ class Flag(IntFlag):
 
     DEADLINE = 1
     """CALL: the body begins with the deadline, a float64: seconds of CLOCK_MONOTONIC."""
+    HEADERS = 2
+    """CALL: before the arguments there are headers: the length of their map, a u16, and the map, in msgpack."""
+    JSON = 4
+    """CALL: the arguments are JSON, and so shall be what answers them."""
+    ONE_WAY = 8
+    """CALL: no answer is wanted; the id is 0."""
 
 
 # Plain integers for the hot path: reading a member of an IntEnum costs several times a global.
-CALL, REPLY, ERROR, CANCEL, GOODBYE, MESSAGE, SCHEMA, BIND = (int(kind) for kind in Kind)
+CALL, REPLY, ERROR, CANCEL, GOODBYE, MESSAGE, SCHEMA, BIND, ITEM, END, CREDIT = (int(kind) for kind in Kind)
+DEADLINE_FLAG, HEADERS_FLAG, JSON_FLAG, ONE_WAY_FLAG = (int(flag) for flag in Flag)
+KNOWN_FLAGS: Final = DEADLINE_FLAG | HEADERS_FLAG | JSON_FLAG | ONE_WAY_FLAG
 
 Frame: TypeAlias = tuple[int, int, int, int, bytes]
 """kind, flags, method, id, body."""
@@ -54,20 +66,37 @@ def pack_frame(kind: int, body: bytes = b"", *, flags: int = 0, method: int = 0,
     return _pack_header(len(body), kind, flags, method, id) + body
 
 
-def pack_call(method: int, id: int, body: bytes, deadline: float | None) -> bytes:  # noqa: A002
+def pack_call(method: int, id: int, body: bytes, deadline: float | None, flags: int = 0) -> bytes:  # noqa: A002
     """Return a CALL; `deadline` is in seconds of CLOCK_MONOTONIC, None for a call without one."""
     if deadline is None:
-        return _pack_header(len(body), CALL, 0, method, id) + body
-    return _pack_header(len(body) + 8, CALL, Flag.DEADLINE, method, id) + DEADLINE.pack(deadline) + body
+        return _pack_header(len(body), CALL, flags, method, id) + body
+    return _pack_header(len(body) + 8, CALL, flags | 1, method, id) + DEADLINE.pack(deadline) + body
+
+
+def with_headers(headers: bytes, arguments: bytes) -> bytes:
+    """Return the body of a CALL with the flag HEADERS; `headers` is at most 65 535 bytes long."""
+    return _HEADERS_LENGTH.pack(len(headers)) + headers + arguments
 
 
 def split_deadline(flags: int, body: bytes) -> tuple[float | None, bytes]:
-    """Return the deadline and the arguments of a CALL's body."""
+    """Return the deadline of a CALL, and the rest of its body."""
     if not flags & 1:
         return None, body
     if len(body) < DEADLINE.size:
         raise ProtocolError("a call announces a deadline and is too short to hold one")
     return DEADLINE.unpack_from(body)[0], body[8:]
+
+
+def split_headers(flags: int, body: bytes) -> tuple[bytes, bytes]:
+    """Return the headers of a CALL, packed, and its arguments; the deadline has been split off before."""
+    if not flags & HEADERS_FLAG:
+        return b"", body
+    if len(body) < _HEADERS_LENGTH.size:
+        raise ProtocolError("a call announces headers and is too short to hold any")
+    end = _HEADERS_LENGTH.size + _HEADERS_LENGTH.unpack_from(body)[0]
+    if end > len(body):
+        raise ProtocolError("a call announces headers which are longer than the call")
+    return body[_HEADERS_LENGTH.size : end], body[end:]
 
 
 class FrameReader:
@@ -120,7 +149,10 @@ class FrameReader:
         if len(buffer) < end:
             return None
         self._at = end
-        return kind, flags, method, id_, bytes(buffer[start:end])
+        if type(buffer) is bytes:
+            return kind, flags, method, id_, buffer[start:end]
+        # A slice of a bytearray would be a copy of its own; fresh pages make that dear for a large body.
+        return kind, flags, method, id_, bytes(memoryview(buffer)[start:end])
 
     def _limit_of(self, kind: int, flags: int) -> int:
         if kind == ERROR:

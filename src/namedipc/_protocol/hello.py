@@ -1,4 +1,4 @@
-"""The hello: the first 32 bytes each side sends, and how two schemas find together. Bytes only.
+"""The hello: the first 40 bytes each side sends, and how two schemas find together. Bytes only.
 
 Equal fingerprints make a method's index its identity, so that a client's first call flies with its hello. With
 different ones the server holds the calls and sends its SCHEMA; the client answers with BIND (which of the server's
@@ -23,7 +23,8 @@ UNASKED_BYTES: Final = 4096
 """What a client may send before it knows the service's limit: every service takes as much, be its limit lower."""
 
 _ROLES = {SERVICE: "a service", CHANNEL: "a channel"}
-_LAYOUT = Struct("<4sBBHI16sI")  # magic, version, role, features, message bytes, fingerprint, reserved
+# magic, version, role, reserved, message bytes, fingerprint, stream items, stream bytes, calls in flight
+_LAYOUT = Struct("<4sBBHI16sIII")
 HELLO_BYTES: Final = _LAYOUT.size
 
 
@@ -35,25 +36,41 @@ class Hello:
         role: SERVICE or CHANNEL.
         message_bytes: The longest body this side accepts.
         fingerprint: 16 bytes which two sides with the same schema share.
+        stream_items: The window of each stream towards this side, in items; 0 where there are none.
+        stream_bytes: The same window in bytes.
+        calls_in_flight: How many calls of this connection a service runs at once.
     """
 
     role: int
     message_bytes: int
     fingerprint: bytes
+    stream_items: int = 0
+    stream_bytes: int = 0
+    calls_in_flight: int = 0
 
     def pack(self) -> bytes:
-        """Return the 32 bytes."""
-        return _LAYOUT.pack(MAGIC, VERSION, self.role, 0, self.message_bytes, self.fingerprint, 0)
+        """Return the 40 bytes."""
+        return _LAYOUT.pack(
+            MAGIC,
+            VERSION,
+            self.role,
+            0,
+            self.message_bytes,
+            self.fingerprint,
+            self.stream_items,
+            self.stream_bytes,
+            self.calls_in_flight,
+        )
 
 
 def unpack_hello(data: bytes, *, role: int) -> Hello:
-    """Read the 32 bytes of the other side.
+    """Read the 40 bytes of the other side.
 
     Raises:
         ProtocolError: These are not the bytes of namedipc, or of a version unknown here.
         WrongKind: The other side is a service where a channel was expected, or the reverse.
     """
-    magic, version, their_role, _features, message_bytes, fingerprint, _reserved = _LAYOUT.unpack(data)
+    magic, version, their_role, _reserved, message_bytes, fingerprint, *limits = _LAYOUT.unpack(data)
     if magic != MAGIC:
         raise ProtocolError(f"the peer does not speak namedipc: its first bytes are {data[:8]!r}")
     if version != VERSION:
@@ -61,4 +78,4 @@ def unpack_hello(data: bytes, *, role: int) -> Hello:
     if their_role != role:
         theirs = _ROLES.get(their_role, f"an unknown kind of name ({their_role})")
         raise WrongKind(f"the other side is {theirs}, this side is {_ROLES[role]}")
-    return Hello(their_role, message_bytes, fingerprint)
+    return Hello(their_role, message_bytes, fingerprint, *limits)

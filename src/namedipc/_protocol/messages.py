@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from .._errors import IPCError, ProtocolError, SchemaMismatch, WrongKind
-from .._faults import error_of
+from .._faults import connection_error_of
 from .frames import ERROR, GOODBYE, HEADER, MESSAGE, SCHEMA, Frame, FrameReader, pack_frame
 from .hello import CHANNEL, HELLO_BYTES, MAGIC, Hello, unpack_hello
 
@@ -149,7 +149,7 @@ class MessageSession:
         elif kind == GOODBYE:
             self.ended = True
         elif kind == ERROR:
-            raise error_of(body, where=self.where)
+            raise connection_error_of(body, where=self.where)
         elif kind == MESSAGE:
             raise ProtocolError(f"{self.where}: the peer sent a message before its schema")
         elif kind == SCHEMA:

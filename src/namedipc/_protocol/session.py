@@ -13,8 +13,27 @@ from enum import Enum, auto
 from typing import Final
 
 from .._errors import LimitReached, ProtocolError
-from .frames import BIND, CALL, CANCEL, ERROR, GOODBYE, REPLY, SCHEMA, Frame, FrameReader, pack_frame
+from .frames import (
+    BIND,
+    CALL,
+    CANCEL,
+    CREDIT,
+    END,
+    ERROR,
+    GOODBYE,
+    ITEM,
+    KNOWN_FLAGS,
+    ONE_WAY_FLAG,
+    REPLY,
+    SCHEMA,
+    Frame,
+    FrameReader,
+    pack_frame,
+)
 from .hello import HELLO_BYTES, SERVICE, UNASKED_BYTES, Hello, unpack_hello
+
+
+_OF_A_CALL: Final = frozenset({CANCEL, ITEM, END, CREDIT})
 
 
 class State(Enum):
@@ -32,37 +51,48 @@ class ServerSession:
         hello: What this side says of itself.
         schema: The text that a client with another fingerprint gets.
         methods: How many methods there are.
-        held_calls: How many calls may wait for BIND.
+        held_frames: How many frames may wait for BIND.
+        held_bytes: How many bytes may.
     """
 
     __slots__ = (
         "_bindings",
         "_held",
+        "_held_bytes",
+        "_held_bytes_limit",
         "_held_limit",
         "_hello",
         "_methods",
         "_reader",
+        "_said_hello",
         "_schema",
         "last_id",
         "outgoing",
         "said_goodbye",
         "state",
         "their_message_bytes",
+        "their_stream_bytes",
+        "their_stream_items",
     )
 
-    def __init__(self, hello: Hello, schema: bytes, *, methods: int, held_calls: int) -> None:
+    def __init__(self, hello: Hello, schema: bytes, *, methods: int, held_frames: int, held_bytes: int) -> None:
         self._hello: Final = hello
         self._schema: Final = schema
         self._methods: Final = methods
-        self._held_limit: Final = held_calls
+        self._held_limit: Final = held_frames
+        self._held_bytes_limit: Final = held_bytes
+        self._held_bytes = 0
         self._reader = FrameReader(max(hello.message_bytes, UNASKED_BYTES))
         self._held: deque[Frame] = deque()
         self._bindings: list[int] | None = None
+        self._said_hello = False
         self.state: State = State.HELLO
         self.outgoing: list[bytes] = []
         self.said_goodbye: bool = False
         self.last_id: int = 0
         self.their_message_bytes: int = hello.message_bytes
+        self.their_stream_items: int = 0
+        self.their_stream_bytes: int = 0
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they came."""
@@ -74,7 +104,9 @@ class ServerSession:
         return self.state is State.HELLO or self._reader.unfinished
 
     def next_event(self) -> Frame | None:
-        """Return the next CALL (with this side's method index) or CANCEL; None until more is fed.
+        """Return the next CALL (with this side's method index), or what belongs to one: CANCEL, ITEM, END, CREDIT.
+
+        None until more is fed.
 
         Raises:
             ProtocolError: The client may not send this.
@@ -90,7 +122,7 @@ class ServerSession:
             kind = frame[0]
             if kind == CALL:
                 return self._bound(frame)
-            if kind == CANCEL:
+            if kind in _OF_A_CALL:
                 return frame
             if kind != GOODBYE:
                 raise ProtocolError(f"a client may not send a frame of kind {kind}")
@@ -100,16 +132,32 @@ class ServerSession:
         """Answer a call with its result."""
         self.outgoing.append(pack_frame(REPLY, body, id=id))
 
+    def item(self, id: int, body: bytes) -> None:  # noqa: A002
+        """Send an item of the stream that a call is answered with."""
+        self.outgoing.append(pack_frame(ITEM, body, id=id))
+
+    def end(self, id: int) -> None:  # noqa: A002
+        """Answer a call whose stream has ended."""
+        self.outgoing.append(pack_frame(END, id=id))
+
+    def credit(self, id: int, stream: int, body: bytes) -> None:  # noqa: A002
+        """Give the client leave to send more of a stream of requests."""
+        self.outgoing.append(pack_frame(CREDIT, body, method=stream, id=id))
+
     def fail(self, id: int, fault: bytes) -> None:  # noqa: A002
         """Answer a call with an error; id 0 is the connection itself."""
-        if self.state is State.HELLO:
-            self.outgoing.append(self._hello.pack())
+        self._say_hello()
         self.outgoing.append(pack_frame(ERROR, fault, id=id))
 
     def goodbye(self) -> None:
         """Say that no later call than the last one will be run."""
-        if self.state is not State.HELLO:
-            self.outgoing.append(pack_frame(GOODBYE, id=self.last_id))
+        self._say_hello()
+        self.outgoing.append(pack_frame(GOODBYE, id=self.last_id))
+
+    def _say_hello(self) -> None:
+        if not self._said_hello:
+            self._said_hello = True
+            self.outgoing.append(self._hello.pack())
 
     def _bound(self, frame: Frame) -> Frame:
         kind, flags, method, id_, body = frame
@@ -120,6 +168,10 @@ class ServerSession:
             method = bindings[method]
         if method >= self._methods:
             raise ProtocolError(f"call of method {method}; there are {self._methods}")
+        if flags & ~KNOWN_FLAGS:
+            raise ProtocolError(f"a call with unknown flags: {flags:#x}")
+        if flags & ONE_WAY_FLAG:
+            return kind, flags, method, 0, body
         self.last_id = id_
         return kind, flags, method, id_, body
 
@@ -139,7 +191,9 @@ class ServerSession:
             return False
         theirs = unpack_hello(data, role=SERVICE)
         self.their_message_bytes = theirs.message_bytes
-        self.outgoing.append(self._hello.pack())
+        self.their_stream_items = theirs.stream_items
+        self.their_stream_bytes = theirs.stream_bytes
+        self._say_hello()
         if theirs.fingerprint == self._hello.fingerprint:
             self.state = State.OPEN
         else:
@@ -149,9 +203,13 @@ class ServerSession:
 
     def _take_while_held(self, frame: Frame) -> None:
         kind = frame[0]
-        if kind in {CALL, CANCEL}:
-            if len(self._held) >= self._held_limit:
-                raise LimitReached(f"more than {self._held_limit} calls before the schemas were compared")
+        if kind == CALL or kind in _OF_A_CALL:
+            self._held_bytes += len(frame[4])
+            if len(self._held) >= self._held_limit or self._held_bytes > self._held_bytes_limit:
+                raise LimitReached(
+                    f"more than {self._held_limit} frames, or {self._held_bytes_limit} bytes, before the schemas were "
+                    "compared"
+                )
             self._held.append(frame)
         elif kind == BIND:
             self._bindings = self._read_bindings(frame[4])

@@ -7,16 +7,20 @@ while the socket is full the leader both reads and writes, so that neither side 
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from .. import lowlevel
-from .._errors import Closed, IPCError, TimedOut, TooLarge, renewed
-from .._faults import error_of
-from .._protocol.calls import LOST, WAITING, ClientSession, Waiter
-from .._protocol.frames import REPLY
-from .._values import ConnectionStatistics, Peer
+from .._errors import Closed, IPCError, NoServer, TimedOut, TooLarge, renewed
+from .._faults import DRAINING, code_of, error_of
+from .._protocol.calls import LOST, NOT_RUN, WAITING, ClientSession, Feeding, NotRun, StreamedCall, Waiter
+from .._protocol.frames import END, ITEM, REPLY
+from .._schema import Method
+from .._values import ConnectionStatistics, Limits, Peer
 from .in_child import forget_in_child
 from .polling import Spinner
 from .waiting import Clock
@@ -24,7 +28,34 @@ from .waiting import Clock
 READ_BYTES: Final = 65536
 _EOF: Final = b"\x00EOF"
 
+OUTBOUND_BYTES: Final = Limits().outbound_bytes
+"""What may wait for a service that does not read; beyond it streams wait."""
+LARGEST_BATCH: Final = 256
+"""How many calls of one batch are in flight at once, however many more the service would run."""
+
 _Waiter = Waiter[threading.Lock]
+
+
+class OpenCall:
+    """A call with streams that has begun."""
+
+    __slots__ = ("id", "link", "method", "waiter")
+
+    def __init__(
+        self,
+        link: BlockingClientLink,
+        id: int,  # noqa: A002
+        waiter: StreamedCall[threading.Lock],
+        method: Method,
+    ) -> None:
+        self.link: BlockingClientLink = link
+        self.id: int = id
+        self.waiter: StreamedCall[threading.Lock] = waiter
+        self.method: Method = method
+
+
+def _deadline(clock: Clock) -> float | None:
+    return None if clock.timeout is None else clock.end
 
 
 class BlockingClientLink:
@@ -51,39 +82,232 @@ class BlockingClientLink:
         self._reader: _Waiter | None = None
         self._outbound = b""
         self._closed = False
+        self._abandoned: deque[OpenCall] = deque()
         self._calls = 0
         self._answers = 0
         self._sent = 0
         self._received = 0
         forget_in_child(self)
 
-    def call(self, method: int, where: str, body: bytes, timeout: float | None) -> bytes:
+    def call(self, method: Method, body: bytes, clock: Clock, flags: int = 0) -> bytes:
         """Send one call and return the body of its reply.
 
+        Args:
+            method: What is called.
+            body: Its arguments, and before them what the flags say.
+            clock: How long this may take.
+            flags: Of the frame.
+
         Raises:
-            TimedOut: `timeout` seconds have passed; the call is cancelled at the server.
+            TimedOut: The time is up; the call is cancelled at the server.
+            NotRun: The call was not run.
         """
-        clock = Clock(timeout)
         session = self._session
-        self._check_open()
-        if len(body) > session.their_message_bytes:
-            self._check_size(where, body, clock)
-        waiter = _Waiter(where)
-        deadline = None if timeout is None else clock.end
+        self._prepare(method.where, body, clock)
+        waiter = _Waiter(method.where)
         with self._lock:
             self._check_open()
-            id_, frame = session.begin(waiter, method, body, deadline)
+            id_, frame = session.begin(waiter, method.index, body, _deadline(clock), flags)
             self._calls += 1
-            if session.outgoing:
-                frame = self._take_outgoing() + frame
-            self._write(frame)
+            self._write(self._after_outgoing(frame))
             leads = self._enlist(waiter)
         try:
             self._until_resolved(waiter, clock, leads=leads)
         finally:
             if waiter.kind == WAITING:
                 self._give_up(id_)
-        return self._outcome(waiter)
+        return self._outcome(waiter, method)
+
+    def call_one_way(self, method: Method, body: bytes, clock: Clock, flags: int = 0) -> None:
+        """Send a call that is not answered; return once the kernel has it.
+
+        Raises:
+            TimedOut: The time is up; the call is sent as the next ones are.
+        """
+        self._prepare(method.where, body, clock)
+        with self._lock:
+            self._check_open()
+            self._calls += 1
+            self._write(self._after_outgoing(self._session.one_way(method.index, body, None, flags)))
+        if self._outbound:
+            self._write_out(_Waiter(method.where), clock)
+
+    def call_each(
+        self, method: Method, bodies: Iterable[bytes], replies: list[bytes], clock: Clock, flags: int = 0
+    ) -> None:
+        """Send many calls, as many at once as the service runs; append the bodies of their replies, in order.
+
+        The first call, in their order, that failed ends it: the others are cancelled, and its error is raised. Where
+        that is NotRun none of those behind it was run either.
+        """
+        self._prepare(method.where, b"", clock)
+        self._until_greeted(method.where, clock)
+        waiting: deque[tuple[int, _Waiter]] = deque()
+        source = iter(bodies)
+        try:
+            while True:
+                self._begin_some(method, source, waiting, clock, flags)
+                if not waiting:
+                    return
+                self._until_resolved_later(waiting[0][1], clock)
+                while waiting and waiting[0][1].kind != WAITING:
+                    replies.append(self._outcome(waiting[0][1], method))
+                    waiting.popleft()
+        finally:
+            for id_, waiter in waiting:
+                if waiter.kind == WAITING:
+                    self._give_up(id_)
+
+    def _begin_some(
+        self, method: Method, source: Iterator[bytes], waiting: deque[tuple[int, _Waiter]], clock: Clock, flags: int
+    ) -> None:
+        """Send further calls of a batch: whole flights, so that one write carries many."""
+        session = self._session
+        most = min(LARGEST_BATCH, max(1, session.their_calls_in_flight - len(session.pending) + len(waiting)))
+        if 2 * len(waiting) > most:
+            return
+        flight = []
+        size = 0
+        for body in itertools.islice(source, most - len(waiting)):
+            if len(body) > session.their_message_bytes:
+                self._check_size(method.where, body, clock)
+            flight.append(body)
+            size += len(body)
+            if size > READ_BYTES:
+                break
+        if not flight:
+            return
+        with self._lock:
+            self._check_open()
+            frames = []
+            for body in flight:
+                waiter = _Waiter(method.where)
+                id_, frame = session.begin(waiter, method.index, body, _deadline(clock), flags)
+                waiting.append((id_, waiter))
+                frames.append(frame)
+            self._calls += len(frames)
+            self._write(b"".join(frames))
+
+    # ------------------------------------------------------------ streams
+
+    def open_call(self, method: Method, body: bytes, clock: Clock, flags: int = 0) -> OpenCall:
+        """Begin a call with streams."""
+        self._prepare(method.where, body, clock)
+        feedings = tuple(Feeding[threading.Lock](method.where, number) for number in range(len(method.requests)))
+        with self._lock:
+            self._check_open()
+            inflow = self._session.new_inflow() if method.is_stream else None
+            call = StreamedCall[threading.Lock](method.where, feedings, inflow)
+            # A stream outlives the time that one of its steps may take: only a call with one result has a deadline.
+            deadline = None if method.is_stream else _deadline(clock)
+            id_, frame = self._session.begin(call, method.index, body, deadline, flags)
+            self._calls += 1
+            self._write(self._after_outgoing(frame))
+        return OpenCall(self, id_, call, method)
+
+    def may_feed(self, call: OpenCall, number: int) -> bool:
+        """Whether an item of a stream of requests may be sent now."""
+        feeding = call.waiter.feedings[number]
+        return feeding.kind != LOST and feeding.outflow.is_open and len(self._outbound) <= OUTBOUND_BYTES
+
+    def feed(self, call: OpenCall, number: int, body: bytes, clock: Clock) -> None:
+        """Send an item of a stream of requests, for which there is leave; nothing happens once the call is over."""
+        feeding = call.waiter.feedings[number]
+        if len(body) > self._session.their_message_bytes:
+            self._check_size(call.method.where, body, clock)
+        with self._lock:
+            if feeding.kind != LOST:
+                self._write(self._session.item(call.id, feeding, body))
+
+    def end_feed(self, call: OpenCall, number: int) -> None:
+        """Say that a stream of requests has ended."""
+        feeding = call.waiter.feedings[number]
+        with self._lock:
+            if feeding.kind != LOST and self._session.failure is None:
+                self._write(self._session.end_stream(call.id, feeding))
+
+    def look(self, call: OpenCall) -> None:
+        """Take what has arrived, unless another thread does; never waits."""
+        with self._lock:
+            if self._reader is not None:
+                return
+            self._reader = call.waiter
+        try:
+            data = self._receive_now()
+            if data is not None:
+                with self._lock:
+                    self._take(data)
+        finally:
+            with self._lock:
+                self._hand_on()
+
+    def wait(self, call: OpenCall, is_ready: Callable[[], bool], clock: Clock) -> None:
+        """Wait until something has become of a call with streams: what is asked for, or that it is over.
+
+        Args:
+            call: Opened here.
+            is_ready: What is waited for, of this call.
+            clock: How long this may take.
+
+        Raises:
+            TimedOut: The time is up; the call goes on.
+        """
+        waiter = call.waiter
+        try:
+            while True:
+                with self._lock:
+                    if is_ready():
+                        return
+                    leads = self._reader is waiter or self._enlist(waiter)
+                    for feeding in call.waiter.feedings:
+                        feeding.sleeper = waiter.sleeper
+                if leads:
+                    self._lead(clock)
+                else:
+                    self._sleep(waiter, clock)
+        finally:
+            with self._lock:
+                for feeding in call.waiter.feedings:
+                    feeding.sleeper = None
+                if self._reader is waiter:
+                    self._hand_on()
+                waiter.sleeper = None
+
+    def result(self, call: OpenCall) -> bytes:
+        """Return the body of the one result of a call which is over, or raise what it has ended with."""
+        return self._outcome(call.waiter, call.method)
+
+    def take_item(self, call: OpenCall) -> bytes | None:
+        """Return the next item of a stream of results, which must be there; None at its end."""
+        waiter = call.waiter
+        if waiter.kind == ITEM:
+            with self._lock:
+                body, credit = self._session.take_item(call.id, waiter)
+                if credit is not None and self._session.failure is None and call.id in self._session.pending:
+                    self._write(credit)
+            return body
+        return None if waiter.kind == END else self._outcome(waiter, call.method)
+
+    def give_up(self, call: OpenCall) -> None:
+        """Leave a call with streams: it is cancelled at the server, unless it is over. May be called twice."""
+        if self._session.pending.get(call.id) is call.waiter:
+            self._give_up(call.id)
+
+    def abandon(self, call: OpenCall) -> None:
+        """`give_up` for a finalizer, which may run anywhere, also in a thread that holds the lock."""
+        self._abandoned.append(call)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._give_up_abandoned()
+            finally:
+                self._lock.release()
+
+    def _give_up_abandoned(self) -> None:
+        """Under the lock."""
+        while self._abandoned:
+            call = self._abandoned.popleft()
+            if self._session.pending.get(call.id) is call.waiter:
+                self._cancel(call.id)
 
     # ------------------------------------------------------------ before
 
@@ -96,31 +320,44 @@ class BlockingClientLink:
         if self._closed:
             raise Closed(f"{self.where}: this client has been closed")
         if self._session.failure is not None:
-            raise self._failure()
+            raise NotRun(self._failure())
+
+    def _prepare(self, where: str, body: bytes, clock: Clock) -> None:
+        """What every call begins with: raise what forbids it."""
+        self._check_open()
+        if self._abandoned:
+            with self._lock:
+                self._give_up_abandoned()
+        if len(body) > self._session.their_message_bytes:
+            self._check_size(where, body, clock)
 
     def _check_size(self, where: str, body: bytes, clock: Clock) -> None:
         """The limit of the other side is known once it has said its hello; until then only a little may be sent."""
+        self._until_greeted(where, clock)
+        limit = self._session.their_message_bytes
+        if len(body) > limit:
+            raise TooLarge(
+                f"{self.where}: the arguments of {where} are {len(body)} bytes long; the service accepts {limit}. "
+                "Send less at once, or let it serve with a larger Limits(message_bytes=...)"
+            )
+
+    def _until_greeted(self, where: str, clock: Clock) -> None:
         session = self._session
         greeter = _Waiter(where)
         with self._lock:
-            if not session.greeted:
-                session.greeters.append(greeter)
-                self._write(self._take_outgoing())
-                leads = self._enlist(greeter)
-        if not session.greeted:
-            try:
-                self._until_resolved(greeter, clock, leads=leads)
-            finally:
-                with self._lock:
-                    if greeter in session.greeters:
-                        session.greeters.remove(greeter)
+            if session.greeted or session.failure is not None:
+                self._check_open()
+                return
+            session.greeters.append(greeter)
+            self._write(self._after_outgoing(b""))
+            leads = self._enlist(greeter)
+        try:
+            self._until_resolved(greeter, clock, leads=leads)
+        finally:
+            with self._lock:
+                if greeter in session.greeters:
+                    session.greeters.remove(greeter)
         self._check_open()
-        if len(body) > session.their_message_bytes:
-            raise TooLarge(
-                f"{self.where}: the arguments of {where} are {len(body)} bytes long; the service accepts "
-                f"{session.their_message_bytes}. Send less at once, or let it serve with a larger "
-                "Limits(message_bytes=...)"
-            )
 
     def _enlist(self, waiter: _Waiter) -> bool:
         """Under the lock: become the reader, or get a bell; so that no answer can come in between."""
@@ -136,19 +373,57 @@ class BlockingClientLink:
 
     def _until_resolved(self, waiter: _Waiter, clock: Clock, *, leads: bool) -> None:
         try:
+            if self._outbound and not leads:
+                self._write_for_leader(clock)
             while waiter.kind == WAITING:
                 if leads or self._reader is waiter:
                     leads = True
                     self._lead(clock)
                 else:
-                    bell = waiter.sleeper
-                    left = clock.left()
-                    if bell is not None and not bell.acquire(timeout=-1 if left is None else left):
-                        self._time_out(waiter, clock)
+                    self._sleep(waiter, clock)
         finally:
             if self._reader is waiter:
                 with self._lock:
                     self._hand_on()
+
+    def _until_resolved_later(self, waiter: _Waiter, clock: Clock) -> None:
+        """For a call that was begun without anybody waiting for it."""
+        with self._lock:
+            if waiter.kind != WAITING:
+                return
+            leads = self._enlist(waiter)
+        self._until_resolved(waiter, clock, leads=leads)
+
+    def _sleep(self, waiter: _Waiter, clock: Clock) -> None:
+        bell = waiter.sleeper
+        left = clock.left()
+        if bell is not None and not bell.acquire(timeout=-1 if left is None else left):
+            self._time_out(waiter, clock)
+
+    def _write_for_leader(self, clock: Clock) -> None:
+        """The leader may sleep in recv, and not know that there is something to be written."""
+        while self._outbound and self._session.failure is None and not self._closed:
+            ready = lowlevel.wait_ready(self._fd, read=False, write=True, timeout_seconds=clock.left())
+            if not ready and clock.expired():
+                raise TimedOut(f"{self.where}: the service does not read; {clock.timeout} seconds have passed")
+            with self._lock:
+                self._write(b"")
+
+    def _write_out(self, waiter: _Waiter, clock: Clock) -> None:
+        """Write all that waits, and read meanwhile if nobody else does."""
+        with self._lock:
+            leads = self._reader is None
+            if leads:
+                self._reader = waiter
+        if not leads:
+            self._write_for_leader(clock)
+            return
+        try:
+            while self._outbound and self._session.failure is None:
+                self._lead(clock)
+        finally:
+            with self._lock:
+                self._hand_on()
 
     def _time_out(self, waiter: _Waiter, clock: Clock) -> None:
         with self._lock:
@@ -205,15 +480,14 @@ class BlockingClientLink:
         else:
             self._received += len(data)
             resolved = session.feed(data)
-        if session.outgoing:
-            self._write(self._take_outgoing())
+        self._write(self._after_outgoing(b""))
         self._answers += len(resolved)
         self._ring(resolved)
 
     def _ring(self, waiters: list[_Waiter]) -> None:
         for waiter in waiters:
             bell, waiter.sleeper = waiter.sleeper, None
-            if bell is not None:
+            if bell is not None and bell.locked():  # the streams of a call have its bell
                 bell.release()
 
     def _hand_on(self) -> None:
@@ -228,16 +502,23 @@ class BlockingClientLink:
 
     def _give_up(self, id: int) -> None:  # noqa: A002
         with self._lock:
-            cancel = self._session.cancel(id)
-            if self._session.failure is None and not self._closed:
-                self._write(cancel)
+            self._cancel(id)
 
-    def _outcome(self, waiter: _Waiter) -> bytes:
+    def _cancel(self, id: int) -> None:  # noqa: A002
+        cancel = self._session.cancel(id)
+        if self._session.failure is None and not self._closed:
+            self._write(cancel)
+
+    def _outcome(self, waiter: _Waiter, method: Method) -> bytes:
         if waiter.kind == REPLY:
             return waiter.body
         if waiter.kind == LOST:
             raise self._failure()
-        raise error_of(waiter.body, where=f"{self.where}: {waiter.where}")
+        if waiter.kind == NOT_RUN:
+            raise NotRun(self._failure())
+        if code_of(waiter.body) == DRAINING:
+            raise NotRun(NoServer(f"{self.where}: {waiter.where}: not run: the service is shutting down"))
+        raise error_of(waiter.body, where=f"{self.where}: {waiter.where}", declared=method.errors)
 
     def _failure(self) -> IPCError:
         """A fresh exception for each who asks: one object raised in several threads would mix their tracebacks."""
@@ -247,9 +528,13 @@ class BlockingClientLink:
 
     # ------------------------------------------------------------ writing
 
-    def _take_outgoing(self) -> bytes:
-        data = b"".join(self._session.outgoing)
-        self._session.outgoing.clear()
+    def _after_outgoing(self, frame: bytes) -> bytes:
+        """A frame, behind what the protocol has to say first."""
+        outgoing = self._session.outgoing
+        if not outgoing:
+            return frame
+        data = b"".join((*outgoing, frame))
+        outgoing.clear()
         return data
 
     def _write(self, frame: bytes) -> None:
@@ -290,6 +575,16 @@ class BlockingClientLink:
         self._closed = True
         self._lock = threading.Lock()  # another thread of the parent may have held it
         self._socket.close()
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the service has said that it is about to end, in order."""
+        return self._session.last_run is not None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is in flight, or on its way."""
+        return not self._session.pending and not self._outbound
 
     def statistics(self) -> ConnectionStatistics:
         """What has been carried so far."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from .. import lowlevel
 from .._errors import IPCError, LimitReached, NoServer, NotAllowed, TimedOut
 from .._faults import Fault, fault_of, pack_fault
+from .._protocol.frames import Frame
 from .._protocol.session import ServerSession, State
 from .._values import Allow, Limits, Peer
 from .connecting import peer_of
@@ -32,14 +33,35 @@ log = logging.getLogger(__name__)
 READ_BYTES: Final = 65536
 ACCEPT_PAUSE_SECONDS: Final = 0.05
 """How long no connection is accepted after the process ran out of descriptors: a loop without it burns a core."""
+ACCEPTS_A_ROUND: Final = 4
+"""How many connections are taken in before those which are there are looked at again: a flood must not hold them up."""
 _NEVER: Final = float("inf")
+
+_NO_HELLO: Final = "no whole hello"
+_UNREAD: Final = "answers are not read"
+_MIDFRAME: Final = "a frame that has begun does not end"
 
 _READ: Final = lowlevel.EPOLLIN | lowlevel.EPOLLRDHUP
 _LOST: Final = lowlevel.EPOLLHUP | lowlevel.EPOLLERR
 
 
+def permits(rule: Allow, peer: Peer) -> bool:
+    """Return what a rule says; one that fails refuses."""
+    try:
+        return rule(peer)
+    except Exception:
+        log.debug("the rule %r failed on %r, which is refused", rule, peer, exc_info=True)
+        return False
+
+
 class Connection:
-    """One client, as the loop keeps it: its socket, its session, its calls that wait for something."""
+    """One client, as the loop keeps it: its socket, its session, its calls that wait for something.
+
+    Attributes:
+        outbound: What waits for the client because its socket is full.
+        postponed: One-way calls which begin once others have ended.
+        when_drained: Is called, once, when a congested client has read on, or has gone; added to only while congested.
+    """
 
     __slots__ = (
         "calls",
@@ -49,32 +71,59 @@ class Connection:
         "fd",
         "interest",
         "outbound",
+        "outbound_limit",
         "peer",
+        "postponed",
         "queued",
         "reading",
         "session",
         "slow",
         "socket",
+        "when_drained",
+        "_one_way_id",
     )
 
-    def __init__(self, socket: lowlevel.Socket, peer: Peer, session: ServerSession, context: Context) -> None:
+    def __init__(
+        self, socket: lowlevel.Socket, peer: Peer, session: ServerSession, context: Context, *, outbound_limit: int
+    ) -> None:
         self.socket: lowlevel.Socket = socket
         self.fd: int = socket.fileno()
         self.peer: Peer = peer
         self.session: ServerSession = session
         self.context: Context = context
         self.calls: dict[int, Suspended] = {}
-        self.outbound: bytes = b""
+        self.outbound: bytearray = bytearray()  # it grows at its end and shrinks at its front without a copy of the rest
+        self.outbound_limit: int = outbound_limit
+        self.when_drained: list[Callable[[], object]] = []
         self.interest: int = _READ
         self.reading: bool = True
         self.queued: bool = False
         self.closed: bool = False
         self.slow: str | None = None
         self.expires: float = _NEVER
+        self.postponed: deque[Frame] = deque()
+        self._one_way_id = 0
+
+    def one_way_id(self) -> int:
+        """Return the key of another one-way call: below 0, as the client has none for it."""
+        self._one_way_id -= 1
+        return self._one_way_id
+
+    @property
+    def congested(self) -> bool:
+        """Whether more waits for the client than may: nothing is taken from it, and its streams had better pause."""
+        return len(self.outbound) > self.outbound_limit
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has said that no more calls come, and every one has been answered."""
+        if not self.session.said_goodbye or self.queued:
+            return False
+        return not self.calls and not self.outbound and not self.postponed
 
     def progress(self) -> None:
-        """It has paid a part of what it owed: its time begins anew."""
-        if self.slow is not None and self.session.state is not State.HELLO:
+        """A frame of it has become whole: the next one has a time of its own."""
+        if self.slow == _MIDFRAME:
             self.slow = ""
 
 
@@ -92,7 +141,8 @@ class Clients:
 
     Attributes:
         connections: By descriptor.
-        ready: Those which have something to be taken.
+        ready: Those which have sent something.
+        more: Those which have sent more than was taken in one round.
         watched: Those which owe something.
         accept_again: When connections are accepted again, after the descriptors had run out.
         accept_due: Whether somebody waits to be accepted.
@@ -117,6 +167,7 @@ class Clients:
         self._of_uid: Counter[int] = Counter()
         self.connections: dict[int, Connection] = {}
         self.ready: deque[Connection] = deque()
+        self.more: deque[Connection] = deque()
         self.watched: set[Connection] = set()
         self.accept_again: float = _NEVER
         self.accept_due: bool = False
@@ -137,11 +188,17 @@ class Clients:
             self.accept_due = self.accept_due or fd == self._listener.fileno()
             return
         if mask & lowlevel.EPOLLOUT:
-            self.flush(connection)
+            self._send_on(connection)
+            if connection.finished:
+                self.drop(connection)
+        if connection.closed:
+            return
         if mask & lowlevel.EPOLLIN:
-            self._read(connection)
+            if not connection.queued:  # what it has sent before is taken first
+                self._read(connection)
         elif mask & _LOST:
-            self.drop(connection)
+            if not connection.queued:
+                self.drop(connection)
         elif mask & lowlevel.EPOLLRDHUP:
             self._half_closed(connection)
 
@@ -158,67 +215,89 @@ class Clients:
             return
         self.bytes_received += len(data)
         connection.session.feed(data)
-        self.queue(connection)
+        connection.queued = True
+        self.ready.append(connection)
 
     def queue(self, connection: Connection) -> None:
-        """Put a connection behind those which have something to be taken."""
+        """Put a connection behind those which have more to be taken."""
         if not connection.queued and not connection.closed:
             connection.queued = True
-            self.ready.append(connection)
+            self.more.append(connection)
+
+    def look_again(self, connection: Connection) -> None:
+        """Wake whoever pumps, for a connection which has more to be taken although nothing new has come from it."""
+        self.queue(connection)
+        if not connection.closed:
+            connection.interest |= lowlevel.EPOLLOUT  # ready at once, as a rule, or else as soon as the client reads
+            self.epoll.modify(connection.fd, connection.interest)
 
     # ------------------------------------------------------------ writing
 
     def flush(self, connection: Connection) -> None:
-        """Send what waits for a client; what the socket does not take waits for EPOLLOUT."""
+        """Send the answers to a client; what the socket does not take waits for EPOLLOUT."""
         outgoing = connection.session.outgoing
-        if outgoing:
-            data = outgoing[0] if len(outgoing) == 1 else b"".join(outgoing)
-            outgoing.clear()
-            if connection.outbound:
-                connection.outbound += data
-            else:
-                connection.outbound = self._send(connection, data)
-        elif connection.outbound:
-            connection.outbound = self._send(connection, connection.outbound)
-        else:
+        if not outgoing:
             return
-        if connection.outbound or connection.interest != _READ:
-            self._set_interest(connection)
-            self.watch(connection)
+        data = outgoing[0] if len(outgoing) == 1 else b"".join(outgoing)
+        outgoing.clear()
+        if connection.outbound:
+            connection.outbound += data
+        else:
+            sent = self._send(connection, data)
+            if sent == len(data):
+                return
+            connection.outbound += memoryview(data)[sent:]
+        self._set_interest(connection)
+        self.watch(connection)
 
-    def _send(self, connection: Connection, data: bytes) -> bytes:
+    def _send_on(self, connection: Connection) -> None:
+        """Send of what has waited; who waits for that goes on."""
+        was_congested = connection.congested
+        del connection.outbound[: self._send(connection, connection.outbound)]
+        if was_congested and not connection.congested:
+            self.queue(connection)  # with what it had sent before it was congested
+        if connection.when_drained and 2 * len(connection.outbound) <= connection.outbound_limit:
+            self._tell_drained(connection)
+        self._set_interest(connection)
+        self.watch(connection)
+
+    def _tell_drained(self, connection: Connection) -> None:
+        callbacks, connection.when_drained = connection.when_drained, []
+        for callback in callbacks:
+            callback()
+
+    def _send(self, connection: Connection, data: bytes | bytearray) -> int:
+        """Return how many bytes need not be kept any more: those sent, or all where nobody is there to read them."""
         if connection.closed:
-            return b""
+            return len(data)
         try:
             sent = lowlevel.send(connection.socket, data)
         except BlockingIOError:
-            return data
+            return 0
         except OSError:
             self.drop(connection)
-            return b""
+            return len(data)
         self.bytes_sent += sent
-        connection.progress()
-        return b"" if sent == len(data) else data[sent:]
+        if connection.slow == _UNREAD:
+            connection.slow = ""  # it reads on, so its time begins anew
+        return sent
 
     def _set_interest(self, connection: Connection) -> None:
         if connection.closed:
             return
-        interest = _READ if connection.reading and not self._too_much(connection) else 0
+        interest = _READ if connection.reading and not connection.congested else 0
         if connection.outbound:
             interest |= lowlevel.EPOLLOUT
         if interest != connection.interest:
             connection.interest = interest
             self.epoll.modify(connection.fd, interest)
 
-    def _too_much(self, connection: Connection) -> bool:
-        return len(connection.outbound) > self._limits.outbound_bytes
-
     # ------------------------------------------------------------ connections come and go
 
     def accept(self) -> None:
-        """Take in everybody who waits; nothing is awaited in between."""
+        """Take in some of those who wait; nothing is awaited in between. The others are there at the next round."""
         self.accept_due = False
-        while True:
+        for _ in range(ACCEPTS_A_ROUND):
             try:
                 socket = lowlevel.accept(self._listener)
             except BlockingIOError:
@@ -239,27 +318,36 @@ class Clients:
         except OSError:
             socket.close()
             return
-        connection = Connection(socket, peer, self._make_session(), self._context.copy())
+        error = self._unwelcome(peer)
+        if error is not None:
+            self._turn_away(socket, error)
+            return
+        connection = Connection(
+            socket, peer, self._make_session(), self._context.copy(), outbound_limit=self._limits.outbound_bytes
+        )
         self.connections[connection.fd] = connection
         self._of_uid[peer.uid] += 1
         self.epoll.register(connection.fd, _READ)
-        error = self._unwelcome(peer)
-        if error is not None:
-            self.refuse(connection, fault_of(error))
-            return
         self.watch(connection)
         self._read(connection)
 
     def _unwelcome(self, peer: Peer) -> IPCError | None:
-        if not self._allow(peer):
+        if not permits(self._allow, peer):
             return NotAllowed(f"the service does not serve user {peer.uid}")
         if self.draining:
             return NoServer("the service is shutting down")
-        if len(self.connections) > self._limits.clients:
+        if len(self.connections) >= self._limits.clients:
             return LimitReached(f"the service has {self._limits.clients} clients already")
-        if self._of_uid[peer.uid] > self._limits.clients_per_uid:
+        if self._of_uid[peer.uid] >= self._limits.clients_per_uid:
             return LimitReached(f"user {peer.uid} has {self._limits.clients_per_uid} connections already")
         return None
+
+    def _turn_away(self, socket: lowlevel.Socket, error: IPCError) -> None:
+        """Tell somebody who never becomes a client why."""
+        session = self._make_session()
+        session.fail(0, pack_fault(fault_of(error)))
+        with socket, contextlib.suppress(OSError):
+            lowlevel.send(socket, b"".join(session.outgoing))
 
     def _accept_later(self) -> None:
         """Out of descriptors: turn one client away with the spare descriptor, and accept no other for a moment."""
@@ -268,20 +356,30 @@ class Clients:
             os.close(self._spare)
             self._spare = None
             with contextlib.suppress(OSError):
-                lowlevel.accept(self._listener).close()
-            with contextlib.suppress(OSError):
-                self._spare = lowlevel.eventfd()
+                self._turn_away(lowlevel.accept(self._listener), LimitReached("the service has no descriptor left"))
+            self._keep_spare()
         self.epoll.modify(self._listener.fileno(), 0)
         self.accept_again = monotonic() + ACCEPT_PAUSE_SECONDS
 
+    def _accept_again(self) -> None:
+        self.accept_again = _NEVER
+        self._keep_spare()
+        if not self.draining:
+            self.epoll.modify(self._listener.fileno(), lowlevel.EPOLLIN)
+
+    def _keep_spare(self) -> None:
+        if self._spare is None:
+            with contextlib.suppress(OSError):  # another thread has been quicker; it is tried again at the next pause
+                self._spare = lowlevel.eventfd()
+
     def _half_closed(self, connection: Connection) -> None:
         """No more calls will come. What was asked is still answered; reading on, epoll would spin."""
-        if not connection.calls and not connection.outbound and not connection.queued:
-            self.drop(connection)
-            return
         connection.session.said_goodbye = True
         connection.reading = False
-        self._set_interest(connection)
+        if connection.finished:
+            self.drop(connection)
+        else:
+            self._set_interest(connection)
 
     def refuse(self, connection: Connection, fault: Fault) -> None:
         """Tell a client why it is turned away, as far as it reads, and close."""
@@ -294,6 +392,7 @@ class Clients:
         if connection.closed:
             return
         connection.closed = True
+        connection.outbound.clear()
         del self.connections[connection.fd]
         self.watched.discard(connection)
         self._of_uid[connection.peer.uid] -= 1
@@ -303,7 +402,9 @@ class Clients:
         self.epoll.unregister(connection.fd)
         connection.socket.close()
         for call in list(connection.calls.values()):
-            call.request_cancel()
+            if not call.is_one_way:  # whoever has sent one has left it to the service
+                call.request_cancel()
+        self._tell_drained(connection)
 
     # ------------------------------------------------------------ time
 
@@ -321,20 +422,18 @@ class Clients:
 
     def _debt(self, connection: Connection) -> tuple[str | None, float]:
         if connection.session.state is State.HELLO:
-            return "no whole hello", self._limits.handshake_seconds
-        if self._too_much(connection):
-            return "answers are not read", self._limits.stalled_seconds
+            return _NO_HELLO, self._limits.handshake_seconds
+        if connection.congested:
+            return _UNREAD, self._limits.stalled_seconds
         if connection.session.unfinished and connection.reading:
-            return "a frame that has begun does not end", self._limits.midframe_seconds
+            return _MIDFRAME, self._limits.midframe_seconds
         return None, _NEVER
 
     def expire(self) -> float | None:
         """Drop whose time is up, and accept again; return the seconds until there is something to look at, if ever."""
         now = monotonic()
         if now >= self.accept_again:
-            self.accept_again = _NEVER
-            if not self.draining:
-                self.epoll.modify(self._listener.fileno(), lowlevel.EPOLLIN)
+            self._accept_again()
         for connection in [c for c in self.watched if now >= c.expires]:
             log.debug("%s: process %d is too slow: %s", self._where, connection.peer.pid, connection.slow)
             self.refuse(connection, fault_of(TimedOut(f"too slow: {connection.slow}")))

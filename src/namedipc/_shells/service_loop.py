@@ -4,12 +4,14 @@
 until it first waits; only then does it become a task's business (`trio_service`). The laws:
 
 * a handler which never waits costs no task switch; pump returns to trio after a turn of 1 ms at the latest;
-* at most 32 frames of one client a round, so that none holds up the others;
+* at most 32 frames of one client a round, or 0.1 ms, and who has more waits behind those who come meanwhile, so that
+  none holds up the others;
 * each call has a context of its own.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -19,21 +21,35 @@ from typing import Any, Final
 import attrs
 
 from .. import lowlevel
-from .._errors import InvalidMessage, IPCError, LimitReached, NoServer, ProtocolError, TooLarge
-from .._faults import DEADLINE, Fault, fault_of, fault_of_handler, pack_fault
-from .._protocol.frames import CALL, Frame, split_deadline
+from .._errors import InvalidMessage, IPCError, LimitReached, NoServer, NotAllowed, ProtocolError, TooLarge
+from .._faults import DEADLINE, Fault, fault_of, fault_of_handler, pack_fault, unpack_headers
+from .._marks import rules_of
+from .._protocol.frames import (
+    CALL,
+    CANCEL,
+    END,
+    HEADERS_FLAG,
+    ITEM,
+    ONE_WAY_FLAG,
+    Frame,
+    split_deadline,
+    split_headers,
+)
 from .._protocol.hello import SERVICE, Hello
 from .._protocol.session import ServerSession
 from .._schema import Method, Schema
 from .._values import Allow, Limits, Peer, ServiceStatistics
 from .polling import Spinner
-from .service_clients import Clients, Connection
-from .suspended import ActiveCall, Handler, Suspended
+from .service_clients import Clients, Connection, permits
+from .suspended import ActiveCall, CallStreams, Handler, ItemRefused, Suspended
 
 log = logging.getLogger(__name__)
 
 TURN_SECONDS: Final = 0.001
 FRAMES_A_ROUND: Final = 32
+ROUND_SECONDS: Final = 0.0001
+LARGE_BYTES: Final = 65536
+"""An answer above this is sent at once: what is gathered for a client in a round stays small."""
 IDLE: Final = 0
 TURN: Final = 1
 
@@ -57,6 +73,8 @@ class ServiceLoop:
         limits: The bounds.
         spin: Whether to poll for a moment before sleeping.
         step: Runs a handler's first step; the trio shell gives one that lets KeyboardInterrupt through.
+        open_streams: Makes the streams of a call.
+        wrap: Puts something around every handler, such as a tracer.
     """
 
     def __init__(
@@ -70,13 +88,26 @@ class ServiceLoop:
         limits: Limits,
         spin: bool,
         step: Callable[..., tuple[Any, object]],
+        open_streams: Callable[..., CallStreams],
+        wrap: Callable[[Handler], Handler] | None = None,
     ) -> None:
         schema.check_implementation(implementation)
         self._schema = schema
-        self._methods: list[tuple[Method, Handler]] = [
-            (method, getattr(implementation, method.name)) for method in schema.methods
+        self._methods: list[tuple[Method, Handler, tuple[Allow, ...]]] = [
+            (method, handler, rules_of(handler))
+            for method in schema.methods
+            for handler in [getattr(implementation, method.name)]
         ]
-        self._hello = Hello(SERVICE, limits.message_bytes, schema.fingerprint)
+        self._hello = Hello(
+            SERVICE,
+            limits.message_bytes,
+            schema.fingerprint,
+            limits.stream_items,
+            limits.stream_bytes,
+            limits.calls_in_flight,
+        )
+        self._open_streams = open_streams
+        self._wrap = wrap
         self._where = where
         self._limits = limits
         self._step = step
@@ -87,7 +118,11 @@ class ServiceLoop:
 
     def _session(self) -> ServerSession:
         return ServerSession(
-            self._hello, self._schema.text, methods=len(self._methods), held_calls=self._limits.calls_in_flight
+            self._hello,
+            self._schema.text,
+            methods=len(self._methods),
+            held_frames=self._limits.calls_in_flight,
+            held_bytes=max(self._limits.message_bytes, self._limits.outbound_bytes),
         )
 
     # ------------------------------------------------------------ the turn
@@ -101,19 +136,22 @@ class ServiceLoop:
         """
         end = perf_counter() + TURN_SECONDS
         clients = self.clients
-        ready = clients.ready
+        ready, more = clients.ready, clients.more
         while True:
-            if not ready:
-                events = clients.epoll.poll(0) or self._spin()
+            events = clients.epoll.poll(0)
+            if not events and not ready and not more:
+                events = self._spin()
                 if not events:
                     return IDLE
-                for fd, mask in events:
-                    clients.happened(fd, mask)
+            for fd, mask in events:
+                clients.happened(fd, mask)
+            if more:
+                ready.append(more.popleft())  # one a round, so that who comes meanwhile does not wait for them all
             while ready:
                 connection = ready.popleft()
                 connection.queued = False
-                if connection.closed:
-                    continue
+                if connection.closed or connection.congested:
+                    continue  # a congested one comes round again once it has read
                 suspended = self._round(connection)
                 if suspended is not None:
                     return suspended
@@ -125,32 +163,40 @@ class ServiceLoop:
             if perf_counter() > end:
                 return TURN
 
-    def _spin(self) -> list[tuple[int, int]] | None:
+    def _spin(self) -> list[tuple[int, int]]:
         if self.spinner is None or self._counts.in_flight or not self.clients.connections:
-            return None
-        return self.spinner.wait(self._poll)
+            return []
+        return self.spinner.wait(self._poll) or []
 
     def _poll_now(self) -> list[tuple[int, int]]:
         return self.clients.epoll.poll(0)
 
     def _round(self, connection: Connection) -> Suspended | None:
-        """Take up to 32 frames of one client, and send what they were answered with."""
+        """Take up to 32 frames of one client, for 0.1 ms, and send what they were answered with."""
+        end = perf_counter() + ROUND_SECONDS
         session = connection.session
         try:
             for _ in range(FRAMES_A_ROUND):
-                frame = session.next_event()
+                frame = self._next_frame(connection)
                 if frame is None:
                     break
                 if connection.slow is not None:
                     connection.progress()
                 if frame[0] != CALL:
-                    self._cancel(connection, frame[3])
+                    self._of_a_call(connection, frame)
                     continue
                 suspended = self._begin(connection, frame)
                 if suspended is not None:
                     self.clients.queue(connection)
                     self.clients.flush(connection)
                     return suspended
+                if session.outgoing and len(session.outgoing[-1]) > LARGE_BYTES:
+                    self.clients.flush(connection)
+                    if connection.congested or connection.closed:
+                        break
+                if perf_counter() > end:
+                    self.clients.queue(connection)
+                    break
             else:
                 self.clients.queue(connection)
         except IPCError as error:
@@ -159,9 +205,14 @@ class ServiceLoop:
         self.clients.flush(connection)
         if connection.slow is not None or session.unfinished:
             self.clients.watch(connection)
-        if session.said_goodbye and not connection.calls and not connection.outbound and not connection.queued:
+        if connection.finished:
             self.clients.drop(connection)
         return None
+
+    def _next_frame(self, connection: Connection) -> Frame | None:
+        if connection.postponed and len(connection.calls) < self._limits.calls_in_flight:
+            return connection.postponed.popleft()
+        return connection.session.next_event()
 
     # ------------------------------------------------------------ calls
 
@@ -169,38 +220,63 @@ class ServiceLoop:
         """Run the handler of a call until it ends, which is answered at once, or waits, which is returned."""
         _kind, flags, index, id_, body = frame
         deadline = None
+        headers: dict[str, str] = {}
+        method, handler, rules = self._methods[index]
         if flags:
             deadline, body = split_deadline(flags, body)
-        method, handler = self._methods[index]
+            if flags & HEADERS_FLAG:
+                packed, body = split_headers(flags, body)
+                headers = unpack_headers(packed)
+            if flags & ONE_WAY_FLAG:
+                if self._postpone(connection, frame):
+                    return None
+                id_ = connection.one_way_id()
         self._counts.calls += 1
-        refusal = self._refusal(connection, id_, deadline)
+        refusal = self._refusal(connection, id_, deadline, method, rules)
         if refusal is not None:
             self._fail(connection, id_, refusal)
             return None
+        streams = None
         try:
             args, kwargs = method.arguments.decode(body)
+            if method.requests or method.is_stream:
+                streams = self._open_streams(connection, id_, method, self._limits, self.clients.flush)
+                args, kwargs = method.join_streams(args, kwargs, streams.request)
+                if method.is_stream:
+                    handler = functools.partial(streams.drive, handler)
         except InvalidMessage as error:
             self._fail(connection, id_, fault_of(error))
             return None
+        if self._wrap is not None:
+            handler = self._wrap(handler)
         context = connection.context.copy()
-        active = ActiveCall(method.name, connection.peer, deadline)
+        active = ActiveCall(method.name, connection.peer, deadline, headers)
         try:
             coroutine, first = context.run(self._step, handler, args, kwargs, active)
         except StopIteration as done:
             self._answer(connection, id_, method, done.value)
             return None
         except Exception as error:  # whatever a handler raises is its caller's
-            self.answer_error(connection, id_, error)
+            self.answer_error(connection, id_, method, error)
             return None
         finally:
             active.inline = False
-        suspended = Suspended(connection, id_, method, deadline, context, coroutine, first)
+        suspended = Suspended(
+            connection, id_, method, deadline, context, coroutine, first, flags=flags, streams=streams
+        )
         connection.calls[id_] = suspended
         self._counts.in_flight += 1
         return suspended
 
-    def _refusal(self, connection: Connection, id: int, deadline: float | None) -> Fault | None:  # noqa: A002
-        if self.clients.draining:
+    def _refusal(
+        self,
+        connection: Connection,
+        id: int,  # noqa: A002
+        deadline: float | None,
+        method: Method,
+        rules: tuple[Allow, ...],
+    ) -> Fault | None:
+        if self.clients.draining and id > 0:  # whoever has sent a one-way call believes it to be run
             return fault_of(NoServer("not run: the service is shutting down"))
         if deadline is not None and monotonic() >= deadline:
             return deadline_fault()
@@ -210,12 +286,37 @@ class ServiceLoop:
             return fault_of(
                 LimitReached(f"{self._limits.calls_in_flight} calls of this connection are in flight already")
             )
+        for rule in rules:
+            if not permits(rule, connection.peer):
+                return fault_of(NotAllowed(f"not for user {connection.peer.uid}"))
         return None
 
-    def _cancel(self, connection: Connection, id: int) -> None:  # noqa: A002
-        suspended = connection.calls.get(id)
-        if suspended is not None:
-            suspended.request_cancel()
+    def _postpone(self, connection: Connection, frame: Frame) -> bool:
+        """Keep a one-way call until another has ended: it was accepted, and nobody could be told otherwise."""
+        if len(connection.calls) < self._limits.calls_in_flight:
+            return False
+        if len(connection.postponed) >= self._limits.calls_in_flight:
+            raise LimitReached(f"{self._limits.calls_in_flight} one-way calls wait for as many that are in flight")
+        connection.postponed.append(frame)
+        return True
+
+    def _of_a_call(self, connection: Connection, frame: Frame) -> None:
+        """Hand what belongs to a call to it; one that is over needs it no more."""
+        kind, _flags, number, id_, body = frame
+        call = connection.calls.get(id_)
+        if call is None:
+            return
+        if kind == CANCEL:
+            call.request_cancel()
+            return
+        if call.streams is None:
+            raise ProtocolError(f"{call.method.where} has no streams, and a frame of one came")
+        if kind == ITEM:
+            call.streams.arrived(number, body)
+        elif kind == END:
+            call.streams.ended(number)
+        else:
+            call.streams.credited(body)
 
     def settle(self, call: Suspended) -> bool:
         """Take a call out of the books before it is answered; False if that has been done."""
@@ -223,6 +324,8 @@ class ServiceLoop:
             return False
         del call.connection.calls[call.id]
         self._counts.in_flight -= 1
+        if call.connection.postponed:
+            self.clients.look_again(call.connection)
         return True
 
     def answer(self, call: Suspended, result: object) -> None:
@@ -237,18 +340,33 @@ class ServiceLoop:
 
     def answer_call_error(self, call: Suspended, error: Exception) -> None:
         """Answer a settled call with what its handler raised, and send it."""
-        self.answer_error(call.connection, call.id, error)
+        self.answer_error(call.connection, call.id, call.method, error)
         self._sent(call.connection)
 
-    def answer_error(self, connection: Connection, id: int, error: Exception) -> None:  # noqa: A002
+    def answer_error(self, connection: Connection, id: int, method: Method, error: Exception) -> None:  # noqa: A002
         """Answer with what a handler raised."""
-        self._fail(connection, id, fault_of_handler(error, with_traceback=self._trusts(connection.peer)))
+        self._fail(connection, id, self._fault(connection, method, error))
+
+    def _fault(self, connection: Connection, method: Method, error: Exception) -> Fault:
+        if isinstance(error, ItemRefused):
+            log.debug("%s: %s", self._where, error.reason)
+            return fault_of(error.reason)
+        trusts = self._trusts(connection.peer)
+        try:
+            return fault_of_handler(error, with_traceback=trusts, declared=method.errors)
+        except InvalidMessage as misfit:
+            return fault_of(InvalidMessage(f"an exception of {method.where}: {misfit}"))
 
     def _trusts(self, peer: Peer) -> bool:
         # A traceback shows source lines and paths: for the same user, who could read them anyway, and for root.
         return peer.uid in {os.geteuid(), 0}
 
     def _answer(self, connection: Connection, id: int, method: Method, result: object) -> None:  # noqa: A002
+        if id < 0:
+            return  # one way
+        if method.is_stream:
+            connection.session.end(id)
+            return
         try:
             body = method.result.encode(result)
         except InvalidMessage as error:
@@ -264,11 +382,14 @@ class ServiceLoop:
 
     def _fail(self, connection: Connection, id: int, fault: Fault) -> None:  # noqa: A002
         self._counts.errors += 1
+        if id < 0:
+            log.debug("%s: a one-way call failed: %s", self._where, fault.message)
+            return
         connection.session.fail(id, pack_fault(fault))
 
     def _sent(self, connection: Connection) -> None:
         self.clients.flush(connection)
-        if connection.session.said_goodbye and not connection.calls and not connection.outbound:
+        if connection.finished:
             self.clients.drop(connection)
 
     # ------------------------------------------------------------ what can be asked

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context, ContextVar
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
 import attrs
 
+from .._protocol.frames import JSON_FLAG, ONE_WAY_FLAG
+from .._errors import IPCError
 from .._schema import Method
 from .._values import Peer
 
@@ -25,18 +27,50 @@ class ActiveCall:
         method: Its name in the interface.
         peer: Who called.
         deadline: In seconds of CLOCK_MONOTONIC; None for a call without one.
+        headers: What its caller has sent along.
         inline: Whether the handler has not waited yet, so that no cancel scope knows the deadline.
     """
 
     method: str
     peer: Peer
     deadline: float | None
+    headers: dict[str, str]
     inline: bool = True
 
 
 active_call: Final[ContextVar[ActiveCall]] = ContextVar("namedipc.active_call")
 
 _HANDED_ON: Final = object()
+
+
+class ItemRefused(Exception):
+    """An item that the handler has yielded cannot be sent; `reason` says why. It is raised where it was yielded to."""
+
+    def __init__(self, reason: IPCError) -> None:
+        super().__init__(str(reason))
+        self.reason: IPCError = reason
+
+
+class CallStreams(Protocol):
+    """The streams of a call, as the loop sees them: what arrives for them, and what they have to send."""
+
+    def request(self, number: int) -> object:
+        """Open a stream of requests: what the handler draws from."""
+
+    async def drive(self, handler: Callable[..., Any], *args: object, **kwargs: object) -> None:
+        """Send what a handler yields until it ends."""
+
+    def arrived(self, number: int, body: bytes) -> None:
+        """An item of a stream of requests has come."""
+
+    def ended(self, number: int) -> None:
+        """A stream of requests has ended."""
+
+    def credited(self, body: bytes) -> None:
+        """The client has taken items of the stream of results."""
+
+    def flush(self) -> None:
+        """Send what the handler has made since it ran last."""
 
 
 class Suspended:
@@ -55,7 +89,10 @@ class Suspended:
         "context",
         "deadline",
         "id",
+        "is_json",
+        "is_one_way",
         "method",
+        "streams",
     )
 
     def __init__(
@@ -67,6 +104,9 @@ class Suspended:
         context: Context,
         coroutine: Generator[object, object, object],
         first: object,
+        *,
+        flags: int = 0,
+        streams: CallStreams | None = None,
     ) -> None:
         self.connection: Connection = connection
         self.id: int = id
@@ -75,6 +115,9 @@ class Suspended:
         self.context: Context = context
         self._coroutine = coroutine
         self._first: object = first
+        self.is_json: bool = bool(flags & JSON_FLAG)
+        self.is_one_way: bool = bool(flags & ONE_WAY_FLAG)
+        self.streams: CallStreams | None = streams
         self.cancelled: bool = False
         self.cancel: Callable[[], object] | None = None
 
@@ -98,12 +141,21 @@ class Suspended:
         first, self._first = self._first, _HANDED_ON
         if first is not _HANDED_ON:
             return first
-        return self._coroutine.send(value)
+        if self.streams is None:
+            return self._coroutine.send(value)
+        try:
+            return self._coroutine.send(value)
+        finally:
+            self.streams.flush()
 
     def throw(self, *error: Any) -> object:
         """Raise inside the handler."""
         self._first = _HANDED_ON
-        return self._coroutine.throw(*error)
+        try:
+            return self._coroutine.throw(*error)
+        finally:
+            if self.streams is not None:
+                self.streams.flush()
 
     def close(self) -> None:
         """End the handler where it stands."""

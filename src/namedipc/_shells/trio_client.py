@@ -8,16 +8,20 @@ does not take is written on by a flusher, never by a caller.
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator
 from time import monotonic, perf_counter
 from typing import Final
 
 import trio
 
 from .. import lowlevel
-from .._errors import IPCError, TooLarge
-from .._faults import DEADLINE, code_of, error_of
-from .._protocol.calls import LOST, WAITING, ClientSession, Waiter
-from .._protocol.frames import REPLY
+from .._errors import IPCError, NoServer, TooLarge
+from .._faults import DEADLINE, DRAINING, code_of, error_of
+from .._protocol.calls import LOST, NOT_RUN, WAITING, ClientSession, Feeding, NotRun, StreamedCall, Waiter
+from .._protocol.frames import CANCEL, END, ITEM, REPLY, pack_frame
+from .._schema import Method
 from .._values import ConnectionStatistics, Limits, Peer
 from . import trio_errors
 from .in_child import forget_in_child
@@ -30,8 +34,29 @@ OUTBOUND_BYTES: Final = Limits().outbound_bytes
 CHECKPOINT_SECONDS: Final = 0.001
 """A task whose calls never have to wait still lets the others run this often."""
 
+LARGEST_BATCH: Final = 256
+"""How many calls of one batch are in flight at once, however many more the service would run."""
+
 _FOREVER: Final = float("inf")
 _Waiter = Waiter[trio.lowlevel.Task]
+
+
+class OpenCall:
+    """A call with streams that has begun."""
+
+    __slots__ = ("id", "link", "method", "waiter")
+
+    def __init__(
+        self,
+        link: TrioClientLink,
+        id: int,  # noqa: A002
+        waiter: StreamedCall[trio.lowlevel.Task],
+        method: Method,
+    ) -> None:
+        self.link: TrioClientLink = link
+        self.id: int = id
+        self.waiter: StreamedCall[trio.lowlevel.Task] = waiter
+        self.method: Method = method
 
 
 class TrioClientLink:
@@ -58,6 +83,8 @@ class TrioClientLink:
         self._flusher: trio.CancelScope | None = None
         self._drained = trio.Event()
         self._closed = False
+        self._abandoned: deque[OpenCall] = deque()
+        self._token = trio.lowlevel.current_trio_token()
         self._last_checkpoint = perf_counter()
         # Under a MockClock a deadline says nothing that another process could use.
         self._real_time = type(trio.lowlevel.current_clock()).__name__ == "SystemClock"
@@ -67,22 +94,20 @@ class TrioClientLink:
         self._received = 0
         forget_in_child(self)
 
-    async def call(self, method: int, where: str, body: bytes) -> bytes:
+    async def call(self, method: Method, body: bytes, flags: int = 0) -> bytes:
         """Send one call and return the body of its reply.
+
+        Args:
+            method: What is called.
+            body: Its arguments, and before them what the flags say.
+            flags: Of the frame.
 
         Cancellation: a call of which no byte has left is withdrawn; any other is cancelled at the server. The
         connection stays as it is for everybody else.
         """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        session = self._session
-        self._check_open()
-        if len(body) > session.their_message_bytes:
-            await self._check_size(where, body)
-        while self._outbound_bytes > OUTBOUND_BYTES:
-            await self._drained.wait()
-            self._check_open()
-        waiter = _Waiter(where)
-        id_, frame = session.begin(waiter, method, body, self._wire_deadline())
+        await self._prepare(method.where, body)
+        waiter = _Waiter(method.where)
+        id_, frame = self._session.begin(waiter, method.index, body, self._wire_deadline(), flags)
         self._calls += 1
         first = self._take_outgoing()
         self._write(first + frame if first else frame)
@@ -92,36 +117,215 @@ class TrioClientLink:
             if waiter.kind == WAITING:
                 # What flies with the hello is not taken back: the hello would go with it.
                 self._give_up(id_, None if first else frame)
-        return await self._outcome(waiter)
+        return await self._outcome(waiter, method)
+
+    async def call_one_way(self, method: Method, body: bytes, flags: int = 0) -> None:
+        """Send a call that is not answered; return once the kernel has it.
+
+        Cancellation: it is withdrawn if no byte of it has left, and sent to its end otherwise.
+        """
+        await self._prepare(method.where, body)
+        frame = self._session.one_way(method.index, body, None, flags)
+        self._calls += 1
+        first = self._take_outgoing()
+        self._write(first + frame if first else frame)
+        sent = False
+        try:
+            while self._outbound:
+                await self._drained.wait()
+                self._check_open()
+            sent = True
+        finally:
+            if not sent and not first:
+                self._withdraw(frame)
+        await self._checkpoint_sometimes()
+
+    async def call_each(
+        self, method: Method, bodies: Iterable[bytes], replies: list[bytes], flags: int = 0
+    ) -> None:
+        """Send many calls, as many at once as the service runs; append the bodies of their replies, in order.
+
+        The first call, in their order, that failed ends it: the others are cancelled, and its error is raised. Where
+        that is NotRun none of those behind it was run either.
+
+        Cancellation: all of them are cancelled at the server.
+        """
+        await self._prepare(method.where, b"")
+        await self._until_greeted(method.where)
+        waiting: deque[tuple[int, _Waiter]] = deque()
+        source = iter(bodies)
+        try:
+            while True:
+                await self._begin_some(method, source, waiting, flags)
+                if not waiting:
+                    return
+                _id, waiter = waiting[0]
+                if waiter.kind == WAITING:
+                    await self._until_resolved(waiter)
+                while waiting and waiting[0][1].kind != WAITING:
+                    replies.append(await self._outcome(waiting[0][1], method))
+                    waiting.popleft()
+        finally:
+            for id_, waiter in waiting:
+                if waiter.kind == WAITING:
+                    self._give_up(id_, None)
+
+    async def _begin_some(
+        self, method: Method, source: Iterator[bytes], waiting: deque[tuple[int, _Waiter]], flags: int
+    ) -> None:
+        """Send further calls of a batch: whole flights, so that one write carries many."""
+        session = self._session
+        most = min(LARGEST_BATCH, max(1, session.their_calls_in_flight - len(session.pending) + len(waiting)))
+        if 2 * len(waiting) > most:
+            return
+        deadline = self._wire_deadline()
+        frames = []
+        size = 0
+        for body in itertools.islice(source, most - len(waiting)):
+            if len(body) > session.their_message_bytes:
+                await self._check_size(method.where, body)
+            waiter = _Waiter(method.where)
+            id_, frame = session.begin(waiter, method.index, body, deadline, flags)
+            waiting.append((id_, waiter))
+            frames.append(frame)
+            size += len(frame)
+            if size > READ_BYTES:
+                break
+        self._calls += len(frames)
+        if frames:
+            self._write(b"".join(frames))
+
+    # ------------------------------------------------------------ streams
+
+    async def open_call(self, method: Method, body: bytes, flags: int = 0) -> OpenCall:
+        """Begin a call with streams. Cancellation: it has not begun."""
+        await self._prepare(method.where, body)
+        feedings = tuple(Feeding[trio.lowlevel.Task](method.where, number) for number in range(len(method.requests)))
+        inflow = self._session.new_inflow() if method.is_stream else None
+        call = StreamedCall[trio.lowlevel.Task](method.where, feedings, inflow)
+        # A stream outlives the scope around one of its steps: only a call with one result has a deadline.
+        deadline = None if method.is_stream else self._wire_deadline()
+        id_, frame = self._session.begin(call, method.index, body, deadline, flags)
+        self._calls += 1
+        self._write(self._take_outgoing() + frame)
+        return OpenCall(self, id_, call, method)
+
+    async def feed(self, call: OpenCall, number: int, body: bytes) -> bool:
+        """Send an item of a stream of requests once there is leave for it; False if the call is over.
+
+        Cancellation: the item has not been sent.
+        """
+        feeding = call.waiter.feedings[number]
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if len(body) > self._session.their_message_bytes:
+            await self._check_size(call.method.where, body)
+        while feeding.kind != LOST and (not feeding.outflow.is_open or self._outbound_bytes > OUTBOUND_BYTES):
+            if feeding.outflow.is_open:
+                await self._drained.wait()
+                continue
+            feeding.kind = WAITING
+            await self._until_resolved(feeding)
+        if feeding.kind == LOST:
+            return False
+        self._write(self._session.item(call.id, feeding, body))
+        await self._checkpoint_sometimes()
+        return True
+
+    def end_feed(self, call: OpenCall, number: int) -> None:
+        """Say that a stream of requests has ended."""
+        feeding = call.waiter.feedings[number]
+        if feeding.kind != LOST and self._session.failure is None:
+            self._write(self._session.end_stream(call.id, feeding))
+
+    async def result(self, call: OpenCall) -> bytes:
+        """Wait for the one result of a call. Cancellation: the call goes on, until it is given up."""
+        await self._until_resolved(call.waiter)
+        return await self._outcome(call.waiter, call.method)
+
+    async def next_item(self, call: OpenCall) -> bytes | None:
+        """Return the next item of a stream of results; None at its end. Cancellation: no item is lost."""
+        waiter = call.waiter
+        if waiter.kind == WAITING:
+            await self._until_resolved(waiter)
+        if waiter.kind == ITEM:
+            body, credit = self._session.take_item(call.id, waiter)
+            if credit is not None and self._session.failure is None and call.id in self._session.pending:
+                self._write(credit)
+            await self._checkpoint_sometimes()
+            return body
+        if waiter.kind == END:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return None
+        return await self._outcome(waiter, call.method)
+
+    def give_up(self, call: OpenCall) -> None:
+        """Leave a call with streams: it is cancelled at the server, unless it is over. May be called twice."""
+        if self._session.pending.get(call.id) is not call.waiter:
+            return
+        self._give_up(call.id, None)
+        for feeding in call.waiter.feedings:
+            feeding.kind = LOST
+            self._wake(feeding)
+
+    def ask_to_cancel(self, call: OpenCall) -> None:
+        """Have a call with streams cancelled at the server; its caller gets the answer to that."""
+        if self._session.pending.get(call.id) is call.waiter:
+            self._write(pack_frame(CANCEL, id=call.id))
+
+    def abandon(self, call: OpenCall) -> None:
+        """`give_up` for a finalizer: in whatever thread, and at whatever time."""
+        self._abandoned.append(call)
+        if trio.lowlevel.in_trio_run() and trio.lowlevel.current_trio_token() is self._token:
+            self._give_up_abandoned()
+
+    def _give_up_abandoned(self) -> None:
+        while self._abandoned and not self._closed:
+            self.give_up(self._abandoned.pop())
 
     # ------------------------------------------------------------ before
+
+    async def _prepare(self, where: str, body: bytes) -> None:
+        """What every call begins with: raise what forbids it, and wait while too much waits to be sent."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._check_open()
+        if self._abandoned:
+            self._give_up_abandoned()
+        if len(body) > self._session.their_message_bytes:
+            await self._check_size(where, body)
+        while self._outbound_bytes > OUTBOUND_BYTES:
+            await self._drained.wait()
+            self._check_open()
 
     def _check_open(self) -> None:
         if self._closed:
             raise trio_errors.Closed(f"{self.where}: this client has been closed")
         if self._session.failure is not None:
-            raise self._failure()
+            raise NotRun(self._failure())
 
     async def _check_size(self, where: str, body: bytes) -> None:
         """The limit of the other side is known once it has said its hello; until then only a little may be sent."""
-        session = self._session
-        if not session.greeted:
-            greeter = _Waiter(where)
-            session.greeters.append(greeter)
-            if session.outgoing:
-                self._write(self._take_outgoing())
-            try:
-                await self._until_resolved(greeter)
-            finally:
-                if greeter in session.greeters:
-                    session.greeters.remove(greeter)
-            self._check_open()
-        if len(body) > session.their_message_bytes:
-            limit = session.their_message_bytes
+        await self._until_greeted(where)
+        limit = self._session.their_message_bytes
+        if len(body) > limit:
             raise TooLarge(
                 f"{self.where}: the arguments of {where} are {len(body)} bytes long; the service accepts {limit}. "
                 "Send less at once, or let it serve with a larger Limits(message_bytes=...)"
             )
+
+    async def _until_greeted(self, where: str) -> None:
+        session = self._session
+        if session.greeted:
+            return
+        greeter = _Waiter(where)
+        session.greeters.append(greeter)
+        if session.outgoing:
+            self._write(self._take_outgoing())
+        try:
+            await self._until_resolved(greeter)
+        finally:
+            if greeter in session.greeters:
+                session.greeters.remove(greeter)
+        self._check_open()
 
     def _wire_deadline(self) -> float | None:
         """The deadline as CLOCK_MONOTONIC has it, for the server; None without one, or where time is virtual."""
@@ -186,11 +390,14 @@ class TrioClientLink:
             self._write(self._take_outgoing())
         self._answers += len(resolved)
         for other in resolved:
-            task, other.sleeper = other.sleeper, None
-            if task is not None:
-                trio.lowlevel.reschedule(task)
+            self._wake(other)
         if session.failure is not None:
             self._stop_writing()
+
+    def _wake(self, waiter: _Waiter) -> None:
+        task, waiter.sleeper = waiter.sleeper, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
 
     async def _park(self, waiter: _Waiter) -> None:
         waiter.sleeper = trio.lowlevel.current_task()
@@ -202,11 +409,10 @@ class TrioClientLink:
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     def _hand_on(self) -> None:
-        for waiter in (*self._session.pending.values(), *self._session.greeters):
+        for waiter in self._session.sleepers():
             if waiter.sleeper is not None:
                 self._reader = waiter
-                task, waiter.sleeper = waiter.sleeper, None
-                trio.lowlevel.reschedule(task)
+                self._wake(waiter)
                 return
         self._reader = None
 
@@ -226,20 +432,29 @@ class TrioClientLink:
                 return True
         return False
 
-    async def _outcome(self, waiter: _Waiter) -> bytes:
+    async def _outcome(self, waiter: _Waiter, method: Method) -> bytes:
         kind = waiter.kind
         if kind == REPLY:
-            if perf_counter() - self._last_checkpoint > CHECKPOINT_SECONDS:
-                await trio.lowlevel.cancel_shielded_checkpoint()
-                self._last_checkpoint = perf_counter()
+            await self._checkpoint_sometimes()
             return waiter.body
         await trio.lowlevel.cancel_shielded_checkpoint()
         if kind == LOST:
             raise self._failure()
-        if code_of(waiter.body) == DEADLINE and trio.current_effective_deadline() != _FOREVER:
+        if kind == NOT_RUN:
+            raise NotRun(self._failure())
+        code = code_of(waiter.body)
+        if code == DRAINING:
+            raise NotRun(NoServer(f"{self.where}: {waiter.where}: not run: the service is shutting down"))
+        if code == DEADLINE and trio.current_effective_deadline() != _FOREVER:
             # The server's clock was a little ahead of this scope's; its own deadline cancels this task now.
             await trio.sleep_until(trio.current_effective_deadline())
-        raise error_of(waiter.body, where=f"{self.where}: {waiter.where}")
+        raise error_of(waiter.body, where=f"{self.where}: {waiter.where}", declared=method.errors)
+
+    async def _checkpoint_sometimes(self) -> None:
+        """A task whose calls never have to wait still lets the others run."""
+        if perf_counter() - self._last_checkpoint > CHECKPOINT_SECONDS:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            self._last_checkpoint = perf_counter()
 
     def _failure(self) -> IPCError:
         """A fresh exception for each who asks: one object raised in several tasks would mix their tracebacks."""
@@ -327,9 +542,7 @@ class TrioClientLink:
             self._send(self._session.goodbye())
         self._stop_writing()
         for waiter in self._session.fail(trio_errors.Closed(f"{self.where}: this client has been closed")):
-            task, waiter.sleeper = waiter.sleeper, None
-            if task is not None:
-                trio.lowlevel.reschedule(task)
+            self._wake(waiter)
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
 
@@ -337,6 +550,16 @@ class TrioClientLink:
         """In a forked child: a copy of the socket would hide from the service that the parent has died."""
         self._closed = True
         self._socket.close()
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the service has said that it is about to end, in order."""
+        return self._session.last_run is not None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is in flight, or on its way."""
+        return not self._session.pending and not self._outbound
 
     def statistics(self) -> ConnectionStatistics:
         """What has been carried so far."""

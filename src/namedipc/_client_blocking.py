@@ -1,0 +1,432 @@
+"""The blocking side of a client: the caller which is typed by the interface, its streams, and connecting again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Concatenate, Generic, ParamSpec, TypeVar, cast, final
+
+import attrs
+from typing_extensions import Self
+
+from ._client_options import Options, encode_call, find_method
+from ._codec import naming
+from ._errors import ConnectionLost, IPCError, TimedOut
+from ._protocol.calls import WAITING, ClientSession, NotRun
+from ._protocol.frames import ITEM
+from ._schema import Method, Schema
+from ._shells.blocking_client import BlockingClientLink, OpenCall
+from ._shells.connecting import Plan
+from ._shells.waiting import Clock, carry_out
+from ._streams import Feed
+from ._values import ConnectionStatistics, Peer
+
+T = TypeVar("T")
+A = TypeVar("A")
+R = TypeVar("R")
+P = ParamSpec("P")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@final
+class BlockingLinks:
+    """The connection of a client, and the one after it: a service that was restarted is connected to again.
+
+    Args:
+        where: How messages call the service: its path.
+        plan: Begins to connect: for the seconds given, or for as long as the client was told to.
+        session: Makes the protocol of a new connection.
+        spin: Whether to poll for a moment before sleeping.
+    """
+
+    link: BlockingClientLink
+
+    def __init__(
+        self,
+        where: str,
+        plan: Callable[[float | None], Plan],
+        session: Callable[[], ClientSession[threading.Lock]],
+        *,
+        spin: bool,
+    ) -> None:
+        self.where = where
+        self._plan = plan
+        self._session = session
+        self._spin = spin
+        self._leaving: list[BlockingClientLink] = []
+        self._connecting = threading.Lock()
+
+    def open(self, clock: Clock, wait_seconds: float | None = None) -> None:
+        """Connect."""
+        connected = carry_out(self._plan(wait_seconds), clock, f"{self.where}: not connected")
+        connected.socket.setblocking(True)
+        self.link = BlockingClientLink(
+            self.where, connected.socket, connected.peer, self._session(), spin=self._spin
+        )
+
+    def renew(self, left: BlockingClientLink, reason: IPCError, options: Options, clock: Clock) -> None:
+        """Connect again, unless another thread has done so since `left` was found to be at its end.
+
+        Raises:
+            IPCError: The service is not there; its cause is what had ended the connection.
+        """
+        seconds = clock.left()
+        if not self._connecting.acquire(timeout=-1 if seconds is None else seconds):
+            raise TimedOut(f"{self.where}: not connected again within {clock.timeout} seconds")
+        try:
+            if self.link is not left:
+                return
+            for old in [old for old in self._leaving if old.is_idle]:
+                old.close()
+                self._leaving.remove(old)
+            try:
+                self.open(clock, options.wait_again_seconds)
+            except IPCError as error:
+                raise error from reason
+            self._leaving.append(left)
+            if left.is_idle:
+                left.close()
+        finally:
+            self._connecting.release()
+
+    @property
+    def peer(self) -> Peer:
+        """The server."""
+        return self.link.peer
+
+    def statistics(self) -> ConnectionStatistics:
+        """What has been carried, by the connection there is now."""
+        return self.link.statistics()
+
+    def close(self) -> None:
+        """Close every connection."""
+        for link in (self.link, *self._leaving):
+            link.close()
+
+
+@final
+class BlockingClient(Generic[T]):
+    """Calls a service from ordinary blocking code: `client.call(Interface.method, ...)`, typed by the interface.
+
+    May be shared by any number of threads. After a fork it belongs to the parent: the child gets `Closed` and
+    connects again.
+    """
+
+    def __init__(self, schema: Schema[T], links: BlockingLinks, timeout: float | None, options: Options) -> None:
+        self._schema = schema
+        self._links = links
+        self._timeout = timeout
+        self._options = options
+        self._callers: dict[object, Callable[[tuple[object, ...], dict[str, object]], object]] = {}
+
+    def call(self, method: Callable[Concatenate[T, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a method of the service and return its result.
+
+        Args:
+            method: The method as the interface has it: `Kitchen.cook`.
+            args: Its arguments; what is left out has the implementation's default. For a stream of requests give
+                `feed(iterable)`: it is drawn in this thread.
+            kwargs: Its arguments by name.
+
+        Raises:
+            Exception: What the handler raised and the interface declares by `@raises`.
+            RemoteError: The handler raised anything else.
+            InvalidMessage: An argument, or the result, does not fit its type.
+            TooLarge: The arguments are longer than the service accepts.
+            NotAllowed: The method is not for this process.
+            ConnectionLost: The service went away; whether the call was run is unknown.
+            TimedOut: The client's `timeout` has passed. The call is cancelled at the server.
+        """
+        caller = self._callers.get(method)
+        if caller is None:
+            caller = self._callers[method] = self._caller(find_method(self._schema, method, "call"))
+        # The schema was made from the annotation that R stands for.
+        return cast("R", caller(args, kwargs))
+
+    def _caller(self, method: Method) -> Callable[[tuple[object, ...], dict[str, object]], object]:
+        """What calls a method: made once for each, so that a call is short."""
+        links, timeout = self._links, self._timeout
+        encode = encode_call(method, links.where)
+        decode = naming(links.where, method.result.decode)
+
+        def plain(args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+            body = encode(args, kwargs)
+            clock = Clock(timeout)
+            link = links.link
+            try:
+                answer = link.call(method, body, clock)
+            except (NotRun, ConnectionLost) as error:
+                answer = self._again(method, clock, lambda link: link.call(method, body, clock), (link, error))
+            return decode(answer)
+
+        def with_options(args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+            body = encode(args, kwargs)
+            clock = Clock(timeout)
+            with self._options.tracing(method, links.peer) as headers:
+                body, flags = self._options.extend(body, headers)
+                if method.is_one_way:
+                    self._again(method, clock, lambda link: link.call_one_way(method, body, clock, flags))
+                    return None
+                return decode(self._again(method, clock, lambda link: link.call(method, body, clock, flags)))
+
+        def fed(args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+            call = _Call(method, self, args, kwargs)
+            try:
+                return decode(call.result(Clock(timeout)))
+            finally:
+                call.close()
+
+        if method.requests:
+            return fed
+        return plain if self._options.are_plain and not method.is_one_way else with_options
+
+    def stream(
+        self, method: Callable[Concatenate[T, P], AsyncIterable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> BlockingStream[R]:
+        """Call a method which is answered with a stream, and return that.
+
+        The call begins with the first item that is asked for. The client's `timeout` is that of each item.
+
+        Args:
+            method: The method as the interface has it: `Kitchen.progress`.
+            args: Its arguments. What `feed(iterable)` gives is drawn in the thread that takes the items.
+            kwargs: Its arguments by name.
+        """
+        found = find_method(self._schema, method, "stream")
+        call = _Call(found, self, args, kwargs)
+        return BlockingStream(call)
+
+    def call_each(self, method: Callable[[T, A], Awaitable[R]], arguments: Iterable[A], /) -> list[R]:
+        """Call a method once an argument, all in flight together, by few writes.
+
+        Args:
+            method: The method as the interface has it: `Kitchen.cook`. It takes one argument, and has no streams.
+            arguments: One for each call.
+
+        Returns:
+            The results in the order of the arguments.
+
+        Raises:
+            Exception: That of the first argument, in their order, whose call failed; those behind it are cancelled.
+            TimedOut: The client's `timeout` has passed; it is one for all of them.
+        """
+        found = find_method(self._schema, method, "call_each")
+        encode = encode_call(found, self._links.where)
+        decode = naming(self._links.where, found.result.decode)
+        clock = Clock(self._timeout)
+        replies: list[bytes] = []
+        with self._options.tracing(found, self._links.peer) as headers:
+            flags = 0
+            bodies = []
+            for argument in arguments:
+                body, flags = self._options.extend(encode((argument,), {}), headers)
+                bodies.append(body)
+            self._again(
+                found, clock, lambda link: link.call_each(found, bodies[len(replies) :], replies, clock, flags)
+            )
+        return [cast("R", decode(reply)) for reply in replies]
+
+    def _again(
+        self,
+        method: Method,
+        clock: Clock,
+        attempt: Callable[[BlockingClientLink], R],
+        failed: tuple[BlockingClientLink, NotRun | ConnectionLost] | None = None,
+    ) -> R:
+        """Attempt a call, and attempt it anew on another connection as far as that is allowed.
+
+        Args:
+            method: What is called.
+            clock: How long all this may take.
+            attempt: Calls it by a connection.
+            failed: An attempt that was made before.
+        """
+        repeats = self._options.repeats(method)
+        while True:
+            if failed is not None:
+                link, error = failed
+                reason = error.reason if isinstance(error, NotRun) else error
+                if not repeats.allow(error, is_leaving=link.is_leaving):
+                    raise reason
+                self._links.renew(link, reason, self._options, clock)
+            link = self._links.link
+            try:
+                return attempt(link)
+            except (NotRun, ConnectionLost) as error:
+                failed = link, error
+
+    def with_options(
+        self,
+        *,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        retry: bool | None = None,
+    ) -> BlockingClient[T]:
+        """Return a client on the same connection with other options.
+
+        Args:
+            timeout: Seconds for each call, and each item of a stream; None is for ever.
+            headers: Sent along with each call, for `current_call().headers` and tracers.
+            retry: None: a call that was not run because the service is shutting down, and any call of a method which
+                is declared `@idempotent`, is sent again, once, to whoever serves the name by then. True: likewise, as
+                often as it takes, waiting for the service within the timeout. False: never.
+        """
+        options = attrs.evolve(self._options, headers=headers or {}, retry=retry)
+        return BlockingClient(self._schema, self._links, timeout, options)
+
+    @property
+    def peer(self) -> Peer:
+        """Whom the kernel vouches for as the server."""
+        return self._links.peer
+
+    def statistics(self) -> ConnectionStatistics:
+        """Return what the connection has carried."""
+        return self._links.statistics()
+
+    def close(self) -> None:
+        """Say goodbye and close. Calls in flight in other threads end with `Closed`. Safe to call twice."""
+        self._links.close()
+
+
+@final
+class _Call:
+    """A call with streams: encoded at once, begun when it is first waited for; its sources are drawn meanwhile."""
+
+    def __init__(
+        self, method: Method, client: BlockingClient[T], args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> None:
+        links, options = client._links, client._options
+        (values, named), streams = method.split_streams(args, kwargs)
+        self._sources = {number: _source(method, number, stream) for number, stream in streams.items()}
+        self._encoders = [
+            naming(f"{links.where}: {method.where}: an item of '{stream.name}'", stream.item.encode)
+            for stream in method.requests
+        ]
+        self._body = encode_call(method, links.where)(values, named)
+        self._method = method
+        self._client = client
+        self._options = options
+        self.timeout = client._timeout
+        self.decode = naming(links.where, method.result.decode)
+        self._opened: OpenCall | None = None
+
+    def result(self, clock: Clock) -> bytes:
+        """Send what the sources deliver, and wait for the one result."""
+        call = self._open(clock)
+        self._run(call, clock)
+        try:
+            return call.link.result(call)
+        except NotRun as error:
+            raise error.reason from None
+
+    def next_item(self, clock: Clock) -> bytes | None:
+        """Return the next item of the stream of results; None at its end."""
+        call = self._open(clock)
+        self._run(call, clock)
+        try:
+            return call.link.take_item(call)
+        except NotRun as error:
+            raise error.reason from None
+
+    def close(self) -> None:
+        """Cancel the call unless it is over."""
+        if self._opened is not None:
+            self._opened.link.give_up(self._opened)
+
+    def abandon(self) -> None:
+        """`close` for a finalizer."""
+        if self._opened is not None:
+            self._opened.link.abandon(self._opened)
+
+    def _open(self, clock: Clock) -> OpenCall:
+        if self._opened is None:
+            method, client = self._method, self._client
+            with self._options.tracing(method, client.peer) as headers:
+                body, flags = self._options.extend(self._body, headers)
+                self._opened = client._again(method, clock, lambda link: link.open_call(method, body, clock, flags))
+        return self._opened
+
+    def _run(self, call: OpenCall, clock: Clock) -> None:
+        """Until there is something to be taken: draw from each source that may be sent, or wait."""
+        link, waiter = call.link, call.waiter
+
+        def is_ready() -> bool:
+            return waiter.kind != WAITING or any(link.may_feed(call, number) for number in self._sources)
+
+        while waiter.kind == WAITING:
+            fed = [number for number in self._sources if link.may_feed(call, number)]
+            for number in fed:
+                self._feed(call, number, clock)
+            if fed:
+                link.look(call)
+            else:
+                link.wait(call, is_ready, clock)
+
+    def _feed(self, call: OpenCall, number: int, clock: Clock) -> None:
+        try:
+            item = next(self._sources[number])
+        except StopIteration:
+            del self._sources[number]
+            call.link.end_feed(call, number)
+            return
+        call.link.feed(call, number, self._encoders[number](item), clock)
+
+
+def _source(method: Method, number: int, stream: object) -> Iterator[object]:
+    if not isinstance(stream, Feed):
+        raise TypeError(
+            f"{method.where}: parameter '{method.requests[number].name}': blocking code cannot draw from a "
+            f"{type(stream).__name__}; give feed(...) of an ordinary iterable"
+        )
+    return iter(stream.items)
+
+
+@final
+class BlockingStream(Iterator[T_co]):
+    """A stream of replies. Left early (`with`, `close`, or dropped): cancelled at the server at once."""
+
+    def __init__(self, call: _Call) -> None:
+        self._call = call
+        self._over = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T_co:
+        """Wait for the next item.
+
+        Raises:
+            TimedOut: The client's timeout has passed. The stream goes on, and no item is lost.
+            ConnectionLost: The service went away; and what else a call raises. The stream is at its end.
+        """
+        if self._over:
+            raise StopIteration
+        try:
+            item = self._call.next_item(Clock(self._call.timeout))
+            if item is not None:
+                return cast("T_co", self._call.decode(item))
+        except TimedOut:
+            raise
+        except BaseException:
+            self.close()
+            raise
+        self._over = True
+        raise StopIteration
+
+    def close(self) -> None:
+        """Leave the stream. Safe to call twice."""
+        self._over = True
+        self._call.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_over", True):
+            self._call.abandon()

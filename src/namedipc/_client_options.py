@@ -1,0 +1,127 @@
+"""What a caller asks for beside the arguments of its calls: headers, a tracer, being repeated; the same in both worlds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
+
+import attrs
+
+from ._call import Call, Trace
+from ._errors import ConnectionLost, InvalidMessage
+from ._faults import pack_headers
+from ._protocol.calls import NotRun
+from ._protocol.frames import HEADERS_FLAG, with_headers
+from ._schema import Method, Schema
+from ._shells.suspended import ActiveCall
+from ._values import Peer
+
+T = TypeVar("T")
+
+_FOREVER = float("inf")
+
+
+class Repeats:
+    """Decides whether one call that has failed with its connection is sent again on a new one.
+
+    A call that was not run because the service has said goodbye: always. Otherwise, whatever is the matter with the
+    connection: once, if its method is declared idempotent. `retry` is that of `Options`.
+    """
+
+    def __init__(self, retry: bool | None, *, is_idempotent: bool) -> None:
+        self._retry = retry
+        self._is_idempotent = is_idempotent
+        self._lost = False
+
+    def allow(self, error: NotRun | ConnectionLost, *, is_leaving: bool) -> bool:
+        """Whether it is sent again after this error; `is_leaving`: the service has said goodbye."""
+        if self._retry is False:
+            return False
+        if isinstance(error, NotRun) and is_leaving:
+            return True
+        if not self._is_idempotent or (self._lost and not self._retry):
+            return False
+        self._lost = True
+        return True
+
+
+@attrs.frozen
+class Options:
+    """How calls are made.
+
+    Attributes:
+        headers: Sent along with each.
+        retry: True: wait for the service as long as it takes, as often as it takes. None: connect again once it is
+            needed. False: never.
+        trace: Called with each call.
+    """
+
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    retry: bool | None = None
+    trace: Trace | None = None
+
+    @property
+    def are_plain(self) -> bool:
+        """Whether a call has nothing beside its arguments."""
+        return not self.headers and self.trace is None
+
+    @property
+    def wait_again_seconds(self) -> float | None:
+        """How long to wait for a service that has gone; None for as long as the client was told to when it began."""
+        return _FOREVER if self.retry else None
+
+    def repeats(self, method: Method) -> Repeats:
+        """Return what decides whether one call of this method is sent again."""
+        return Repeats(self.retry, is_idempotent=method.is_idempotent)
+
+    @contextmanager
+    def tracing(self, method: Method, peer: Peer) -> Iterator[dict[str, str]]:
+        """Be inside of what the tracer makes of a call; the headers which are to be sent."""
+        headers = dict(self.headers)
+        if self.trace is None:
+            yield headers
+            return
+        with self.trace(Call(ActiveCall(method.name, peer, None, headers))):
+            yield headers
+
+    def extend(self, body: bytes, headers: dict[str, str]) -> tuple[bytes, int]:
+        """Return the body of a call with its headers, and the flags of its frame."""
+        if not headers:
+            return body, 0
+        return with_headers(pack_headers(headers), body), HEADERS_FLAG
+
+
+def encode_call(method: Method, where: str) -> Callable[[tuple[object, ...], dict[str, object]], bytes]:
+    """Return what encodes the arguments of a method; its errors begin with the path of the service."""
+    encode = method.arguments.encode
+
+    def encode_named(args: tuple[object, ...], kwargs: dict[str, object]) -> bytes:
+        try:
+            return encode(args, kwargs)
+        except InvalidMessage as error:
+            raise InvalidMessage(f"{where}: {error}") from error.__cause__
+
+    return encode_named
+
+
+def find_method(schema: Schema[T], method: object, verb: str) -> Method:
+    """Return the interface's method for what was given to `call` and its like.
+
+    Raises:
+        TypeError: It is none of the interface, or not one for this verb.
+    """
+    name = getattr(method, "__name__", None)
+    found = schema.by_name.get(name) if isinstance(name, str) else None
+    # By name: a method of a base class, or one that an implementation overrides, is the interface's all the same.
+    if found is None or not callable(method):
+        example = f"{schema.name}.{next(iter(schema.by_name))}"
+        raise TypeError(f"{verb}({method!r}): give a method of the interface, for example {example}")
+    if found.is_stream and verb != "stream":
+        raise TypeError(f"{verb}({found.where}): it is answered with a stream; write stream({found.where}, ...)")
+    if not found.is_stream and verb == "stream":
+        raise TypeError(f"stream({found.where}): it is answered with one result; write call({found.where}, ...)")
+    if verb == "call_each" and (found.requests or found.is_one_way):
+        what = "is one way" if found.is_one_way else "takes a stream"
+        raise TypeError(f"call_each({found.where}): it {what}; call it once at a time")
+    return found
