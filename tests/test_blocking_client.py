@@ -192,7 +192,7 @@ def test_polling_ends_by_itself_on_a_shared_core(place: Path, owner: Child) -> N
         with Service(place, Kitchen).connect() as client:
             for _ in range(2000):
                 client.call(Kitchen.pid)
-            spinner = client._link._spinner
+            spinner = client._links.link._spinner
             assert spinner is not None
             assert spinner.wins + spinner.losses < 100
     finally:
@@ -204,4 +204,4 @@ def test_polling_can_be_switched_off(place: Path, owner: Child) -> None:
     """`spin=False`: nothing is polled, and calls are answered."""
     with Service(place, Kitchen).connect(spin=False) as client:
         assert client.call(Kitchen.pid) == owner.pid
-        assert client._link._spinner is None
+        assert client._links.link._spinner is None

@@ -69,7 +69,7 @@ class BlockingLinks:
         """Connect again, unless another thread has done so since `left` was found to be at its end.
 
         Raises:
-            IPCError: The service is not there; its cause is what had ended the connection.
+            IPCError: What had ended the connection; its cause is why there is no other.
         """
         seconds = clock.left()
         if not self._connecting.acquire(timeout=-1 if seconds is None else seconds):
@@ -83,7 +83,7 @@ class BlockingLinks:
             try:
                 self.open(clock, options.wait_again_seconds)
             except IPCError as error:
-                raise error from reason
+                raise reason from error
             self._leaving.append(left)
             if left.is_idle:
                 left.close()

@@ -61,7 +61,7 @@ class TrioLinks:
         """Connect again, unless another task has done so since `left` was found to be at its end.
 
         Raises:
-            IPCError: The service is not there; its cause is what had ended the connection.
+            IPCError: What had ended the connection; its cause is why there is no other.
         """
         async with self._connecting:
             if self.link is not left:
@@ -72,7 +72,7 @@ class TrioLinks:
             try:
                 await self.open(options.wait_again_seconds)
             except IPCError as error:
-                raise error from reason
+                raise reason from error
             self._leaving.append(left)
             if left.is_idle:
                 left.close()

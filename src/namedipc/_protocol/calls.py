@@ -290,15 +290,16 @@ class ClientSession(Generic[Sleeper]):
         fates = {id_: self._fate(id_) for id_ in self.pending}
         if isinstance(self.failure, ConnectionLost) and not self.failure.calls:
             self.failure.calls = tuple(self.pending[id_].where for id_, fate in fates.items() if fate == LOST)
-        resolved: list[Waiter[Sleeper]] = [*self.greeters]
-        for greeter in self.greeters:
-            greeter.kind = LOST
+        resolved: list[Waiter[Sleeper]] = []
         for id_, waiter in self.pending.items():
             if isinstance(waiter, StreamedCall):
                 self._finish(waiter, fates[id_], b"", resolved)
             else:
                 waiter.kind = fates[id_]
                 resolved.append(waiter)
+        for greeter in self.greeters:
+            greeter.kind = LOST
+            resolved.append(greeter)
         self.pending.clear()
         self.greeters.clear()
         return resolved

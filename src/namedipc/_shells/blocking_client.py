@@ -87,6 +87,7 @@ class BlockingClientLink:
         self._answers = 0
         self._sent = 0
         self._received = 0
+        self._write(self._take_outgoing())  # the hello: a client that is silent at first has said who it is
         forget_in_child(self)
 
     def call(self, method: Method, body: bytes, clock: Clock, flags: int = 0) -> bytes:
@@ -109,7 +110,7 @@ class BlockingClientLink:
             self._check_open()
             id_, frame = session.begin(waiter, method.index, body, _deadline(clock), flags)
             self._calls += 1
-            self._write(self._after_outgoing(frame))
+            self._write(frame)
             leads = self._enlist(waiter)
         try:
             self._until_resolved(waiter, clock, leads=leads)
@@ -128,7 +129,7 @@ class BlockingClientLink:
         with self._lock:
             self._check_open()
             self._calls += 1
-            self._write(self._after_outgoing(self._session.one_way(method.index, body, None, flags)))
+            self._write(self._session.one_way(method.index, body, None, flags))
         if self._outbound:
             self._write_out(_Waiter(method.where), clock)
 
@@ -202,7 +203,7 @@ class BlockingClientLink:
             deadline = None if method.is_stream else _deadline(clock)
             id_, frame = self._session.begin(call, method.index, body, deadline, flags)
             self._calls += 1
-            self._write(self._after_outgoing(frame))
+            self._write(frame)
         return OpenCall(self, id_, call, method)
 
     def may_feed(self, call: OpenCall, number: int) -> bool:
@@ -349,7 +350,6 @@ class BlockingClientLink:
                 self._check_open()
                 return
             session.greeters.append(greeter)
-            self._write(self._after_outgoing(b""))
             leads = self._enlist(greeter)
         try:
             self._until_resolved(greeter, clock, leads=leads)
@@ -480,7 +480,7 @@ class BlockingClientLink:
         else:
             self._received += len(data)
             resolved = session.feed(data)
-        self._write(self._after_outgoing(b""))
+        self._write(self._take_outgoing())
         self._answers += len(resolved)
         self._ring(resolved)
 
@@ -528,12 +528,11 @@ class BlockingClientLink:
 
     # ------------------------------------------------------------ writing
 
-    def _after_outgoing(self, frame: bytes) -> bytes:
-        """A frame, behind what the protocol has to say first."""
+    def _take_outgoing(self) -> bytes:
         outgoing = self._session.outgoing
         if not outgoing:
-            return frame
-        data = b"".join((*outgoing, frame))
+            return b""
+        data = b"".join(outgoing)
         outgoing.clear()
         return data
 

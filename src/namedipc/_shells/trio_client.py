@@ -92,6 +92,7 @@ class TrioClientLink:
         self._answers = 0
         self._sent = 0
         self._received = 0
+        self._write(self._take_outgoing())  # the hello: a client that is silent at first has said who it is
         forget_in_child(self)
 
     async def call(self, method: Method, body: bytes, flags: int = 0) -> bytes:
@@ -109,14 +110,12 @@ class TrioClientLink:
         waiter = _Waiter(method.where)
         id_, frame = self._session.begin(waiter, method.index, body, self._wire_deadline(), flags)
         self._calls += 1
-        first = self._take_outgoing()
-        self._write(first + frame if first else frame)
+        self._write(frame)
         try:
             await self._until_resolved(waiter)
         finally:
             if waiter.kind == WAITING:
-                # What flies with the hello is not taken back: the hello would go with it.
-                self._give_up(id_, None if first else frame)
+                self._give_up(id_, frame)
         return await self._outcome(waiter, method)
 
     async def call_one_way(self, method: Method, body: bytes, flags: int = 0) -> None:
@@ -127,8 +126,7 @@ class TrioClientLink:
         await self._prepare(method.where, body)
         frame = self._session.one_way(method.index, body, None, flags)
         self._calls += 1
-        first = self._take_outgoing()
-        self._write(first + frame if first else frame)
+        self._write(frame)
         sent = False
         try:
             while self._outbound:
@@ -136,7 +134,7 @@ class TrioClientLink:
                 self._check_open()
             sent = True
         finally:
-            if not sent and not first:
+            if not sent:
                 self._withdraw(frame)
         await self._checkpoint_sometimes()
 
@@ -207,7 +205,7 @@ class TrioClientLink:
         deadline = None if method.is_stream else self._wire_deadline()
         id_, frame = self._session.begin(call, method.index, body, deadline, flags)
         self._calls += 1
-        self._write(self._take_outgoing() + frame)
+        self._write(frame)
         return OpenCall(self, id_, call, method)
 
     async def feed(self, call: OpenCall, number: int, body: bytes) -> bool:
@@ -318,8 +316,6 @@ class TrioClientLink:
             return
         greeter = _Waiter(where)
         session.greeters.append(greeter)
-        if session.outgoing:
-            self._write(self._take_outgoing())
         try:
             await self._until_resolved(greeter)
         finally:
