@@ -306,6 +306,11 @@ def reachable(root: Node) -> Iterator[Node]:
         waiting.extend(reversed(list(node.children())))
 
 
+def keys_fit_json(table: Table) -> bool:
+    """Whether the keys, which JSON has as text only, can be told from that text: all text, all integers, all floats."""
+    return not isinstance(table.key, Union) and _kinds(table.key) in ({"str"}, {"int"}, {"float"})
+
+
 def value_label(value: object) -> str:
     """A Literal's value without module names."""
     return f"{type(value).__name__}.{value.name}" if isinstance(value, enum.Enum) else repr(value)
