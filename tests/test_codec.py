@@ -456,7 +456,7 @@ def test_every_pair_of_types_can_be_told_apart_in_json() -> None:
         (npt.NDArray[np.uint8], np.array([1, 2], np.uint8), b'["|u1",[2],"AQI="]'),
     ],
 )
-def test_the_wire_in_json(tp: object, value: object, text: bytes) -> None:
+def test_the_wire_in_json(tp: object, value: Any, text: bytes) -> None:
     """The same shapes as in msgpack; bytes as base64, times as ISO 8601."""
     tried = codec(tp)
     assert tried.encode_json(value) == text
