@@ -29,6 +29,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "_service",
             "_client",
+            "_reach",
             "_channel",
             "_raw_channel",
             "_fifo",

@@ -6,16 +6,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, TypeVar, cast, final
 
-from ._card import check_card
 from ._errors import Closed, InvalidMessage
 from ._opening import Opening
 from ._protocol.calls import ClientSession, Sleeper
 from ._protocol.hello import SERVICE, Hello
+from ._reach import Route
 from ._schema import Method, Schema
 from ._shells.blocking_client import BlockingClientLink
-from ._shells.connecting import connecting
 from ._shells.waiting import Clock, carry_out
-from ._values import LARGEST_MESSAGE_BYTES, Allow, ConnectionStatistics, Peer, StrPath
+from ._values import LARGEST_MESSAGE_BYTES, ConnectionStatistics, Peer
 
 if TYPE_CHECKING:
     import threading
@@ -38,20 +37,19 @@ class Client(Opening[T, "BlockingClient[T]"]):
 
     def __init__(
         self,
-        path: StrPath,
+        what: str,
+        where: str,
         schema: Schema[T],
+        route: Callable[[], Route],
         *,
-        wait_seconds: float,
         timeout: float | None,
-        allow: Allow,
         spin: bool,
     ) -> None:
-        super().__init__(f"Service({str(path)!r}, {schema.name}).connect()", self._trio, self._blocking)
-        self._path = path
+        super().__init__(what, self._trio, self._blocking)
+        self._where = where
         self._schema = schema
-        self._wait_seconds = wait_seconds
+        self._route = route
         self._timeout = timeout
-        self._allow = allow
         self._spin = spin
         self._link: TrioClientLink | BlockingClientLink | None = None
 
@@ -79,16 +77,7 @@ class Client(Opening[T, "BlockingClient[T]"]):
 
     def _session(self) -> ClientSession[Sleeper]:
         hello = Hello(SERVICE, LARGEST_MESSAGE_BYTES, self._schema.fingerprint)
-        return ClientSession(str(self._path), hello, self._schema.bindings)
-
-    def _check_card(self) -> None:
-        schema = self._schema
-
-        def difference(theirs: bytes) -> str | None:
-            found = schema.bindings(theirs)
-            return found if isinstance(found, str) else None
-
-        check_card(self._path, "service", schema.fingerprint, difference)
+        return ClientSession(self._where, hello, self._schema.bindings)
 
     @asynccontextmanager
     async def _trio(self) -> AsyncIterator[T]:
@@ -96,30 +85,28 @@ class Client(Opening[T, "BlockingClient[T]"]):
             raise ValueError(f"{self._what}: timeout= is for blocking code; in trio write 'with trio.fail_after(...)'")
         from ._client_trio import make_proxy, open_link
 
-        self._check_card()
-        plan = connecting(self._path, wait_seconds=self._wait_seconds, allow=self._allow)
-        link = await open_link(str(self._path), plan, self._session(), spin=self._spin)
-        self._link = link
-        try:
-            yield make_proxy(self._schema, link)
-        finally:
-            self._link = None
-            link.close()
+        async with self._route() as connect:
+            link = await open_link(self._where, connect(), self._session(), spin=self._spin)
+            self._link = link
+            try:
+                yield make_proxy(self._schema, link)
+            finally:
+                self._link = None
+                link.close()
 
     @contextmanager
     def _blocking(self) -> Iterator[BlockingClient[T]]:
-        self._check_card()
-        plan = connecting(self._path, wait_seconds=self._wait_seconds, allow=self._allow)
-        connected = carry_out(plan, Clock(self._timeout), f"{self._path}: not connected")
-        connected.socket.setblocking(True)
-        session: ClientSession[threading.Lock] = self._session()
-        link = BlockingClientLink(str(self._path), connected.socket, connected.peer, session, spin=self._spin)
-        self._link = link
-        try:
-            yield BlockingClient(self._schema, link, self._timeout)
-        finally:
-            self._link = None
-            link.close()
+        with self._route() as connect:
+            connected = carry_out(connect(), Clock(self._timeout), f"{self._where}: not connected")
+            connected.socket.setblocking(True)
+            session: ClientSession[threading.Lock] = self._session()
+            link = BlockingClientLink(self._where, connected.socket, connected.peer, session, spin=self._spin)
+            self._link = link
+            try:
+                yield BlockingClient(self._schema, link, self._timeout)
+            finally:
+                self._link = None
+                link.close()
 
 
 @final

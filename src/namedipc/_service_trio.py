@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import trio
 
-from . import _names
 from ._schema import Schema
 from ._shells.service_loop import ServiceLoop
 from ._shells.trio_service import Server, begin_unprotected, serving
+from ._shells.unnamed import Ownership
 from ._values import Allow, Limits
 
 T = TypeVar("T")
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def serving_claim(
-    claim: _names.Claim,
+    claim: Ownership,
     schema: Schema[T],
     implementation: T,
     *,
