@@ -48,6 +48,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "_protocol",
             "_faults",
             "_schema",
+            "_json_schema",
             "_codec",
             "_wire",
             "_checks",

@@ -19,7 +19,7 @@ import msgspec
 from ._checks import admits, exact_types
 from ._compatibility import describe_node, describe_parameters
 from ._errors import DeclarationError, InvalidMessage
-from ._nodes import Node, Table, keys_fit_json, reachable
+from ._nodes import Node, reachable, trouble_in_json
 from ._types import Description, fingerprint, read
 from ._wire import Wire, build_wire
 
@@ -118,11 +118,9 @@ class Codec(Generic[T]):
 def _refuse_keys(node: Node) -> None:
     """Raise DeclarationError where a dict inside has keys which JSON would give back as something else."""
     for inner in reachable(node):
-        if isinstance(inner, Table) and not keys_fit_json(inner):
-            raise DeclarationError(
-                f"{inner.label} cannot be sent as JSON, whose keys are text; "
-                f"write list[tuple[{inner.key.label}, {inner.value.label}]]"
-            )
+        trouble = trouble_in_json(inner)
+        if trouble is not None:
+            raise DeclarationError(trouble)
 
 
 @contextmanager

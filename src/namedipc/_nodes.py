@@ -306,9 +306,16 @@ def reachable(root: Node) -> Iterator[Node]:
         waiting.extend(reversed(list(node.children())))
 
 
-def keys_fit_json(table: Table) -> bool:
-    """Whether the keys, which JSON has as text only, can be told from that text: all text, all integers, all floats."""
-    return not isinstance(table.key, Union) and _kinds(table.key) in ({"str"}, {"int"}, {"float"})
+def trouble_in_json(node: Node) -> str | None:
+    """Why JSON cannot carry a type (what it contains aside): keys which cannot be told from their text."""
+    if not isinstance(node, Table):
+        return None
+    if not isinstance(node.key, Union) and _kinds(node.key) in ({"str"}, {"int"}, {"float"}):
+        return None
+    return (
+        f"{node.label} cannot be sent as JSON, whose keys are text; "
+        f"write list[tuple[{node.key.label}, {node.value.label}]]"
+    )
 
 
 def value_label(value: object) -> str:
