@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import decimal
+import json
 import math
+import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -399,6 +402,124 @@ def test_json_for_text_tools() -> None:
         tried.decode(b"{")
 
 
+def as_json(tp: object) -> Codec[Any] | None:
+    """The JSON codec of a type; None where JSON cannot carry it."""
+    try:
+        return Codec(tp, encoding="json")
+    except DeclarationError:
+        return None
+
+
+@settings(max_examples=200, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@given(message_types, st.data())
+def test_values_arrive_from_json_as_they_were_sent(
+    made: tuple[Any, st.SearchStrategy[Any]], data: st.DataObject
+) -> None:
+    """As JSON as well, for every type that is taken: equal, of the same classes, and valid JSON."""
+    tp, values = made
+    tried = as_json(tp)
+    value = data.draw(values)
+    if tried is None:
+        return
+    try:
+        text = tried.encode(value)
+    except InvalidMessage as error:
+        if "not JSON compliant" not in str(error):  # a float without end
+            raise
+        return
+    json.loads(text)
+    assert same(tried.decode(text), value)
+
+
+def test_every_pair_of_types_can_be_told_apart_in_json() -> None:
+    """Unions keep their members apart in JSON as in msgpack."""
+    for one, one_value in SAMPLES:
+        for other, other_value in SAMPLES:
+            tried = Codec[Any](union([one, other]), encoding="json")
+            for value in (one_value, other_value):
+                assert same(tried.decode(tried.encode(value)), value)
+
+
+@pytest.mark.parametrize(
+    ("tp", "value", "text"),
+    [
+        (bytes, b"red", b'"cmVk"'),
+        (bytes | str, b"red", b'["bytes","cmVk"]'),
+        (datetime.datetime, datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC), b'"2026-01-02T00:00:00Z"'),
+        (Odd, Odd.TWO, b'"TWO"'),
+        (Size, Size.LARGE, b"2"),
+        (dict[int, bytes], {1: b""}, b'{"1":""}'),
+        (dict[Odd, int], {Odd.ONE: 1}, b'{"ONE":1}'),
+        (int, 2**64 - 1, b"18446744073709551615"),
+        (int, -(2**63), b"-9223372036854775808"),
+        (float, 1e30, b"1e30"),
+        (npt.NDArray[np.uint8], np.array([1, 2], np.uint8), b'["|u1",[2],"AQI="]'),
+    ],
+)
+def test_the_wire_in_json(tp: object, value: Any, text: bytes) -> None:
+    """The same shapes as in msgpack; bytes as base64, times as ISO 8601."""
+    tried = codec(tp)
+    assert tried.encode_json(value) == text
+    assert np.array_equal(tried.decode_json(text), value)
+    assert tried.named("here").encode_json(value) == text
+
+
+@pytest.mark.parametrize(
+    ("tp", "instead"),
+    [
+        (dict[bool, int], "list[tuple[bool, int]]"),
+        (list[dict[int | str, Order]], "list[tuple[int | str, Order]]"),
+        (dict[tuple[int, int], None], "list[tuple[tuple[int, int], None]]"),
+        (dict[Literal["1", 1], int], "list[tuple[Literal['1', 1], int]]"),
+    ],
+)
+def test_keys_that_text_would_mix_up_are_refused(tp: object, instead: str) -> None:
+    """At the declaration of a JSON codec; by a codec of msgpack when JSON is first asked of it."""
+    with pytest.raises(DeclarationError, match=f"write {re.escape(instead)}$"):
+        Codec(tp, encoding="json")
+    with pytest.raises(InvalidMessage, match="cannot be sent as JSON, whose keys are text"):
+        codec(tp).decode_json(b"{}")
+    arguments = ArgumentsCodec("K.m", [Parameter(name="a", type=tp)])
+    with pytest.raises(InvalidMessage, match="cannot be sent as JSON, whose keys are text"):
+        arguments.decode_json(b"[]")
+
+
+@pytest.mark.parametrize(
+    ("tp", "text", "message"),
+    [
+        (int, str(2**64), "int: what arrived does not fit: an integer does not fit 64 bits"),
+        (list[int], f"[{-(2**63) - 1}]", "an integer does not fit 64 bits"),
+        (dict[int, int], f'{{"{2**64}": 1}}', "an integer does not fit 64 bits"),
+        (int, "1" * 5000, "int: what arrived does not fit: "),
+        (float, "NaN", "malformed"),
+        (float, "1e999", "out of range"),
+        (Tree, '{"mark":["str",""],"children":[' * 20_000, "nested too deep"),
+        (list[bytes | str], "[" * 100_000, "list[bytes | str]: what arrived"),
+        (str, '"\\ud800"', "str: what arrived"),
+        (bytes, '"?"', "base64"),
+        (int, "1 2", "trailing"),
+        (int, "", "truncated"),
+    ],
+)
+def test_json_that_does_not_fit_is_refused(tp: object, text: str, message: str) -> None:
+    """Long integers, floats without end, nesting, halves of characters: an InvalidMessage each."""
+    with pytest.raises(InvalidMessage) as caught:
+        codec(tp).decode_json(text.encode())
+    assert message in str(caught.value)
+
+
+def test_integers_beyond_64_bits_are_not_sent_as_json() -> None:
+    """JSON would take them, the type does not."""
+    with pytest.raises(InvalidMessage, match="does not fit 64 bits"):
+        codec(list[int]).encode_json([2**64])
+
+
+def test_bad_utf_8_is_refused_in_json() -> None:
+    """It is no JSON."""
+    with pytest.raises(InvalidMessage, match="UTF-8"):
+        codec(str).decode_json(b'"\xff"')
+
+
 def test_a_type_that_msgspec_refuses_is_a_declaration_error() -> None:
     """What neither side foresaw is refused at declaration, and never reaches a caller as a TypeError of msgspec."""
     with pytest.raises(DeclarationError):
@@ -574,6 +695,104 @@ def test_no_bytes_do_more_than_an_invalid_message(arguments: ArgumentsCodec, dat
             continue
         assert isinstance(args, tuple)
         assert isinstance(kwargs, dict)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "bound"),
+    [
+        (NONE, "", ((), {})),
+        (NONE, "[]", ((), {})),
+        (NONE, "{}", ((), {})),
+        (ONE, '["x"]', (("x",), {})),
+        (ONE, '{"text": "x"}', (("x",), {})),
+        (PLAIN, ' \n[1, "a"]', ((1, "a"), {})),
+        (COOK, '[{"table": 4, "dish": "soup"}, 2, true, ["bytes", "eA=="]]', ((MORE, 2), {"salt": True, "mark": b"x"})),
+        (COOK, '{"mark": ["str", "x"], "order": {"table": 4, "dish": "soup"}}', ((MORE,), {"mark": "x"})),
+        (NAMED, "[1]", ((), {"at": 1.0})),
+        (MANY, "", ((), {})),
+        (MANY, "[0, 1]", ((0, 1), {})),
+        (MANY, '{"p0": 0, "p3": 4}', ((0,), {"p3": 4})),
+    ],
+)
+def test_arguments_arrive_from_json(
+    arguments: ArgumentsCodec, text: str, bound: tuple[tuple[object, ...], dict[str, object]]
+) -> None:
+    """An array of the first ones, an object of names, or nothing at all; twice gives the same."""
+    for _ in range(2):
+        assert arguments.decode_json(text.encode()) == bound
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "message"),
+    [
+        (NONE, "[0]", "Kitchen.ping takes 0 arguments, and more have arrived"),
+        (ONE, "", "Kitchen.note takes 1 arguments, and 0 have arrived"),
+        (ONE, f"[{'0,' * 1000}0]", "Kitchen.note: what arrived does not fit: Expected `str`, got `int` - at `text`"),
+        (COOK, '[{"table": 4, "dish": "soup"}, 1, true, ["str", ""], 0, 0]', "takes 1 to 4 arguments, and more have"),
+        (PLAIN, '["x", "x"]', "Kitchen.seat: what arrived does not fit: Expected `int`, got `str` - at `table`"),
+        (PLAIN, "[1", "Kitchen.seat: what arrived does not fit: Input data was truncated"),
+        (PLAIN, '[1, "x"]]', "malformed"),
+        (COOK, '[{"table": "x"}]', "Expected `int`, got `str` - at `order.table`"),
+        (COOK, '{"salt": true}', "Kitchen.cook: parameter 'order' is required and has not arrived"),
+        (COOK, '{"x": true}', "Kitchen.cook has no parameter 'x'"),
+        (COOK, '{"salt": 1}', "Kitchen.cook: parameter 'salt': what arrived does not fit: Expected `bool`"),
+        (COOK, "null", "Kitchen.cook: what arrived does not fit: Expected `object`, got `null`"),
+        (COOK, " ", "Kitchen.cook: what arrived does not fit: Input data was truncated"),
+        (MANY, f"[{2**64}]", "Kitchen.fill: what arrived does not fit: an integer does not fit 64 bits"),
+        (MANY, f'{{"p1": {2**64}}}', "parameter 'p1': what arrived does not fit: an integer does not fit 64 bits"),
+        (ONE, "[" * 100_000, "Kitchen.note: what arrived"),
+        (ONE, '{"text":' * 100_000, "Kitchen.note: what arrived is nested too deep"),
+    ],
+)
+def test_damaged_arguments_in_json_are_refused(arguments: ArgumentsCodec, text: str, message: str) -> None:
+    """In the words of msgpack's arguments; an array that is too long is not counted."""
+    with pytest.raises(InvalidMessage) as caught:
+        arguments.decode_json(text.encode())
+    assert message in str(caught.value)
+
+
+json_bytes = st.binary(max_size=24) | st.lists(
+    st.sampled_from(
+        ["[", "]", "{", "}", ",", ":", '"order"', '"salt"', '"p3"', "1", "null", "true", "1e9", "-", "9" * 20, "\\u00"]
+    ),
+    max_size=12,
+).map(lambda words: "".join(words).encode())
+
+
+@settings(max_examples=500, derandomize=True, deadline=None)
+@given(st.sampled_from([NONE, ONE, PLAIN, COOK, NAMED, MANY]), json_bytes)
+def test_no_text_does_more_than_an_invalid_message(arguments: ArgumentsCodec, data: bytes) -> None:
+    """Random bytes and random words of JSON never raise anything else."""
+    for text in (data, b"[" + data, b'{"text":' + data):
+        try:
+            args, kwargs = arguments.decode_json(text)
+        except InvalidMessage:
+            continue
+        assert isinstance(args, tuple)
+        assert isinstance(kwargs, dict)
+
+
+@settings(max_examples=500, derandomize=True, deadline=None)
+@given(st.sampled_from(SAMPLES), json_bytes)
+def test_no_text_does_more_than_an_invalid_message_to_a_value(sample: tuple[Any, Any], data: bytes) -> None:
+    """The same for the values of every type."""
+    with contextlib.suppress(InvalidMessage):
+        codec(sample[0]).decode_json(data)
+
+
+def test_json_costs_nothing_until_it_is_used() -> None:
+    """Its functions are made by the first use, and kept."""
+    arguments = ArgumentsCodec("K.m", [Parameter(name="a", type=Order)])
+    assert arguments._decode_json is None
+    arguments.decode_json(b'[{"table": 1, "dish": ""}]')
+    made: object = arguments._decode_json
+    assert made is not None
+    arguments.decode_json(b'[{"table": 1, "dish": ""}]')
+    assert arguments._decode_json is made
+    result = codec(Order)
+    assert result._json is None
+    result.encode_json(MORE)
+    assert result._json is not None
 
 
 def test_arguments_are_described_with_their_order_and_defaults() -> None:

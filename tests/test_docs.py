@@ -28,6 +28,7 @@ import attrs
 import pytest
 
 import namedipc
+from namedipc import testing
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -126,6 +127,12 @@ def test_the_api_page_has_every_public_name() -> None:
     exported = {name for name in public if not isinstance(getattr(namedipc, name), ModuleType)}
     assert len(described) == len(set(described))
     assert set(described) == exported
+
+
+def test_the_api_page_has_what_is_for_tests() -> None:
+    """The same for `namedipc.testing`."""
+    described = re.findall(r"^::: namedipc\.testing\.(\w+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    assert sorted(described) == sorted(testing.__all__)
 
 
 def test_the_site_leads_to_every_page() -> None:

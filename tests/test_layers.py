@@ -29,6 +29,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "_service",
             "_client",
+            "_reach",
             "_channel",
             "_raw_channel",
             "_fifo",
@@ -47,6 +48,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "_protocol",
             "_faults",
             "_schema",
+            "_json_schema",
             "_codec",
             "_wire",
             "_checks",

@@ -155,6 +155,23 @@ async def test_closing_ends_calls_in_flight(tmp_path: Path) -> None:
             _ = client.peer
 
 
+async def test_closing_in_the_turn_in_which_something_comes(tmp_path: Path) -> None:
+    """The reader, woken by the service's hello, finds the socket closed by another task: Closed, as ever."""
+    service = Service(tmp_path / "kitchen", Kitchen)
+    chef = Chef()
+
+    async def call(kitchen: Kitchen) -> None:
+        with pytest.raises(Closed):
+            await kitchen.simmer("stew")
+
+    async with service.serve(chef), trio.open_nursery() as nursery:
+        for _ in range(20):  # trio runs the two tasks of a turn in random order
+            async with service.connect() as kitchen:
+                arrived = chef.arrived
+                nursery.start_soon(call, kitchen)
+                await arrived.wait()
+
+
 async def test_a_deadline_ends_the_call_with_too_slow_error_of_trio(tmp_path: Path) -> None:
     """The server's own deadline may be first; the caller sees its own scope's end all the same."""
     async with connected(tmp_path) as (kitchen, _, _):

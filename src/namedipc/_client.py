@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, TypeVar, cast, final
 import attrs
 
 from ._call import Trace
-from ._card import check_card
 from ._client_blocking import BlockingClient, BlockingLinks
 from ._client_options import Options, find_method
 from ._errors import Closed
 from ._opening import Opening
 from ._protocol.calls import ClientSession, Sleeper
 from ._protocol.hello import SERVICE, Hello
+from ._reach import Route
 from ._schema import Schema
-from ._shells.connecting import Plan, connecting
 from ._shells.waiting import Clock
-from ._values import LARGEST_MESSAGE_BYTES, Allow, ConnectionStatistics, Limits, Peer, StrPath
+from ._values import LARGEST_MESSAGE_BYTES, ConnectionStatistics, Limits, Peer
 
 if TYPE_CHECKING:
     from ._client_trio import TrioLinks
@@ -39,21 +38,20 @@ class Client(Opening[T, "BlockingClient[T]"]):
 
     def __init__(
         self,
-        path: StrPath,
+        what: str,
+        where: str,
         schema: Schema[T],
+        route: Callable[[], Route],
         *,
-        wait_seconds: float,
         timeout: float | None,
-        allow: Allow,
         trace: Trace | None,
         spin: bool,
     ) -> None:
-        super().__init__(f"Service({str(path)!r}, {schema.name}).connect()", self._trio, self._blocking)
-        self._path = path
+        super().__init__(what, self._trio, self._blocking)
+        self._where = where
         self._schema = schema
-        self._wait_seconds = wait_seconds
+        self._route = route
         self._timeout = timeout
-        self._allow = allow
         self._spin = spin
         self._options = Options(trace=trace)
         self._links: TrioLinks | BlockingLinks | None = None
@@ -124,26 +122,12 @@ class Client(Opening[T, "BlockingClient[T]"]):
             raise Closed(f"{self._what}: not open; enter it by 'async with' or 'with' first")
         return self._links
 
-    def _plan(self, wait_seconds: float | None) -> Plan:
-        self._check_card()
-        seconds = self._wait_seconds if wait_seconds is None else wait_seconds
-        return connecting(self._path, wait_seconds=seconds, allow=self._allow)
-
     def _session(self) -> ClientSession[Sleeper]:
         limits = Limits()
         hello = Hello(
             SERVICE, LARGEST_MESSAGE_BYTES, self._schema.fingerprint, limits.stream_items, limits.stream_bytes
         )
-        return ClientSession(str(self._path), hello, self._schema.bindings)
-
-    def _check_card(self) -> None:
-        schema = self._schema
-
-        def difference(theirs: bytes) -> str | None:
-            found = schema.bindings(theirs)
-            return found if isinstance(found, str) else None
-
-        check_card(self._path, "service", schema.fingerprint, difference)
+        return ClientSession(self._where, hello, self._schema.bindings)
 
     @asynccontextmanager
     async def _trio(self) -> AsyncIterator[T]:
@@ -151,22 +135,24 @@ class Client(Opening[T, "BlockingClient[T]"]):
             raise ValueError(f"{self._what}: timeout= is for blocking code; in trio write 'with trio.fail_after(...)'")
         from ._client_trio import TrioLinks, make_proxy
 
-        links = TrioLinks(str(self._path), self._plan, self._session, spin=self._spin)
-        await links.open()
-        self._links = links
-        try:
-            yield make_proxy(self._schema, links, self._options)
-        finally:
-            self._links = None
-            links.close()
+        async with self._route() as connect:
+            links = TrioLinks(self._where, connect, self._session, spin=self._spin)
+            await links.open()
+            self._links = links
+            try:
+                yield make_proxy(self._schema, links, self._options)
+            finally:
+                self._links = None
+                links.close()
 
     @contextmanager
     def _blocking(self) -> Iterator[BlockingClient[T]]:
-        links = BlockingLinks(str(self._path), self._plan, self._session, spin=self._spin)
-        links.open(Clock(self._timeout))
-        self._links = links
-        try:
-            yield BlockingClient(self._schema, links, self._timeout, self._options)
-        finally:
-            self._links = None
-            links.close()
+        with self._route() as connect:
+            links = BlockingLinks(self._where, connect, self._session, spin=self._spin)
+            links.open(Clock(self._timeout))
+            self._links = links
+            try:
+                yield BlockingClient(self._schema, links, self._timeout, self._options)
+            finally:
+                self._links = None
+                links.close()

@@ -15,9 +15,9 @@ from ._codec import naming
 from ._errors import ConnectionLost, IPCError, TimedOut
 from ._protocol.calls import WAITING, ClientSession, NotRun
 from ._protocol.frames import ITEM
+from ._reach import Connect
 from ._schema import Method, Schema
 from ._shells.blocking_client import BlockingClientLink, OpenCall
-from ._shells.connecting import Plan
 from ._shells.waiting import Clock, carry_out
 from ._streams import Feed
 from ._values import ConnectionStatistics, Peer
@@ -35,7 +35,7 @@ class BlockingLinks:
 
     Args:
         where: How messages call the service: its path.
-        plan: Begins to connect: for the seconds given, or for as long as the client was told to.
+        connect: Makes a plan for one connection.
         session: Makes the protocol of a new connection.
         spin: Whether to poll for a moment before sleeping.
     """
@@ -45,13 +45,13 @@ class BlockingLinks:
     def __init__(
         self,
         where: str,
-        plan: Callable[[float | None], Plan],
+        connect: Connect,
         session: Callable[[], ClientSession[threading.Lock]],
         *,
         spin: bool,
     ) -> None:
         self.where = where
-        self._plan = plan
+        self._connect = connect
         self._session = session
         self._spin = spin
         self._leaving: list[BlockingClientLink] = []
@@ -59,7 +59,7 @@ class BlockingLinks:
 
     def open(self, clock: Clock, wait_seconds: float | None = None) -> None:
         """Connect."""
-        connected = carry_out(self._plan(wait_seconds), clock, f"{self.where}: not connected")
+        connected = carry_out(self._connect(wait_seconds), clock, f"{self.where}: not connected")
         connected.socket.setblocking(True)
         self.link = BlockingClientLink(
             self.where, connected.socket, connected.peer, self._session(), spin=self._spin

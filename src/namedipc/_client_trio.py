@@ -13,9 +13,9 @@ from ._client_options import Options, encode_call
 from ._codec import naming
 from ._errors import ConnectionLost, IPCError
 from ._protocol.calls import ClientSession, NotRun
+from ._reach import Connect
 from ._schema import Method, Schema
 from ._shells import trio_errors
-from ._shells.connecting import Plan
 from ._shells.trio_client import OpenCall, TrioClientLink
 from ._shells.trio_waiting import carry_out
 from ._values import ConnectionStatistics, Peer
@@ -30,7 +30,7 @@ class TrioLinks:
 
     Args:
         where: How messages call the service: its path.
-        plan: Begins to connect: for the seconds given, or for as long as the client was told to.
+        connect: Makes a plan for one connection.
         session: Makes the protocol of a new connection.
         spin: Whether to poll for a moment before sleeping.
     """
@@ -40,13 +40,13 @@ class TrioLinks:
     def __init__(
         self,
         where: str,
-        plan: Callable[[float | None], Plan],
+        connect: Connect,
         session: Callable[[], ClientSession[trio.lowlevel.Task]],
         *,
         spin: bool,
     ) -> None:
         self.where = where
-        self._plan = plan
+        self._connect = connect
         self._session = session
         self._spin = spin
         self._leaving: list[TrioClientLink] = []
@@ -54,7 +54,7 @@ class TrioLinks:
 
     async def open(self, wait_seconds: float | None = None) -> None:
         """Connect. Cancellation: nothing is left open."""
-        connected = await carry_out(self._plan(wait_seconds))
+        connected = await carry_out(self._connect(wait_seconds))
         self.link = TrioClientLink(self.where, connected.socket, connected.peer, self._session(), spin=self._spin)
 
     async def renew(self, left: TrioClientLink, reason: IPCError, options: Options) -> None:

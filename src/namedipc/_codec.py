@@ -10,7 +10,8 @@ import json
 import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast, final
+from contextlib import contextmanager
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, final
 
 import attrs
 import msgspec
@@ -18,7 +19,7 @@ import msgspec
 from ._checks import admits, exact_types
 from ._compatibility import describe_node, describe_parameters
 from ._errors import DeclarationError, InvalidMessage
-from ._nodes import Node
+from ._nodes import Node, reachable, trouble_in_json
 from ._types import Description, fingerprint, read
 from ._wire import Wire, build_wire
 
@@ -33,6 +34,11 @@ Arguments: TypeAlias = tuple[tuple[object, ...], dict[str, object]]
 _ARRAY: Final = 0x90  # msgpack: the first byte of an array of 0 items; up to 15 in its low bits
 _ARRAY_16: Final = 0xDC  # msgpack: an array whose count is the next two bytes
 _EMPTY: Final = b"\x90"
+_EMPTY_JSON: Final = b"[]"
+_JSON_ARRAY: Final = re.compile(rb"[ \t\n\r]*\[")
+_LONG_INTEGER: Final = re.compile(rb"\d{19}")
+"""What every integer beyond 64 bits contains, and few other things."""
+_TOO_LONG: Final = "an integer does not fit 64 bits (-2**63 to 2**64 - 1)"
 _NOTHING: Final[frozenset[type]] = frozenset()
 _MOST_PARAMETERS: Final = 255  # of a method: far above any that a person writes
 _SHOWN_CHARACTERS: Final = 60
@@ -42,10 +48,11 @@ _SHOWN_CHARACTERS: Final = 60
 class Codec(Generic[T]):
     """Values of one declared type, to bytes and back.
 
-    `encoding="json"` is for text tools at the other end. It carries less: keys are text or numbers, and floats are
-    finite.
+    `encoding="json"` is for text tools at the other end. It carries less: keys are all text, all integers or all
+    floats, or the declaration is refused; and floats are finite.
 
     Attributes:
+        node: The type as a tree.
         type_name: The type as messages call it, without module names.
         description: What the other side must know of it.
         fingerprint: 16 bytes, equal where the descriptions are.
@@ -56,8 +63,9 @@ class Codec(Generic[T]):
             damaged, nested too deep, or followed by something else.
     """
 
-    __slots__ = ("check", "decode", "description", "encode", "fingerprint", "type_name")
+    __slots__ = ("_json", "check", "decode", "description", "encode", "fingerprint", "node", "type_name")
 
+    node: Node
     check: Callable[[object], None]
     encode: Callable[[T], bytes]
     decode: Callable[[Buffer], T]
@@ -67,17 +75,37 @@ class Codec(Generic[T]):
 
     def __init__(self, tp: object, *, encoding: Encoding = "msgpack") -> None:
         node = read(tp)
+        if encoding == "json":
+            _refuse_keys(node)
         wire = build_wire(node)
+        self.node = node
         self.type_name = node.label
         self.description = describe_node(node)
         self.fingerprint = fingerprint(self.description)
         self.check = _check(node, self.type_name)
         self.encode = _encode(node, wire, self.check, encoding)
         self.decode = _decode(node, wire, encoding)
+        self._json: Codec[T] | None = None
+
+    def encode_json(self, value: T) -> bytes:
+        """Encode as the codec of the same type with `encoding="json"`; its functions are made when first needed."""
+        return self._as_json().encode(value)
+
+    def decode_json(self, data: Buffer) -> T:
+        """Decode what `encode_json` has made, or a text tool has written. Raises InvalidMessage."""
+        return self._as_json().decode(data)
+
+    def _as_json(self) -> Codec[T]:
+        if self._json is None:
+            with _when_used():
+                self._json = Codec(self.node.form, encoding="json")
+        return self._json
 
     def named(self, where: object) -> Codec[T]:
         """Return the same codec for one place: its errors begin with the path of the name the value belongs to."""
         place: Codec[T] = Codec.__new__(Codec)
+        place.node = self.node
+        place._json = None
         place.type_name = self.type_name
         place.description = self.description
         place.fingerprint = self.fingerprint
@@ -85,6 +113,23 @@ class Codec(Generic[T]):
         place.encode = naming(where, self.encode)
         place.decode = naming(where, self.decode)
         return place
+
+
+def _refuse_keys(node: Node) -> None:
+    """Raise DeclarationError where a dict inside has keys which JSON would give back as something else."""
+    for inner in reachable(node):
+        trouble = trouble_in_json(inner)
+        if trouble is not None:
+            raise DeclarationError(trouble)
+
+
+@contextmanager
+def _when_used() -> Iterator[None]:
+    """What is declared rightly for msgpack, and shows itself as unfit for JSON when a message comes, is its fault."""
+    try:
+        yield
+    except DeclarationError as error:
+        raise InvalidMessage(str(error)) from error
 
 
 def naming(where: object, function: Callable[[A], R]) -> Callable[[A], R]:
@@ -142,7 +187,14 @@ def _encode_json(value: Any) -> bytes:
     data = msgspec.json.encode(value)
     if b"null" in data:  # a None, or a float that JSON has no word for and that would arrive as None
         json.dumps(msgspec.to_builtins(value), allow_nan=False)
+    _refuse_long_integers(data, value)
     return data
+
+
+def _refuse_long_integers(data: Buffer, value: Any) -> None:
+    """Raise OverflowError where JSON has an integer which msgpack, and so the type, does not have."""
+    if _LONG_INTEGER.search(data):
+        msgspec.msgpack.encode(value)
 
 
 def _decode(node: Node, wire: Wire, encoding: Encoding) -> Callable[[Buffer], Any]:
@@ -174,7 +226,16 @@ def _decoder(wire_type: Any, name: str, encoding: Encoding = "msgpack") -> Calla
         decoder: Any = msgspec.msgpack.Decoder(wire_type) if encoding == "msgpack" else msgspec.json.Decoder(wire_type)
     except Exception as error:
         raise DeclarationError(f"{name} cannot be sent: {error}") from error
-    return cast("Callable[[Buffer], Any]", decoder.decode)
+    decode: Callable[[Buffer], Any] = decoder.decode
+    if encoding == "msgpack":
+        return decode
+
+    def decode_json(data: Buffer) -> Any:
+        value = decode(data)
+        _refuse_long_integers(data, value)
+        return value
+
+    return decode_json
 
 
 @final
@@ -202,14 +263,16 @@ class ArgumentsCodec:
         encode: Arguments to bytes. Raises TypeError as a call in Python does (missing, unexpected, given
             twice), and InvalidMessage for a value of another type.
         decode: Bytes to (args, kwargs) for the implementation. Raises InvalidMessage.
+        nodes: The types of the parameters, as trees.
     """
 
-    __slots__ = ("decode", "description", "encode", "method", "parameters")
+    __slots__ = ("_decode_json", "_wires", "decode", "description", "encode", "method", "nodes", "parameters")
 
     encode: Callable[[tuple[object, ...], Mapping[str, object]], bytes]
     decode: Callable[[Buffer], Arguments]
     description: Description
     parameters: tuple[Parameter, ...]
+    nodes: tuple[Node, ...]
     method: str
 
     def __init__(self, method: str, parameters: Sequence[Parameter]) -> None:
@@ -218,12 +281,30 @@ class ArgumentsCodec:
         if len(self.parameters) > _MOST_PARAMETERS:
             raise DeclarationError(f"{method}: more than {_MOST_PARAMETERS} parameters; gather them in a record")
         nodes = [read(parameter.type) for parameter in self.parameters]
+        self.nodes = tuple(nodes)
         self.description = describe_parameters(
             [(p.name, node, p.has_default, p.keyword_only) for p, node in zip(self.parameters, nodes, strict=True)]
         )
         wires = [build_wire(node) for node in nodes]
         self.encode = _encode_arguments(method, self.parameters, nodes, wires)
-        self.decode = _decode_arguments(method, self.parameters, nodes, wires)
+        self.decode = _decode_arguments(method, self.parameters, wires)
+        self._wires = wires
+        self._decode_json: Callable[[Buffer], Arguments] | None = None
+
+    def decode_json(self, data: Buffer) -> Arguments:
+        """Decode JSON, as `decode` does msgpack: an array of the first n arguments, or an object of names to values.
+
+        An empty text is a call without arguments. The functions are made when first needed.
+
+        Raises:
+            InvalidMessage: What has arrived does not fit, or JSON cannot carry the type of a parameter.
+        """
+        if self._decode_json is None:
+            with _when_used():
+                for node in self.nodes:
+                    _refuse_keys(node)
+                self._decode_json = _decode_json_arguments(self.method, self.parameters, self._wires)
+        return self._decode_json(data)
 
 
 def _encode_arguments(
@@ -323,6 +404,11 @@ class _Binding:
         """Whether a call may give so many values by position, and no other."""
         return self.least <= count <= self.positional
 
+    def split(self, values: tuple[Any, ...]) -> Arguments:
+        """The values of the first parameters as (args, kwargs)."""
+        names = [parameter.name for parameter in self.parameters[self.positional : len(values)]]
+        return values[: self.positional], dict(zip(names, values[self.positional :], strict=True))
+
     def bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[int, object]:
         """Each given value by the index of its parameter, in order; raises TypeError."""
         if len(args) > self.positional:
@@ -344,7 +430,7 @@ class _Binding:
 
 
 def _decode_arguments(
-    method: str, parameters: tuple[Parameter, ...], nodes: list[Node], wires: list[Wire]
+    method: str, parameters: tuple[Parameter, ...], wires: list[Wire]
 ) -> Callable[[Buffer], Arguments]:
     binding = _Binding(method, parameters)
     positional, least = binding.positional, binding.least
@@ -354,9 +440,8 @@ def _decode_arguments(
         else None
         for count in range(len(parameters) + 1)
     ]
-    unpacks = [wire.unpack for wire in wires]
-    is_packed = any(unpack is not None for unpack in unpacks)
-    names = [parameter.name for parameter in parameters]
+    is_packed = any(wire.unpack is not None for wire in wires)
+    names = list(binding.indexes)
     decode_named = _decode_named(method, binding, wires)
 
     def decode_any(data: Buffer) -> Arguments:
@@ -369,11 +454,10 @@ def _decode_arguments(
         try:
             values = decode_array(data)
             if is_packed:
-                steps = zip(unpacks, values, strict=False)
-                values = tuple([value if unpack is None else unpack(value) for unpack, value in steps])
+                values = _unpacked(wires, values)
         except Exception as error:
             raise _undecodable(method, _with_names(error, names)) from error
-        return values[:positional], dict(zip(names[positional:], values[positional:], strict=False))
+        return binding.split(values)
 
     # By the first byte: the decoders of arrays whose values are the positional arguments as they are.
     plain: list[Callable[[Buffer], Any] | None] = [None] * 256
@@ -395,6 +479,39 @@ def _decode_arguments(
     return decode if parameters else decode_nothing
 
 
+def _decode_json_arguments(
+    method: str, parameters: tuple[Parameter, ...], wires: list[Wire]
+) -> Callable[[Buffer], Arguments]:
+    binding = _Binding(method, parameters)
+    most = len(parameters)
+    names = list(binding.indexes)
+    decode_named = _decode_named(method, binding, wires, "json")
+    # As many fields as there are parameters, and one: so that an array without end takes no memory.
+    fields: list[tuple[str, Any, Any]] = [(f"f{index}", wire.type, msgspec.UNSET) for index, wire in enumerate(wires)]
+    fields.append(("more", msgspec.Raw, msgspec.UNSET))
+    read_array = _decoder(msgspec.defstruct("Arguments", fields, array_like=True), method, "json")
+
+    def decode(data: Buffer) -> Arguments:
+        data = data or _EMPTY_JSON
+        if not _JSON_ARRAY.match(data):
+            return decode_named(data)
+        try:
+            found = msgspec.structs.astuple(read_array(data))
+            values = tuple([value for value in found if value is not msgspec.UNSET])
+            if binding.least <= len(values) <= most:
+                return binding.split(_unpacked(wires, values))
+        except Exception as error:
+            raise _undecodable(method, _with_names(error, names)) from error
+        raise InvalidMessage(_wrong_count(method, binding, len(values) if len(values) <= most else "more"))
+
+    return decode
+
+
+def _unpacked(wires: list[Wire], values: tuple[Any, ...]) -> tuple[Any, ...]:
+    steps = zip(wires, values, strict=False)
+    return tuple([value if wire.unpack is None else wire.unpack(value) for wire, value in steps])
+
+
 def _is_array(data: Buffer) -> bool:
     return data[0] & 0xF0 == _ARRAY or data[0] == _ARRAY_16
 
@@ -404,16 +521,18 @@ def _count(data: Buffer) -> int:
     return int.from_bytes(data[1:3], "big") if data[0] == _ARRAY_16 else data[0] & 0x0F
 
 
-def _wrong_count(method: str, binding: _Binding, count: int) -> str:
+def _wrong_count(method: str, binding: _Binding, count: int | Literal["more"]) -> str:
     most = len(binding.parameters)
     takes = str(most) if binding.least == most else f"{binding.least} to {most}"
     return f"{method} takes {takes} arguments, and {count} have arrived"
 
 
-def _decode_named(method: str, binding: _Binding, wires: list[Wire]) -> Callable[[Buffer], Arguments]:
-    read_map = _decoder(dict[str, msgspec.Raw], method)
+def _decode_named(
+    method: str, binding: _Binding, wires: list[Wire], encoding: Encoding = "msgpack"
+) -> Callable[[Buffer], Arguments]:
+    read_map = _decoder(dict[str, msgspec.Raw], method, encoding)
     names = list(binding.indexes)
-    readers = [(_decoder(wire.type, method), wire.unpack) for wire in wires]
+    readers = [(_decoder(wire.type, method, encoding), wire.unpack) for wire in wires]
 
     def read_values(data: Buffer) -> Iterator[tuple[int, object]]:
         try:
@@ -471,7 +590,7 @@ def _unencodable(name: str, error: Exception) -> Exception:
     if isinstance(error, MemoryError):
         return error
     if isinstance(error, OverflowError):
-        return InvalidMessage(f"{name}: an integer does not fit 64 bits (-2**63 to 2**64 - 1)")
+        return InvalidMessage(f"{name}: {_TOO_LONG}")
     if isinstance(error, RecursionError):
         return InvalidMessage(f"{name}: nested too deep, or it contains itself")
     return InvalidMessage(f"{name}: {error}" if str(error) else f"{name}: {error!r}")
@@ -482,6 +601,8 @@ def _undecodable(name: str, error: Exception) -> Exception:
         return error
     if isinstance(error, RecursionError):
         return InvalidMessage(f"{name}: what arrived is nested too deep")
+    if isinstance(error, OverflowError):
+        return InvalidMessage(f"{name}: what arrived does not fit: {_TOO_LONG}")
     return InvalidMessage(f"{name}: what arrived does not fit: {str(error) or repr(error)}")
 
 

@@ -127,7 +127,7 @@ class Name:
         return self
 
     def __reduce__(self) -> tuple[Callable[..., Name], tuple[object, ...]]:
-        return _rebuild, (type(self), self._path.absolute(), self._arguments(), dict(self._options()))
+        return _rebuild, (type(self), Path(_names.absolute(self._path)), self._arguments(), dict(self._options()))
 
 
 def _rebuild(kind: type[NameT], path: StrPath, arguments: tuple[object, ...], options: Mapping[str, object]) -> NameT:

@@ -306,6 +306,18 @@ def reachable(root: Node) -> Iterator[Node]:
         waiting.extend(reversed(list(node.children())))
 
 
+def trouble_in_json(node: Node) -> str | None:
+    """Why JSON cannot carry a type (what it contains aside): keys which cannot be told from their text."""
+    if not isinstance(node, Table):
+        return None
+    if not isinstance(node.key, Union) and _kinds(node.key) in ({"str"}, {"int"}, {"float"}):
+        return None
+    return (
+        f"{node.label} cannot be sent as JSON, whose keys are text; "
+        f"write list[tuple[{node.key.label}, {node.value.label}]]"
+    )
+
+
 def value_label(value: object) -> str:
     """A Literal's value without module names."""
     return f"{type(value).__name__}.{value.name}" if isinstance(value, enum.Enum) else repr(value)

@@ -15,6 +15,7 @@ from ._card import make_card
 from ._client import Client
 from ._name import Name
 from ._opening import Opening, in_trio_task
+from ._reach import Route, by_name, stand_in_for
 from ._schema import Schema
 from ._values import Allow, Limits, StrPath, same_user
 
@@ -151,15 +152,12 @@ class Service(Name, Generic[T]):
             WrongKind: Something else stands there.
             NotAllowed: Its permissions, or `allow`, refuse it.
         """
-        return Client(
-            self._path,
-            self._schema,
-            wait_seconds=wait_seconds,
-            timeout=timeout,
-            allow=allow,
-            trace=trace,
-            spin=spin,
-        )
+
+        def route() -> Route:
+            return stand_in_for(self) or by_name(self._path, self._schema, wait_seconds=wait_seconds, allow=allow)
+
+        what = f"Service({str(self._path)!r}, {self._schema.name}).connect()"
+        return Client(what, str(self._path), self._schema, route, timeout=timeout, trace=trace, spin=spin)
 
 
 @final

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
+from . import lowlevel
 from ._values import Peer, ServiceStatistics
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ class BlockingServer:
             TimedOut: It goes on after `timeout` seconds.
         """
         self._thread.join(timeout)
+
+    def _adopt(self, socket: lowlevel.Socket) -> None:
+        self._thread.ask(lambda: self._thread.server._adopt(socket))
 
 
 @contextmanager

@@ -10,12 +10,12 @@ from typing import TypeVar
 
 import trio
 
-from . import _names
 from ._call import Trace, traced
 from ._schema import Schema
 from ._shells.service_loop import ServiceLoop
 from ._shells.trio_service import Server, begin_unprotected, serving
 from ._shells.trio_streams import ServedStreams
+from ._shells.unnamed import Ownership
 from ._values import Allow, Limits
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def serving_claim(
-    claim: _names.Claim,
+    claim: Ownership,
     schema: Schema[T],
     implementation: T,
     *,

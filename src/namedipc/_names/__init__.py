@@ -9,7 +9,9 @@ from ._attach import connect_socket, name_exists, open_file, read_card
 from ._claim import Claim, claim_socket
 from ._lock import Record
 from ._place import (
+    RELOCATION,
     Kind,
+    absolute,
     check_path,
     make_private_directory,
     runtime_directory,
@@ -20,11 +22,13 @@ from ._remove import ListedName, list_names, remove_name, remove_published
 from ._watch import NameWatch, poll_delays
 
 __all__ = [
+    "RELOCATION",
     "Claim",
     "Kind",
     "ListedName",
     "NameWatch",
     "Record",
+    "absolute",
     "check_path",
     "claim_socket",
     "connect_socket",

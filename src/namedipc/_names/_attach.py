@@ -18,7 +18,7 @@ from namedipc._errors import IPCError, NotAllowed, WrongKind
 from namedipc._values import StrPath
 
 from ._lock import LONGEST_CARD_BYTES, Record, lock_name
-from ._place import Kind, Place, check_path
+from ._place import Kind, Place, check_path, located
 from ._trouble import kind_of, translate, translating
 
 Owners: TypeAlias = Collection[int] | None
@@ -144,7 +144,7 @@ def name_exists(path: StrPath, *, kind: Kind) -> bool:
     """
     check_path(path)
     try:
-        status = os.lstat(path)
+        status = os.lstat(located(path))
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:

@@ -28,6 +28,9 @@ LONGEST_COMPONENT_BYTES: Final = 255
 LONGEST_NAME_BYTES: Final = LONGEST_COMPONENT_BYTES - len("..lock")
 """A name which needs a lock file `.NAME.lock` beside it."""
 
+RELOCATION: Final = "NAMEDIPC_RELOCATION"
+"""An environment variable, which children inherit: the directory under which every relative path is looked up."""
+
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -41,7 +44,7 @@ class Place:
         """Open the parent.
 
         Args:
-            path: The name, relative to the working directory of now.
+            path: The name, relative to the working directory of now; see `located`.
             make_directory: Make what is missing of the user's private runtime directory.
 
         Raises:
@@ -55,7 +58,7 @@ class Place:
         self.name: Final = name
         _prepare_runtime_directory(directory, make=make_directory)
         try:
-            self.directory_fd: int = _open_directory(os.path.dirname(os.fspath(path).rstrip("/")) or ".")
+            self.directory_fd: int = _open_directory(os.path.dirname(located(path).rstrip("/")) or ".")
         except FileNotFoundError as error:
             raise NameNotFound(f"{self.path}: its directory is missing; make it first: mkdir -p {directory}") from error
         except OSError as error:
@@ -140,11 +143,21 @@ def check_mode(mode: int) -> None:
 
 def absolute(path: StrPath) -> str:
     """Return the path from the root on, `..` left as it is: only the kernel knows what a link's parent is."""
-    text = os.fspath(path)
+    text = located(path)
     try:
         return text if text.startswith("/") else os.path.join(os.getcwd(), text)
     except FileNotFoundError as error:
         raise NameNotFound(f"{text}: the working directory has been removed; change it, or give a full path") from error
+
+
+def located(path: StrPath) -> str:
+    """Return the path that is opened: as given, or where relative ones have been relocated under that directory.
+
+    There `..` does not lead out of the directory, as it does not lead out of the root.
+    """
+    text = os.fspath(path)
+    base = os.environ.get(RELOCATION)
+    return text if text.startswith("/") or not base else base.rstrip("/") + os.path.normpath(f"/{text}")
 
 
 def _open_directory(path: str) -> int:

@@ -39,7 +39,7 @@ def opening_writing(
         NameNotFound: Nothing stands there, it is not to be made, and `wait_seconds` have passed.
         WrongKind, NotAllowed: See `_names.open_fifo`.
     """
-    where = os.path.abspath(path)  # the working directory may be another one when it is tried again
+    where = _names.absolute(path)  # the working directory may be another one when it is tried again
     until = monotonic() + wait_seconds
     seconds = FIRST_POLL_SECONDS
     watch: _names.NameWatch | None = None
@@ -96,7 +96,7 @@ def open_reading(path: StrPath, *, create: bool, mode: int, until_writers_gone: 
         NameNotFound: Nothing stands there, and it is not to be made.
         WrongKind, NotAllowed: See `_names.open_fifo`.
     """
-    where = os.path.abspath(path)
+    where = _names.absolute(path)
     name_fd = _names.open_fifo(where, create=create, mode=mode)
     try:
         with translating(where, "open it for reading"):

@@ -83,7 +83,7 @@ def create_region(
         SchemaMismatch: It is there, with `"keep"`, and holds another type.
         NotAllowed: The permissions of the directory, or of what is there.
     """
-    where = absolute(path)
+    where = _names.absolute(path)
     refuse_larger(initial, capacity_bytes, where=where)
     flags = (Flag.PERSIST if persist else NO_FLAGS) | (Flag.SIDECAR if needs_sidecar(mode) else NO_FLAGS)
     header = Header(
@@ -123,7 +123,7 @@ def open_region(path: StrPath, contents: Contents | None, *, writable: bool, wor
         SchemaMismatch: It holds another type.
         NotAllowed: Its permissions, or its owner.
     """
-    where = absolute(path)
+    where = _names.absolute(path)
     while True:
         fd = _names.open_file(where, writable=writable, allowed_uids=_owner_of_directory(where))
         try:
@@ -160,7 +160,7 @@ def remove_region(path: StrPath, *, missing_ok: bool) -> None:
         WrongKind: Something else is there; it is not touched.
         NotAllowed: It belongs to somebody else.
     """
-    where = absolute(path)
+    where = _names.absolute(path)
     header: Header | None = None
     try:
         fd = _names.open_file(where, writable=False, any_owner=True)
@@ -300,15 +300,6 @@ class _Maker:
             lowlevel.unlock_ofd(fd, start=WRITING, length=2)
             os.close(fd)
             remove_sidecar(self._path, self._header)
-
-
-def absolute(path: StrPath) -> str:
-    """Return the path from the root on: a handle outlives a change of the working directory."""
-    text = os.fspath(path)
-    try:
-        return text if text.startswith("/") else os.path.join(os.getcwd(), text)
-    except FileNotFoundError as error:
-        raise NameNotFound(f"{text}: the working directory has been removed; give a full path") from error
 
 
 def _owner_of_directory(path: str) -> frozenset[int]:

@@ -311,6 +311,10 @@ class Clients:
                 continue  # the client has gone before it was accepted: ECONNABORTED and the like
             self._welcome(socket)
 
+    def adopt(self, socket: lowlevel.Socket) -> None:
+        """Take in a connection that nobody had to be waited for: one end of a pair, non-blocking, from now on ours."""
+        self._welcome(socket)
+
     def _welcome(self, socket: lowlevel.Socket) -> None:
         try:
             lowlevel.refuse_descriptors(socket)

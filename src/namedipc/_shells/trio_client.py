@@ -359,6 +359,8 @@ class TrioClientLink:
                 await trio.lowlevel.wait_readable(self._socket)
             except trio.ClosedResourceError:
                 return  # closed by another task, which has resolved this call as well
+            if self._closed:
+                return  # the same, in the turn in which something had come
             self._last_checkpoint = perf_counter()
             data = self._receive_now()
             if data is None:

@@ -17,11 +17,12 @@ from typing import Final, final
 
 import trio
 
-from .. import _names
+from .. import lowlevel
 from .._faults import CANCELLED, REMOTE, Fault
 from .._values import Peer, ServiceStatistics
 from .service_loop import IDLE, ServiceLoop, deadline_fault
 from .suspended import Suspended, begin_handler
+from .unnamed import Ownership
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ begin_unprotected: Final = trio.lowlevel.disable_ki_protection(begin_handler)
 class Server:
     """A service that is being served, in trio. Leaving its `async with` drains it and removes the name."""
 
-    def __init__(self, claim: _names.Claim, loop: ServiceLoop, drain_seconds: float) -> None:
+    def __init__(self, claim: Ownership, loop: ServiceLoop, drain_seconds: float) -> None:
         self._claim = claim
         self._loop = loop
         self._drain_seconds = drain_seconds
@@ -124,6 +125,9 @@ class Server:
             self._settled = trio.Event()
             with trio.move_on_after(0.05):  # answers that a client reads slowly leave without an event
                 await self._settled.wait()
+
+    def _adopt(self, socket: lowlevel.Socket) -> None:
+        self._loop.clients.adopt(socket)
 
     # ------------------------------------------------------------ the tasks
 
@@ -262,7 +266,7 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(claim: _names.Claim, loop: ServiceLoop, drain_seconds: float) -> AsyncIterator[Server]:
+async def serving(claim: Ownership, loop: ServiceLoop, drain_seconds: float) -> AsyncIterator[Server]:
     """Serve while the body runs; then drain, and remove the name. No error of the body comes out in a group."""
     server = Server(claim, loop, drain_seconds)
     body_error: BaseException | None = None
