@@ -42,6 +42,7 @@ class ServerSession:
         "_hello",
         "_methods",
         "_reader",
+        "_said_hello",
         "_schema",
         "last_id",
         "outgoing",
@@ -58,6 +59,7 @@ class ServerSession:
         self._reader = FrameReader(max(hello.message_bytes, UNASKED_BYTES))
         self._held: deque[Frame] = deque()
         self._bindings: list[int] | None = None
+        self._said_hello = False
         self.state: State = State.HELLO
         self.outgoing: list[bytes] = []
         self.said_goodbye: bool = False
@@ -102,14 +104,18 @@ class ServerSession:
 
     def fail(self, id: int, fault: bytes) -> None:  # noqa: A002
         """Answer a call with an error; id 0 is the connection itself."""
-        if self.state is State.HELLO:
-            self.outgoing.append(self._hello.pack())
+        self._say_hello()
         self.outgoing.append(pack_frame(ERROR, fault, id=id))
 
     def goodbye(self) -> None:
-        """Say that no later call than the last one will be run."""
-        if self.state is not State.HELLO:
-            self.outgoing.append(pack_frame(GOODBYE, id=self.last_id))
+        """Say that no later call than the last one will be run; also to a client whose hello is still on its way."""
+        self._say_hello()
+        self.outgoing.append(pack_frame(GOODBYE, id=self.last_id))
+
+    def _say_hello(self) -> None:
+        if not self._said_hello:
+            self._said_hello = True
+            self.outgoing.append(self._hello.pack())
 
     def _bound(self, frame: Frame) -> Frame:
         kind, flags, method, id_, body = frame
@@ -139,7 +145,7 @@ class ServerSession:
             return False
         theirs = unpack_hello(data, role=SERVICE)
         self.their_message_bytes = theirs.message_bytes
-        self.outgoing.append(self._hello.pack())
+        self._say_hello()
         if theirs.fingerprint == self._hello.fingerprint:
             self.state = State.OPEN
         else:

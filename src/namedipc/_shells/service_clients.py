@@ -121,6 +121,7 @@ class Clients:
         self.accept_again: float = _NEVER
         self.accept_due: bool = False
         self.draining: bool = False
+        self._accepting = True
         self.bytes_received: int = 0
         self.bytes_sent: int = 0
         self._spare: int | None = lowlevel.eventfd()
@@ -250,6 +251,20 @@ class Clients:
         self.watch(connection)
         self._read(connection)
 
+    def pause_accepting(self) -> None:
+        """Leave those who wait in the listener's backlog to whoever has a copy of the listener."""
+        if self._accepting:
+            self._accepting = False
+            self.accept_due = False
+            # Not left to the claim's close(): a successor has the file too, and then it would stay in the epoll.
+            self.epoll.unregister(self._listener.fileno())
+
+    def resume_accepting(self) -> None:
+        """Accept again after `pause_accepting`."""
+        if not self._accepting and not self.draining:
+            self._accepting = True
+            self.epoll.register(self._listener.fileno(), lowlevel.EPOLLIN)
+
     def _unwelcome(self, peer: Peer) -> IPCError | None:
         if not self._allow(peer):
             return NotAllowed(f"the service does not serve user {peer.uid}")
@@ -333,7 +348,7 @@ class Clients:
         now = monotonic()
         if now >= self.accept_again:
             self.accept_again = _NEVER
-            if not self.draining:
+            if self._accepting:
                 self.epoll.modify(self._listener.fileno(), lowlevel.EPOLLIN)
         for connection in [c for c in self.watched if now >= c.expires]:
             log.debug("%s: process %d is too slow: %s", self._where, connection.peer.pid, connection.slow)
@@ -349,7 +364,7 @@ class Clients:
             return
         self.draining = True
         with contextlib.suppress(OSError):
-            self.epoll.unregister(self._listener.fileno())
+            self.pause_accepting()
         for connection in list(self.connections.values()):
             connection.session.goodbye()
             self.flush(connection)
