@@ -86,6 +86,11 @@ class Customers:
                 self.pids[name] = pid
                 number = self.next_number()
 
+    def server(self, names: list[str]) -> int | None:
+        """Return the one process that has answered all of them last; None if there is none."""
+        pids = {self.pids.get(name) for name in names}
+        return pids.pop() if len(pids) == 1 else None
+
     def run(self, name: str) -> None:
         """Be one of them; the name says which."""
         try:
@@ -101,11 +106,11 @@ def be_customers(path: str) -> None:
     threads = [threading.Thread(target=customers.run, args=(name,)) for name in names]
     for thread in threads:
         thread.start()
-    before = 0
+    before: int | None = None
     while True:
-        while not customers.refused and (len(customers.pids) < len(names) or len(set(customers.pids.values())) != 1 or before in customers.pids.values()):
+        while not customers.refused and customers.server(names) in {None, before}:
             threading.Event().wait(0.001)
-        before = next(iter(customers.pids.values()))
+        before = customers.server(names)
         print("busy", flush=True)
         if sys.stdin.readline() == "enough\n":
             break

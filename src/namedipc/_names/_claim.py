@@ -200,7 +200,7 @@ class Claim:
         listens = all(lowlevel.listening_path(fd) is not None for fd in (listener, handover))
         if record is None or not listens or not record.describes(os.fstat(self._name_fd)):
             raise NameTaken(
-                f"{self.path}: its owner listens, but no longer under this name, which somebody has replaced; end it first"
+                f"{self.path}: its owner no longer listens under this name, which somebody has replaced; end it first"
             )
         self._kept = record.kept
         self._handover_bound = True

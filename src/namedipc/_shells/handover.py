@@ -5,11 +5,11 @@ The successor connects to `.NAME.handover`, and both speak in words of 8 bytes:
     successor: TAKE      I want the name
     owner:     OFFER     with copies of the listening socket, of the handover socket and of the lock file
     successor: ACCEPT    they are what they should be
-    owner:     YOURS     I accept no more connections
+    owner:     YOURS     it is yours
     successor: MINE      I am the owner now
 
-The laws: whoever waits in the listener's backlog stays there, and is accepted by the one or the other; the owner goes on
-serving until it has sent YOURS, and again if the successor dies without MINE; the successor changes nothing before
+The laws: whoever waits in the listener's backlog stays there, and is accepted by the one or the other; the owner
+serves until it has sent YOURS, and again if the successor dies without MINE; the successor changes nothing before
 YOURS. Whoever may send signals to the owner may ask: the same user, and root.
 """
 
@@ -90,8 +90,8 @@ def _asking(path: StrPath, kind: Kind, card: bytes, mode: int) -> Generator[Paus
         return None
     except TimeoutError:
         raise TimedOut(
-            f"{path}: its owner, process {owner.pid}, has not handed it over within {ANSWER_SECONDS} seconds, and keeps "
-            "it; if that process hangs, end it"
+            f"{path}: its owner, process {owner.pid}, has not handed it over within {ANSWER_SECONDS} seconds, and "
+            "keeps it; if that process hangs, end it"
         ) from None
     finally:
         sock.close()
@@ -138,8 +138,14 @@ def _handover_path(path: StrPath) -> str:
 # ---------------------------------------------------------------- the owner
 
 
+def _nothing() -> None:
+    """A channel goes on with whom it accepts until the end: no harm if that is while the name changes hands."""
+
+
 def handing_over(
-    claim: _names.Claim, stop_accepting: Callable[[], object], accept_again: Callable[[], object]
+    claim: _names.Claim,
+    stop_accepting: Callable[[], object] = _nothing,
+    accept_again: Callable[[], object] = _nothing,
 ) -> Generator[Pause, None, bool]:
     """Wait for a successor, and hand the name over to it.
 
@@ -152,12 +158,12 @@ def handing_over(
         True: another process owns the name now. False: the claim has been closed.
     """
     while not claim.closed:
+        yield Pause(claim.handover.fileno(), inf)
         try:
             sock = lowlevel.accept(claim.handover)
-        except BlockingIOError:
-            yield Pause(claim.handover.fileno(), inf)
+        except BlockingIOError:  # it has gone
             continue
-        except OSError:  # out of descriptors, for instance
+        except OSError:  # out of descriptors, for instance; or the claim has been closed
             yield Pause(None, _OUT_OF_DESCRIPTORS_SECONDS)
             continue
         try:
