@@ -413,6 +413,7 @@ class BlockingListener(Generic[End_co]):
         Connections that were accepted go on. Safe to call twice.
         """
         if self._reception.closed:
+            self._await_successors()  # which may be closing at this moment
             return
         self._reception.closed = True
         self._reception.pausing.set()
@@ -420,10 +421,13 @@ class BlockingListener(Generic[End_co]):
             # Closing the listener alone would wake nobody, and to shut it down would do so for a successor as well.
             os.eventfd_write(self._bell, 1)
             settle(self._accepting)
-            if self._successors is not threading.current_thread() and self._successors.ident is not None:
-                self._successors.join(FINISH_SECONDS)
+            self._await_successors()
         self._reception.close()
         os.close(self._bell)
+
+    def _await_successors(self) -> None:
+        if self._successors.ident is not None and self._successors is not threading.current_thread():
+            self._successors.join(FINISH_SECONDS)
 
     def __enter__(self) -> Self:
         try:
