@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from namedipc import Channel, NameTaken, RawChannel, Service, TimedOut, WrongKind, _names, lowlevel
+from namedipc import Channel, NameNotFound, NameTaken, RawChannel, Service, TimedOut, WrongKind, _names, lowlevel
 from namedipc._card import make_card
 from namedipc._shells import handover
 from namedipc._shells.connecting import Pause
@@ -429,6 +430,53 @@ def test_an_owner_that_dies_in_the_middle_leaves_a_name_to_claim(name: Path) -> 
             pass
         successor.close()
         assert os.listdir(name.parent) == []
+
+
+def test_an_owner_that_talks_nonsense_is_asked_again(name: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the time is over: whatever came with it is closed, and the name is its own."""
+    monkeypatch.setattr(handover, "ANSWER_SECONDS", 0.05)
+    claim = _names.claim_socket(name, card=make_card("service"))
+    plan = claiming(name, kind="service", card=make_card("service"), mode=0o600, takeover=True)
+    next(plan)
+    with lowlevel.accept(claim.handover) as sock:
+        lowlevel.send_descriptors(sock, b"nonsense", claim.descriptors())
+    claim.handover.close()
+    with pytest.raises(NameTaken, match="owned by process"):
+        carry_out(plan, Clock(SECONDS), "not taken over")
+    claim.close()
+
+
+def test_an_owner_out_of_descriptors_hands_over_a_little_later(name: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks waits in the backlog meanwhile."""
+    claim = _names.claim_socket(name, card=make_card("service"))
+    giving = handing_over(claim)
+    taking = claiming(name, kind="service", card=make_card("service"), mode=0o600, takeover=True)
+    next(giving)
+    next(taking)
+    with monkeypatch.context() as patch:
+        patch.setattr(lowlevel, "accept", fail_with_emfile)
+        assert next(giving).fd is None
+    thread = threading.Thread(target=carry_out, args=(giving, Clock(SECONDS), "no successor"))
+    thread.start()
+    successor = carry_out(taking, Clock(SECONDS), "not taken over")
+    thread.join(SECONDS)
+    claim.close()
+    successor.close()
+    assert os.listdir(name.parent) == []
+
+
+def fail_with_emfile(listener: lowlevel.Socket) -> lowlevel.Socket:
+    """No descriptor is left."""
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def test_what_cannot_be_inherited_is_closed(name: Path) -> None:
+    """Also where there is not even a directory."""
+    claim = _names.claim_socket(name, card=make_card("service"))
+    one, two, three = map(os.dup, claim.descriptors())
+    with pytest.raises(NameNotFound):
+        _names.inherit_claim(name.parent / "missing" / "kitchen", (one, two, three), card=b"")
+    claim.close()
 
 
 def test_an_owner_that_ends_in_the_middle_leaves_a_name_to_claim(name: Path) -> None:

@@ -83,6 +83,22 @@ def test_a_relative_name_is_claimed_from_the_working_directory(name: Path, monke
     assert os.listdir(name.parent) == []
 
 
+def test_without_a_descriptor_for_successors_nothing_is_claimed(name: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second socket cannot be made: the first is closed again."""
+    unix_socket, left = lowlevel.unix_socket, [1]
+
+    def scarce() -> lowlevel.Socket:
+        if not left:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        left.pop()
+        return unix_socket()
+
+    monkeypatch.setattr(lowlevel, "unix_socket", scarce)
+    with pytest.raises(IPCError, match="no descriptor left"):
+        claim_socket(name, card=b"")
+    assert os.listdir(name.parent) == []
+
+
 def test_a_second_owner_is_refused(name: Path, child: Children) -> None:
     """In another process, and in this one; the error names the path and the owner."""
     owner = child(OWNER, str(name))
