@@ -25,9 +25,9 @@ def shown_in_docstring(program: str) -> list[str]:
 
 
 def test_every_task_of_the_chapter_is_there_and_some_real_ones() -> None:
-    """One for each of the chapter's named mechanisms, and the four small real ones."""
+    """One for each of the chapter's named mechanisms, and the five small real ones."""
     chapter = ["counter.py", "instructor_service.py", "office_hours_fifo.py", "pennys_typed_channel.py"]
-    real = ["chat.py", "key_value.py", "shared_table.py", "work_queue.py"]
+    real = ["chat.py", "key_value.py", "shared_table.py", "work_queue.py", "zero_downtime_restart.py"]
     assert sorted([*chapter, "postbox.py", "tabs.py", *real]) == PROGRAMS
 
 
@@ -109,6 +109,18 @@ def test_work_queue_does_each_job_once() -> None:
     assert len(done) == 3
     assert sum(done) == 30
     assert text.endswith("30 jobs, each done once; the sum of the squares is 8555.\n")
+
+
+def test_zero_downtime_restart_loses_nothing() -> None:
+    """Four versions, each ticket of which the client has got, once."""
+    text = output_of("zero_downtime_restart.py")
+    sold = {int(version): int(count) for version, count in re.findall(r"^version (\d) has sold (\d+) ", text, re.M)}
+    assert sorted(sold) == [1, 2, 3, 4]
+    assert min(sold.values()) >= 50
+    assert (
+        f"The client has bought {sum(sold.values())} tickets of 4 versions: "
+        "0 lost, 0 sold twice, 0 connections refused.\n"
+    ) in text
 
 
 def test_chat_reaches_every_other_guest() -> None:

@@ -90,10 +90,8 @@ def test_the_version_is_a_version() -> None:
 @pytest.mark.parametrize(
     ("verb", "option"),
     [
-        (namedipc.Service.serve, "takeover"),
         (namedipc.Service.serve, "trace"),
         (namedipc.Service.connect, "trace"),
-        (namedipc.Channel.listen, "takeover"),
     ],
 )
 def test_options_of_later_versions_are_refused(verb: object, option: str) -> None:

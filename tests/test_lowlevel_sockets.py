@@ -465,3 +465,55 @@ def test_nothing_to_receive_is_told_to_a_non_blocking_socket(
     right.setblocking(False)
     with pytest.raises(BlockingIOError):
         lowlevel.receive_descriptors(right, 1)
+
+
+# --- sockets that were passed
+
+
+def test_a_descriptor_becomes_a_socket(pair: tuple[lowlevel.Socket, lowlevel.Socket]) -> None:
+    """It keeps its blocking mode, for others have it too, and is close-on-exec; what is no socket stays as it was."""
+    left, right = pair
+    for blocking in (True, False):
+        left.setblocking(blocking)
+        fd = os.dup(left.fileno())
+        os.set_inheritable(fd, True)
+        with lowlevel.adopt_socket(fd) as adopted:
+            assert adopted.getblocking() is blocking
+            assert not adopted.get_inheritable()
+            lowlevel.send(adopted, b"x")
+        assert right.recv(1) == b"x"
+    null = os.open(os.devnull, os.O_RDONLY)
+    with fails_with(errno.ENOTSOCK):
+        lowlevel.adopt_socket(null)
+    os.close(null)
+    with fails_with(errno.EBADF):
+        lowlevel.adopt_socket(null)
+
+
+def test_the_path_of_a_listening_socket(tmp_path: Path, pair: tuple[lowlevel.Socket, lowlevel.Socket]) -> None:
+    """As it was given to bind(2), for a stream socket that listens, and for nothing else."""
+    with (
+        lowlevel.unix_socket() as sock,
+        lowlevel.unix_socket() as abstract,
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as packets,
+        socket.socket(socket.AF_INET) as foreign,
+    ):
+        parent = os.open(tmp_path, os.O_PATH)
+        address = f"/proc/self/fd/{parent}/door"
+        sock.bind(address)
+        os.close(parent)
+        assert lowlevel.listening_path(sock.fileno()) is None
+        sock.listen(1)
+        assert lowlevel.listening_path(sock.fileno()) == address
+        for other in (abstract, packets):
+            other.bind("")  # the kernel chooses an abstract address
+        for other in (abstract, packets, foreign):
+            other.listen(1)
+        assert lowlevel.listening_path(abstract.fileno()) == ""
+        for other in (packets, foreign, pair[0]):
+            assert lowlevel.listening_path(other.fileno()) is None
+        closed = sock.fileno()
+    assert lowlevel.listening_path(closed) is None
+    null = os.open(os.devnull, os.O_RDONLY)
+    assert lowlevel.listening_path(null) is None
+    os.close(null)

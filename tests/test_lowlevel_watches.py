@@ -221,6 +221,19 @@ def test_waiting_wakes_when_something_comes(pipe: tuple[int, int]) -> None:
     thread.join()
 
 
+def test_waiting_ends_when_the_bell_rings(pipe: tuple[int, int]) -> None:
+    """Whatever the descriptor does; a closed bell is an error, not a silence."""
+    reader, writer = pipe
+    bell = lowlevel.eventfd()
+    assert not lowlevel.wait_ready(reader, timeout_seconds=0, bell=bell)
+    os.eventfd_write(bell, 1)
+    assert lowlevel.wait_ready(reader, timeout_seconds=30, bell=bell)
+    os.close(bell)
+    os.write(writer, b"x")
+    with fails_with(errno.EBADF):
+        lowlevel.wait_ready(reader, timeout_seconds=30, bell=bell)
+
+
 def test_room_to_write_is_waited_for(pipe: tuple[int, int]) -> None:
     """A full pipe is not ready, an emptied one is."""
     reader, writer = pipe

@@ -66,7 +66,7 @@ def test_a_claimed_name_listens_and_nothing_is_left_after_close(name: Path) -> N
     claim = claim_socket(name, card=b"")
     assert claim.path == str(name)
     assert claim.listener.getblocking() is False
-    assert sorted(os.listdir(name.parent)) == [".kitchen.lock", "kitchen"]
+    assert sorted(os.listdir(name.parent)) == [".kitchen.handover", ".kitchen.lock", "kitchen"]
     assert answers(name)
     claim.close()
     claim.close()
@@ -80,6 +80,22 @@ def test_a_relative_name_is_claimed_from_the_working_directory(name: Path, monke
     assert claim.path == str(name)
     monkeypatch.chdir("/")
     claim.close()
+    assert os.listdir(name.parent) == []
+
+
+def test_without_a_descriptor_for_successors_nothing_is_claimed(name: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second socket cannot be made: the first is closed again."""
+    unix_socket, left = lowlevel.unix_socket, [1]
+
+    def scarce() -> lowlevel.Socket:
+        if not left:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        left.pop()
+        return unix_socket()
+
+    monkeypatch.setattr(lowlevel, "unix_socket", scarce)
+    with pytest.raises(IPCError, match="no descriptor left"):
+        claim_socket(name, card=b"")
     assert os.listdir(name.parent) == []
 
 
@@ -104,7 +120,7 @@ def test_the_name_of_a_killed_owner_is_claimed_again_at_once(name: Path, child: 
     owner = child(OWNER, str(name))
     owner.expect("owner")
     owner.kill()
-    assert sorted(os.listdir(name.parent)) == [".kitchen.lock", "kitchen"]
+    assert sorted(os.listdir(name.parent)) == [".kitchen.handover", ".kitchen.lock", "kitchen"]
     with pytest.raises(NoServer, match=str(name)):
         connect_socket(name)
     claim = claim_socket(name, card=b"")
@@ -157,7 +173,7 @@ def test_an_owner_may_be_killed_at_any_step(name: Path, child: Children) -> None
         for share, endings in ((point, {-9}), (point * 7 % 26, {-9, 0})):
             starter.say(str(1 + steps * share // 26))
             assert int(starter.read_line()) in endings
-            assert set(os.listdir(name.parent)) <= {".kitchen.lock", ".kitchen.new", "kitchen"}
+            assert set(os.listdir(name.parent)) <= {".kitchen.handover", ".kitchen.lock", ".kitchen.new", "kitchen"}
         claim = claim_socket(name, card=b"")
         assert answers(name)
         with pytest.raises(NameTaken):
@@ -273,7 +289,7 @@ def test_a_lock_file_that_was_exchanged_while_it_was_locked_is_not_enough(
     monkeypatch.setattr(lowlevel, "flock", late)
     claim = claim_socket(name, card=b"")
     assert seen == [1, 1]
-    assert sorted(os.listdir(name.parent)) == [".kitchen.lock", "kitchen"]
+    assert sorted(os.listdir(name.parent)) == [".kitchen.handover", ".kitchen.lock", "kitchen"]
     claim.close()
 
 
@@ -448,7 +464,8 @@ def test_the_mode_is_exact_whatever_the_umask_and_never_looser(
 
     def bind(sock: lowlevel.Socket, directory_fd: int, new: str) -> None:
         bind_at(sock, directory_fd, new)
-        modes.append(mode_of(name.with_name(new)))
+        if new == ".kitchen.new":
+            modes.append(mode_of(name.with_name(new)))
 
     def renaming(old: str, new: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
         modes.append(mode_of(name.with_name(old)))
@@ -640,7 +657,7 @@ def test_a_claim_of_a_process_that_has_forked_by_other_means_is_only_closed(
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: -1)
         claim.close()
-    assert sorted(os.listdir(name.parent)) == [".kitchen.lock", "kitchen"]
+    assert sorted(os.listdir(name.parent)) == [".kitchen.handover", ".kitchen.lock", "kitchen"]
 
 
 def test_a_stale_socket_is_removed_and_a_living_one_is_not(name: Path, child: Children) -> None:

@@ -168,10 +168,14 @@ def test_a_refusal_before_the_hello_begins_with_this_sides_hello() -> None:
     assert sent_by(session) == [(ERROR, 0, 0, 0, b"fault")]
 
 
-def test_there_is_no_goodbye_before_the_hello() -> None:
-    """A client that has not said hello is not in conversation yet."""
+def test_a_goodbye_before_the_hello_begins_with_this_sides_hello() -> None:
+    """A client whose hello is still on its way learns that none of its calls was run; this side's comes only once."""
     session = new_session()
     session.goodbye()
+    assert sent_by(session) == [(GOODBYE, 0, 0, 0, b"")]
+    session.outgoing.clear()
+    session.feed(SAME)
+    assert session.next_event() is None
     assert session.outgoing == []
 
 

@@ -278,7 +278,7 @@ def test_names_of_every_kind_are_relocated(tmp_path: Path) -> None:
         fifo.reader() as reader,
         region.create(7),
     ):
-        assert sorted(path.name for path in tmp_path.iterdir() if path.is_socket()) == ["kitchen", "pass"]
+        assert sorted(path.name for path in tmp_path.glob("[!.]*") if path.is_socket()) == ["kitchen", "pass"]
         assert service.path == Path("kitchen")
         assert server.path == tmp_path / "kitchen"
         with (

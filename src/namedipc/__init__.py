@@ -17,14 +17,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 from . import lowlevel as lowlevel
+from ._call import Call as Call
+from ._call import Trace as Trace
+from ._call import current_call as current_call
 from ._channel import Channel as Channel
 from ._channel import ChannelEnd as ChannelEnd
 from ._channel import RawChannel as RawChannel
 from ._channel_blocking import BlockingConnection as BlockingConnection
 from ._channel_blocking import BlockingListener as BlockingListener
-from ._call import Call as Call
-from ._call import Trace as Trace
-from ._call import current_call as current_call
 from ._client import Client as Client
 from ._client_blocking import BlockingClient as BlockingClient
 from ._client_blocking import BlockingStream as BlockingStream

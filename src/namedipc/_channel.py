@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeAlias, TypeVar, final
 
@@ -19,7 +19,8 @@ from ._name import Name
 from ._opening import Opening
 from ._protocol.hello import CHANNEL, Hello
 from ._protocol.messages import MessageSession
-from ._shells.connecting import connecting
+from ._shells.connecting import Pause, connecting
+from ._shells.handover import claiming
 from ._shells.message_link import MessageLink
 from ._shells.reception import Reception
 from ._shells.waiting import Clock, carry_out
@@ -78,6 +79,7 @@ class Channel(Name, Generic[T]):
         allow: Allow = same_user,
         limits: Limits = Limits(),  # noqa: B008  # frozen
         mode: int = 0o600,
+        takeover: bool = False,
     ) -> Opening[Listener[Connection[T]], BlockingListener[BlockingConnection[T]]]:
         """Own the name while the `with` lasts, and accept connections.
 
@@ -85,10 +87,13 @@ class Channel(Name, Generic[T]):
             allow: Who may connect; the same user, and root, if not given.
             limits: The bounds of connections and messages.
             mode: The permissions of the socket.
+            takeover: Take the name over from its owner, if it has a living one, whose `accept` then raises `Closed`. No
+                connection is refused meanwhile, and those that were accepted go on.
 
         Raises:
-            NameTaken: The name has a living owner.
-            WrongKind: Something that is no socket stands there.
+            NameTaken: The name has a living owner; with `takeover`, one that another process takes it over from.
+            TimedOut: With `takeover`: the owner does not answer. It stays the owner.
+            WrongKind: Something that is no socket stands there; with `takeover`, the owner serves no such channel.
             NameNotFound: The directory is missing.
             NotAllowed: The directory cannot be written to.
         """
@@ -96,11 +101,13 @@ class Channel(Name, Generic[T]):
         @asynccontextmanager
         async def trio() -> AsyncIterator[Listener[Connection[T]]]:
             from ._channel_trio import Connection, Listener
+            from ._shells.trio_waiting import carry_out
 
             def make(socket: lowlevel.Socket, peer: Peer, closed: Callable[[], object]) -> Connection[T]:
                 return Connection(self._link(socket, peer, limits, closed), self._codec)
 
-            async with Listener(self._reception(allow, limits, mode), make, self._refuse) as listener:
+            reception = Reception(await carry_out(self._claiming(mode, takeover=takeover)), allow, limits)
+            async with Listener(reception, make, self._refuse) as listener:
                 yield listener
 
         @contextmanager
@@ -110,7 +117,9 @@ class Channel(Name, Generic[T]):
             def make(socket: lowlevel.Socket, peer: Peer, closed: Callable[[], object]) -> BlockingConnection[T]:
                 return BlockingConnection(self._link(socket, peer, limits, closed), self._codec)
 
-            with BlockingListener(self._reception(allow, limits, mode), make, self._refuse) as listener:
+            plan = self._claiming(mode, takeover=takeover)
+            reception = Reception(carry_out(plan, Clock(None), f"{self._path}: not owned"), allow, limits)
+            with BlockingListener(reception, make, self._refuse) as listener:
                 yield listener
 
         return Opening(f"{self!r}.listen()", trio, blocking)
@@ -177,9 +186,9 @@ class Channel(Name, Generic[T]):
     def _check_card(self) -> None:
         check_card(self._path, "channel", self._codec.fingerprint, self._difference)
 
-    def _reception(self, allow: Allow, limits: Limits, mode: int) -> Reception:
+    def _claiming(self, mode: int, *, takeover: bool) -> Generator[Pause, None, _names.Claim]:
         card = make_card("channel", self._codec.fingerprint, self._schema)
-        return Reception(_names.claim_socket(self._path, card=card, mode=mode), allow, limits)
+        return claiming(self._path, kind="channel", card=card, mode=mode, takeover=takeover)
 
     def _session(self, limits: Limits) -> MessageSession:
         hello = Hello(CHANNEL, limits.message_bytes, self._codec.fingerprint)
@@ -215,6 +224,7 @@ class RawChannel(Name):
         allow: Allow = same_user,
         limits: Limits = Limits(),  # noqa: B008  # frozen
         mode: int = 0o600,
+        takeover: bool = False,
     ) -> Opening[Listener[RawConnection], BlockingListener[BlockingRawConnection]]:
         """Own the name while the `with` lasts, and accept connections. See `Channel.listen`."""
 
@@ -222,11 +232,13 @@ class RawChannel(Name):
         async def trio() -> AsyncIterator[Listener[RawConnection]]:
             from ._channel_trio import Listener
             from ._raw_channel_trio import RawConnection
+            from ._shells.trio_waiting import carry_out
 
             def make(socket: lowlevel.Socket, peer: Peer, closed: Callable[[], object]) -> RawConnection:
                 return RawConnection(socket, peer, str(self._path), closed)
 
-            async with Listener(self._reception(allow, limits, mode), make, _refuse_silently) as listener:
+            reception = Reception(await carry_out(self._claiming(mode, takeover=takeover)), allow, limits)
+            async with Listener(reception, make, _refuse_silently) as listener:
                 yield listener
 
         @contextmanager
@@ -237,7 +249,9 @@ class RawChannel(Name):
             def make(socket: lowlevel.Socket, peer: Peer, closed: Callable[[], object]) -> BlockingRawConnection:
                 return BlockingRawConnection(socket, peer, str(self._path), closed)
 
-            with BlockingListener(self._reception(allow, limits, mode), make, _refuse_silently) as listener:
+            plan = self._claiming(mode, takeover=takeover)
+            reception = Reception(carry_out(plan, Clock(None), f"{self._path}: not owned"), allow, limits)
+            with BlockingListener(reception, make, _refuse_silently) as listener:
                 yield listener
 
         return Opening(f"{self!r}.listen()", trio, blocking)
@@ -274,8 +288,8 @@ class RawChannel(Name):
     def _check_card(self) -> None:
         check_card(self._path, "raw channel")
 
-    def _reception(self, allow: Allow, limits: Limits, mode: int) -> Reception:
-        return Reception(_names.claim_socket(self._path, card=make_card("raw channel"), mode=mode), allow, limits)
+    def _claiming(self, mode: int, *, takeover: bool) -> Generator[Pause, None, _names.Claim]:
+        return claiming(self._path, kind="raw channel", card=make_card("raw channel"), mode=mode, takeover=takeover)
 
 
 def _refuse_silently(socket: lowlevel.Socket, error: IPCError) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from math import inf
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -15,6 +17,7 @@ from . import lowlevel
 from ._codec import Codec
 from ._errors import Busy, Closed, ConnectionLost, EndOfChannel, IPCError, TimedOut, WouldBlock
 from ._protocol.messages import pack_message
+from ._shells.handover import handing_over
 from ._shells.message_link import MessageLink
 from ._shells.reception import Reception
 from ._shells.waiting import Clock
@@ -280,6 +283,20 @@ class BlockingListener(Generic[End_co]):
         self._make_end = make_end
         self._refuse = refuse
         self._accepting = threading.Lock()
+        self._bell = lowlevel.eventfd()  # wakes whoever waits here once the listener is closed
+        self._successors = threading.Thread(target=self._hand_over, name="namedipc handover", daemon=True)
+
+    def _hand_over(self) -> None:
+        """Hand the name over to a process that asks for it. Who is accepted until then stays here."""
+        with closing(handing_over(self._reception.claim)) as plan:
+            try:
+                while not self._reception.closed:
+                    pause = next(plan)
+                    seconds = None if pause.seconds == inf else pause.seconds
+                    lowlevel.wait_ready(pause.fd or self._bell, timeout_seconds=seconds, bell=self._bell)
+            except StopIteration as done:
+                if done.value:
+                    self.close()
 
     def accept(self, *, timeout: float | None = None) -> End_co:
         """Accept the next connection. Who is not allowed, or over a limit, is turned away meanwhile.
@@ -292,7 +309,7 @@ class BlockingListener(Generic[End_co]):
 
         Raises:
             TimedOut: Nobody has connected in time.
-            Closed: The listener has been closed, by this thread or another.
+            Closed: The listener has been closed, by this thread or another, or another process has taken the name over.
         """
         clock = Clock(timeout)
         timed_out = TimedOut(f"{self.path}: nobody has connected within {timeout} seconds")
@@ -311,7 +328,8 @@ class BlockingListener(Generic[End_co]):
         if pause > 0:
             self._reception.pausing.wait(pause if left is None else min(pause, left))
         try:
-            lowlevel.wait_ready(self._reception.claim.listener.fileno(), timeout_seconds=clock.left())
+            listener = self._reception.claim.listener.fileno()
+            lowlevel.wait_ready(listener, timeout_seconds=clock.left(), bell=self._bell)
         except OSError:
             raise Closed(f"{self.path}: this listener has been closed") from None
 
@@ -325,7 +343,10 @@ class BlockingListener(Generic[End_co]):
             yield end
 
     def serve(self, handler: Callable[[End_co], object], /, *, threads: int = 32) -> None:
-        """Accept connections until the listener is closed, a thread for each; each is closed when its handler ends.
+        """Accept connections, a thread for each; each is closed when its handler ends.
+
+        Returns once the listener has been closed, or another process has taken the name over, and the last handler has
+        ended.
 
         A handler's exception ends its connection only: the peer receives it as `RemoteError`. A peer that went away,
         or closed, while the handler was receiving is no error.
@@ -392,16 +413,28 @@ class BlockingListener(Generic[End_co]):
         Connections that were accepted go on. Safe to call twice.
         """
         if self._reception.closed:
+            self._await_successors()  # which may be closing at this moment
             return
         self._reception.closed = True
         self._reception.pausing.set()
-        # Wakes the thread which waits for the listener; closing the descriptor alone would not.
-        with suppress(OSError):
-            lowlevel.shutdown(self._reception.claim.listener)
-        settle(self._accepting)
+        if not self._reception.claim.closed:  # as it is in a child made by fork, which shares the bell
+            # Closing the listener alone would wake nobody, and to shut it down would do so for a successor as well.
+            os.eventfd_write(self._bell, 1)
+            settle(self._accepting)
+            self._await_successors()
         self._reception.close()
+        os.close(self._bell)
+
+    def _await_successors(self) -> None:
+        if self._successors.ident is not None and self._successors is not threading.current_thread():
+            self._successors.join(FINISH_SECONDS)
 
     def __enter__(self) -> Self:
+        try:
+            self._successors.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(

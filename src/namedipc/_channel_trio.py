@@ -17,8 +17,10 @@ from ._codec import Codec
 from ._errors import Closed, EndOfChannel, IPCError
 from ._protocol.messages import pack_message
 from ._shells import trio_errors
+from ._shells.handover import handing_over
 from ._shells.message_link import MessageLink
 from ._shells.reception import Reception
+from ._shells.trio_waiting import carry_out
 from ._values import ConnectionStatistics, Peer
 
 log = logging.getLogger(__name__)
@@ -293,6 +295,14 @@ class Listener(trio.abc.Listener[Resource_co], Generic[Resource_co]):
         self._make_end = make_end
         self._refuse = refuse
         self._accepting = trio.StrictFIFOLock()
+        self._successors = trio.CancelScope()
+        trio.lowlevel.spawn_system_task(self._hand_over)
+
+    async def _hand_over(self) -> None:
+        """Hand the name over to a process that asks for it. Who is accepted until then stays here."""
+        with self._successors, suppress(trio.ClosedResourceError):
+            if await carry_out(handing_over(self._reception.claim)):
+                await self.aclose()
 
     async def accept(self) -> Resource_co:
         """Accept the next connection. Who is not allowed, or over a limit, is turned away meanwhile.
@@ -301,7 +311,7 @@ class Listener(trio.abc.Listener[Resource_co], Generic[Resource_co]):
             The connection, which the caller closes.
 
         Raises:
-            Closed: The listener has been closed.
+            Closed: The listener has been closed, or another process has taken the name over.
 
         Cancellation: no connection is lost; it stays in the backlog.
         """
@@ -332,7 +342,10 @@ class Listener(trio.abc.Listener[Resource_co], Generic[Resource_co]):
                 return
 
     async def serve(self, handler: Callable[[Resource_co], Awaitable[object]], /) -> None:
-        """Accept connections for ever, a task for each; each is closed when its handler ends.
+        """Accept connections, a task for each; each is closed when its handler ends.
+
+        Returns once the listener has been closed, or another process has taken the name over, and the last handler has
+        ended.
 
         A handler's exception ends its connection only: the peer receives it as `RemoteError`. A peer that went away,
         or closed, while the handler was receiving is no error.
@@ -358,6 +371,8 @@ class Listener(trio.abc.Listener[Resource_co], Generic[Resource_co]):
     async def aclose(self) -> None:
         """Stop listening and remove the name. Connections that were accepted go on. Safe to call twice."""
         if not self._reception.closed:
+            self._successors.cancel()
+            trio.lowlevel.notify_closing(self._reception.claim.handover)
             trio.lowlevel.notify_closing(self._reception.claim.listener)
             self._reception.close()
         await trio.lowlevel.checkpoint()

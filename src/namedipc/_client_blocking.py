@@ -5,16 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Concatenate, Generic, ParamSpec, TypeVar, cast, final
+from typing import Concatenate, Generic, ParamSpec, Self, TypeVar, cast, final
 
 import attrs
-from typing_extensions import Self
 
 from ._client_options import Options, encode_call, find_method
 from ._codec import naming
 from ._errors import ConnectionLost, IPCError, TimedOut
 from ._protocol.calls import WAITING, ClientSession, NotRun
-from ._protocol.frames import ITEM
 from ._reach import Connect
 from ._schema import Method, Schema
 from ._shells.blocking_client import BlockingClientLink, OpenCall
@@ -61,9 +59,7 @@ class BlockingLinks:
         """Connect."""
         connected = carry_out(self._connect(wait_seconds), clock, f"{self.where}: not connected")
         connected.socket.setblocking(True)
-        self.link = BlockingClientLink(
-            self.where, connected.socket, connected.peer, self._session(), spin=self._spin
-        )
+        self.link = BlockingClientLink(self.where, connected.socket, connected.peer, self._session(), spin=self._spin)
 
     def renew(self, left: BlockingClientLink, reason: IPCError, options: Options, clock: Clock) -> None:
         """Connect again, unless another thread has done so since `left` was found to be at its end.
@@ -222,9 +218,7 @@ class BlockingClient(Generic[T]):
             for argument in arguments:
                 body, flags = self._options.extend(encode((argument,), {}), headers)
                 bodies.append(body)
-            self._again(
-                found, clock, lambda link: link.call_each(found, bodies[len(replies) :], replies, clock, flags)
-            )
+            self._again(found, clock, lambda link: link.call_each(found, bodies[len(replies) :], replies, clock, flags))
         return [cast("R", decode(reply)) for reply in replies]
 
     def _again(

@@ -304,7 +304,9 @@ class _Feeding:
 
     def __init__(self, method: Method, number: int, source: object, call: OpenCall, scope: trio.CancelScope) -> None:
         self._stream = method.requests[number]
-        self._encode = naming(f"{call.link.where}: {method.where}: an item of '{self._stream.name}'", self._stream.item.encode)
+        self._encode = naming(
+            f"{call.link.where}: {method.where}: an item of '{self._stream.name}'", self._stream.item.encode
+        )
         self._number = number
         self._source = cast("Any", source)  # checked by `split_streams`
         self._call = call
@@ -387,9 +389,7 @@ class ReplyStream(AsyncIterator[Any]):
             self._call.abandon()
 
 
-async def call_each(
-    method: Method, links: TrioLinks, options: Options, arguments: Iterable[object]
-) -> list[object]:
+async def call_each(method: Method, links: TrioLinks, options: Options, arguments: Iterable[object]) -> list[object]:
     """Call a method once an argument, all in flight together."""
     encode = encode_call(method, links.where)
     decode = naming(links.where, method.result.decode)

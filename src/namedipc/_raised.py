@@ -94,4 +94,3 @@ def _codec_of(where: str, cls: type[Exception]) -> Codec[Exception] | None:
     raise DeclarationError(
         f"{where}: what its __init__ takes is not known here; decorate it with @attrs.define and declare its fields"
     )
-

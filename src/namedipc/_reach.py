@@ -18,7 +18,6 @@ from ._shells.connecting import Plan, connecting
 from ._values import Allow, StrPath
 
 
-
 class Connect(Protocol):
     """Makes a plan for one connection; `wait_seconds` in the place of what the client was told, if that is given."""
 

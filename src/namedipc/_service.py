@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, final
 
@@ -17,6 +17,8 @@ from ._name import Name
 from ._opening import Opening, in_trio_task
 from ._reach import Route, by_name, stand_in_for
 from ._schema import Schema
+from ._shells.connecting import Pause
+from ._shells.handover import claiming
 from ._values import Allow, Limits, StrPath, same_user
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class Service(Name, Generic[T]):
         limits: Limits = Limits(),  # noqa: B008  # frozen
         mode: int = 0o600,
         drain_seconds: float = 5.0,
+        takeover: bool = False,
         trace: Trace | None = None,
         spin: bool = True,
     ) -> Opening[Server, BlockingServer]:
@@ -75,18 +78,23 @@ class Service(Name, Generic[T]):
             limits: The bounds of clients, calls and messages.
             mode: The permissions of the socket.
             drain_seconds: The grace for calls in flight at the end.
+            takeover: Take the name over from its owner, if it has a living one. That ends as if it were drained, and
+                no connection is refused meanwhile.
             trace: Called with each call; the context it returns is around the handler.
             spin: Whether to poll for a moment before sleeping, where that pays.
 
         Raises:
-            NameTaken: The name has a living owner.
-            WrongKind: Something that is no socket stands there.
+            NameTaken: The name has a living owner; with `takeover`, one that another process takes it over from.
+            TimedOut: With `takeover`: the owner does not answer. It stays the owner.
+            WrongKind: Something that is no socket stands there; with `takeover`, the owner serves no service.
             NameNotFound: The directory is missing.
             NotAllowed: The directory cannot be written to.
             DeclarationError: The implementation lacks a method, or one takes other arguments.
         """
         self._schema.check_implementation(implementation)
-        recipe = _Recipe(self, implementation, allow, limits, mode, drain_seconds, trace, spin=spin)
+        recipe = _Recipe(
+            self, implementation, allow, limits, mode, drain_seconds, takeover=takeover, trace=trace, spin=spin
+        )
         return Opening(f"{self!r}.serve(...)", recipe.trio, recipe.blocking)
 
     def run(
@@ -98,11 +106,14 @@ class Service(Name, Generic[T]):
         limits: Limits = Limits(),  # noqa: B008  # frozen
         mode: int = 0o600,
         drain_seconds: float = 5.0,
+        takeover: bool = False,
         trace: Trace | None = None,
         spin: bool = True,
         ready: Callable[[Server], object] | None = None,
     ) -> None:
         """Serve as a main program: until SIGTERM or SIGINT, then drain, remove the name, and return.
+
+        Also returns, and leaves the name as it is, once another process has taken it over.
 
         Args:
             implementation: See `serve`, as for the others.
@@ -110,6 +121,7 @@ class Service(Name, Generic[T]):
             limits: The bounds.
             mode: The permissions of the socket.
             drain_seconds: The grace for calls in flight; a second signal cuts it short.
+            takeover: Take the name over from its owner, if it has a living one.
             trace: Called with each call.
             spin: Whether to poll for a moment before sleeping.
             ready: Called once the name can be connected to.
@@ -124,7 +136,9 @@ class Service(Name, Generic[T]):
                 f"{self!r}.run(...) is a program's main and starts trio itself; inside of trio write 'async with "
                 "service.serve(...) as server: await server.run_until_signal()'"
             )
-        _Recipe(self, implementation, allow, limits, mode, drain_seconds, trace, spin=spin).run(ready)
+        _Recipe(
+            self, implementation, allow, limits, mode, drain_seconds, takeover=takeover, trace=trace, spin=spin
+        ).run(ready)
 
     def connect(
         self,
@@ -172,8 +186,9 @@ class _Recipe(Generic[T]):
         limits: Limits,
         mode: int,
         drain_seconds: float,
-        trace: Trace | None,
         *,
+        takeover: bool,
+        trace: Trace | None,
         spin: bool,
     ) -> None:
         self._service = service
@@ -182,21 +197,22 @@ class _Recipe(Generic[T]):
         self._limits = limits
         self._mode = mode
         self._drain_seconds = drain_seconds
+        self._takeover = takeover
         self._trace = trace
         self._spin = spin
 
-    def claim(self) -> _names.Claim:
+    def _claiming(self) -> Generator[Pause, None, _names.Claim]:
         schema = self._service._schema
-        return _names.claim_socket(
-            self._service.path, card=make_card("service", schema.fingerprint, schema.text), mode=self._mode
-        )
+        card = make_card("service", schema.fingerprint, schema.text)
+        return claiming(self._service.path, kind="service", card=card, mode=self._mode, takeover=self._takeover)
 
     @asynccontextmanager
     async def trio(self) -> AsyncIterator[Server]:
         from ._service_trio import serving_claim
+        from ._shells.trio_waiting import carry_out
 
         async with serving_claim(
-            self.claim(),
+            await carry_out(self._claiming()),
             self._service._schema,
             self._implementation,
             allow=self._allow,

@@ -56,7 +56,7 @@ async def talk(connection: Connection[Letter | str]) -> None:
 
 async def listening() -> None:
     """A listener of typed connections, which is trio's as well."""
-    async with COUNTER.listen(limits=Limits(clients=3)) as listener:
+    async with COUNTER.listen(limits=Limits(clients=3), takeover=True) as listener:
         assert_type(listener, Listener[Connection[Letter | str]])
         async for connection in listener:
             assert_type(connection, Connection[Letter | str])
@@ -109,7 +109,7 @@ async def raw() -> None:
 
 def raw_in_blocking_code() -> None:
     """A byte stream in blocking code."""
-    with WIRE.listen() as listener, listener.accept() as connection:
+    with WIRE.listen(takeover=True) as listener, listener.accept() as connection:
         assert_type(connection, BlockingRawConnection)
     with WIRE.connect() as connection:
         connection.send_all(memoryview(b"hello"), timeout=1)

@@ -40,6 +40,7 @@ async def serving() -> None:
         assert_type(server.peers()[0], Peer)
         assert_type(server.statistics(), ServiceStatistics)
         await server.run_until_signal()
+    assert_type(POST.serve(Clerk(), takeover=True), Opening[Server, BlockingServer])
     for rule in (same_user, anyone, groups("staff", 4)):
         POST.serve(Clerk(), allow=rule)
 
@@ -65,7 +66,7 @@ def serving_in_a_thread() -> None:
     with POST.serve(Clerk()) as server:
         assert_type(server, BlockingServer)
         server.wait_closed(timeout=1)
-    POST.run(Clerk(), ready=lambda server: server.path)
+    POST.run(Clerk(), takeover=True, ready=lambda server: server.path)
 
 
 def calling_in_blocking_code() -> None:

@@ -33,6 +33,7 @@ async def serving() -> None:
     POST.serve(Clerk(), client=3)  # type: ignore[call-arg]
     POST.serve(Clerk(), limits=Limits(3))  # type: ignore[call-arg]
     POST.serve(Clerk(), allow="root")  # type: ignore[arg-type]
+    POST.serve(Clerk(), takeover="old")  # type: ignore[arg-type]
 
 
 async def calling() -> None:

@@ -6,8 +6,8 @@ block says so.
 """
 
 from ._attach import connect_socket, name_exists, open_file, read_card
-from ._claim import Claim, claim_socket
-from ._lock import Record
+from ._claim import Claim, claim_socket, inherit_claim
+from ._lock import Record, handover_name
 from ._place import (
     RELOCATION,
     Kind,
@@ -32,6 +32,8 @@ __all__ = [
     "check_path",
     "claim_socket",
     "connect_socket",
+    "handover_name",
+    "inherit_claim",
     "list_names",
     "make_private_directory",
     "name_exists",

@@ -29,9 +29,10 @@ LONGEST_CARD_BYTES: Final = 1 << 20
 """A card is a description of types; a megabyte is far beyond any."""
 
 _LONGEST_BOUND_BYTES: Final = 72
-"""With `/proc/self/fd/N/` before it and `.new` behind, what fits into the 108 bytes of sun_path: unix(7)."""
+"""With `/proc/self/fd/N/` before it and `.handover` behind, what fits into the 108 bytes of sun_path: unix(7)."""
 
 _MAGIC: Final = b"namedipc-name-1"
+_KEPT_MAGIC: Final = b"namedipc-kept-1"
 _ATTEMPTS: Final = 1000  # each one means that another owner has come and gone meanwhile
 
 
@@ -44,29 +45,31 @@ class Record:
         time_ns: When it was made: its modification time, in nanoseconds.
         pid: The owner's process id, in its own pid namespace.
         card: What the owner says of itself.
+        kept: Whether the socket is another's, who keeps it when the owner has gone: the service manager's.
     """
 
     inode: int
     time_ns: int
     pid: int
     card: bytes
+    kept: bool = False
 
     def pack(self) -> bytes:
         """Return the content of a lock file."""
         fields = (self.inode, self.time_ns, self.pid, len(self.card), zlib.crc32(self.card))
-        return b"%b %d %d %d %d %d\n%b" % (_MAGIC, *fields, self.card)
+        return b"%b %d %d %d %d %d\n%b" % (_KEPT_MAGIC if self.kept else _MAGIC, *fields, self.card)
 
     @staticmethod
     def unpack(content: bytes) -> Record | None:
         """Return the record; None for anything else, such as one that is being written at this moment."""
         line, _, card = content.partition(b"\n")
         magic, *fields = line.split(b" ")
-        if magic != _MAGIC or len(fields) != 5 or not all(field.isdigit() for field in fields):
+        if magic not in {_MAGIC, _KEPT_MAGIC} or len(fields) != 5 or not all(field.isdigit() for field in fields):
             return None
         inode, time_ns, pid, length, checksum = map(int, fields)
         if len(card) != length or zlib.crc32(card) != checksum:
             return None
-        return Record(inode, time_ns, pid, card)
+        return Record(inode, time_ns, pid, card, magic == _KEPT_MAGIC)
 
     def describes(self, status: os.stat_result | None) -> bool:
         """Whether the socket of this status is the one that was recorded."""
@@ -80,10 +83,19 @@ def lock_name(name: str) -> str:
 
 def new_name(name: str) -> str:
     """Return the name under which the holder of the lock makes a socket before it gets `name`."""
+    return f".{_bound_stem(name)}.new"
+
+
+def handover_name(name: str) -> str:
+    """Return the name of the socket at which the holder of the lock can be asked to hand `name` over."""
+    return f".{_bound_stem(name)}.handover"
+
+
+def _bound_stem(name: str) -> str:
     encoded = os.fsencode(name)
     if len(encoded) <= _LONGEST_BOUND_BYTES:
-        return f".{name}.new"
-    return f".{hashlib.blake2b(encoded, digest_size=16).hexdigest()}.new"
+        return name
+    return hashlib.blake2b(encoded, digest_size=16).hexdigest()
 
 
 @final
@@ -97,6 +109,26 @@ class NameLock:
         self._place: Final = place
         self._name: Final = lock_name(place.name)
         self._fd = -1
+
+    @property
+    def fd(self) -> int:
+        """The locked file, which the lock keeps; -1 without the lock."""
+        return self._fd
+
+    def inherit(self, fd: int) -> None:
+        """Have the lock by a copy of its holder's descriptor, which becomes this lock's own.
+
+        Raises:
+            NameTaken: The descriptor does not hold it, or is of another file than the lock file of now.
+        """
+        self._fd = fd
+        try:
+            lowlevel.flock(fd, exclusive=True)  # changes nothing where this very description has it
+            held = self._place.is_same(self._name, fd)
+        except BlockingIOError:
+            held = False
+        if not held:
+            raise NameTaken(f"{self._place.path}: what its owner has handed over is not its lock; end that owner first")
 
     def take(self) -> None:
         """Take the lock at once, or not at all.

@@ -16,7 +16,7 @@ from namedipc._values import StrPath
 
 from ._attach import read_card, refuse_other_kind
 from ._claim import refuse_living_or_other, remove_left_over
-from ._lock import NameLock, lock_name, new_name
+from ._lock import NameLock, handover_name, lock_name, new_name
 from ._place import Kind, Place, absolute
 from ._temporary import sweep
 from ._trouble import translating
@@ -86,7 +86,8 @@ def _refuse_removal(status: os.stat_result, kind: Kind, path: str) -> None:
 
 
 def _remove_socket(place: Place) -> None:
-    if all(place.status(name) is None for name in (place.name, new_name(place.name), lock_name(place.name))):
+    beside = (new_name(place.name), handover_name(place.name), lock_name(place.name))
+    if all(place.status(name) is None for name in (place.name, *beside)):
         return  # nothing to lock, and so no lock file is made
     lock = NameLock(place)
     lock.take()

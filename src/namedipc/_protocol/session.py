@@ -32,7 +32,6 @@ from .frames import (
 )
 from .hello import HELLO_BYTES, SERVICE, UNASKED_BYTES, Hello, unpack_hello
 
-
 _OF_A_CALL: Final = frozenset({CANCEL, ITEM, END, CREDIT})
 
 
@@ -150,7 +149,7 @@ class ServerSession:
         self.outgoing.append(pack_frame(ERROR, fault, id=id))
 
     def goodbye(self) -> None:
-        """Say that no later call than the last one will be run."""
+        """Say that no later call than the last one will be run; also to a client whose hello is still on its way."""
         self._say_hello()
         self.outgoing.append(pack_frame(GOODBYE, id=self.last_id))
 

@@ -64,6 +64,7 @@ class Connection:
     """
 
     __slots__ = (
+        "_one_way_id",
         "calls",
         "closed",
         "context",
@@ -80,7 +81,6 @@ class Connection:
         "slow",
         "socket",
         "when_drained",
-        "_one_way_id",
     )
 
     def __init__(
@@ -92,7 +92,9 @@ class Connection:
         self.session: ServerSession = session
         self.context: Context = context
         self.calls: dict[int, Suspended] = {}
-        self.outbound: bytearray = bytearray()  # it grows at its end and shrinks at its front without a copy of the rest
+        self.outbound: bytearray = (
+            bytearray()
+        )  # it grows at its end and shrinks at its front without a copy of the rest
         self.outbound_limit: int = outbound_limit
         self.when_drained: list[Callable[[], object]] = []
         self.interest: int = _READ
@@ -172,6 +174,7 @@ class Clients:
         self.accept_again: float = _NEVER
         self.accept_due: bool = False
         self.draining: bool = False
+        self._accepting = True
         self.bytes_received: int = 0
         self.bytes_sent: int = 0
         self._spare: int | None = lowlevel.eventfd()
@@ -335,6 +338,20 @@ class Clients:
         self.watch(connection)
         self._read(connection)
 
+    def pause_accepting(self) -> None:
+        """Leave those who wait in the listener's backlog to whoever has a copy of the listener."""
+        if self._accepting:
+            self._accepting = False
+            self.accept_due = False
+            # Not left to the claim's close(): a successor has the file too, and then it would stay in the epoll.
+            self.epoll.unregister(self._listener.fileno())
+
+    def resume_accepting(self) -> None:
+        """Accept again after `pause_accepting`."""
+        if not self._accepting and not self.draining:
+            self._accepting = True
+            self.epoll.register(self._listener.fileno(), lowlevel.EPOLLIN)
+
     def _unwelcome(self, peer: Peer) -> IPCError | None:
         if not permits(self._allow, peer):
             return NotAllowed(f"the service does not serve user {peer.uid}")
@@ -368,7 +385,7 @@ class Clients:
     def _accept_again(self) -> None:
         self.accept_again = _NEVER
         self._keep_spare()
-        if not self.draining:
+        if self._accepting:
             self.epoll.modify(self._listener.fileno(), lowlevel.EPOLLIN)
 
     def _keep_spare(self) -> None:
@@ -452,7 +469,7 @@ class Clients:
             return
         self.draining = True
         with contextlib.suppress(OSError):
-            self.epoll.unregister(self._listener.fileno())
+            self.pause_accepting()
         for connection in list(self.connections.values()):
             connection.session.goodbye()
             self.flush(connection)

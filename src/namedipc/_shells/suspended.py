@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
 import attrs
 
-from .._protocol.frames import JSON_FLAG, ONE_WAY_FLAG
 from .._errors import IPCError
+from .._protocol.frames import JSON_FLAG, ONE_WAY_FLAG
 from .._schema import Method
 from .._values import Peer
 

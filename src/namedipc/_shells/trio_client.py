@@ -138,9 +138,7 @@ class TrioClientLink:
                 self._withdraw(frame)
         await self._checkpoint_sometimes()
 
-    async def call_each(
-        self, method: Method, bodies: Iterable[bytes], replies: list[bytes], flags: int = 0
-    ) -> None:
+    async def call_each(self, method: Method, bodies: Iterable[bytes], replies: list[bytes], flags: int = 0) -> None:
         """Send many calls, as many at once as the service runs; append the bodies of their replies, in order.
 
         The first call, in their order, that failed ends it: the others are cancelled, and its error is raised. Where

@@ -10,18 +10,20 @@ import logging
 import signal
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Final, final
 
 import trio
 
-from .. import lowlevel
+from .. import _names, lowlevel
 from .._faults import CANCELLED, REMOTE, Fault
 from .._values import Peer, ServiceStatistics
+from .handover import handing_over
 from .service_loop import IDLE, ServiceLoop, deadline_fault
 from .suspended import Suspended, begin_handler
+from .trio_waiting import carry_out
 from .unnamed import Ownership
 
 log = logging.getLogger(__name__)
@@ -81,12 +83,19 @@ class Server:
 
     async def _drain_upon(self, received: AsyncIterator[int]) -> None:
         """Drain once a signal has been received; a second one cuts the grace short."""
-        async for _ in received:
-            break
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._stop_waiting_once_closed, nursery.cancel_scope)
+            async for _ in received:
+                break
+            nursery.cancel_scope.cancel()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._hurry, received, nursery.cancel_scope)
             await self.drain()
             nursery.cancel_scope.cancel()
+
+    async def _stop_waiting_once_closed(self, scope: trio.CancelScope) -> None:
+        await self.wait_closed()  # another process has taken the name over
+        scope.cancel()
 
     async def _hurry(self, received: AsyncIterator[int], scope: trio.CancelScope) -> None:
         async for _ in received:
@@ -109,6 +118,8 @@ class Server:
         if self._closed.is_set():
             return
         self._loop.clients.stop_accepting()
+        if isinstance(self._claim, _names.Claim) and not self._claim.closed:
+            trio.lowlevel.notify_closing(self._claim.handover)
         self._claim.close()
         try:
             with trio.move_on_after(self._drain_seconds if grace_seconds is None else grace_seconds):
@@ -137,6 +148,7 @@ class Server:
             async with trio.open_nursery() as self._tasks:
                 self._tasks.start_soon(self._work)
                 self._tasks.start_soon(self._keep_time)
+                self._tasks.start_soon(self._hand_over)
                 task_status.started()
         finally:
             self._loop.clients.close()
@@ -241,6 +253,18 @@ class Server:
 
         await trio.lowlevel.wait_task_rescheduled(abort)
         return True
+
+    # ------------------------------------------------------------ the successor
+
+    @trio.lowlevel.enable_ki_protection
+    async def _hand_over(self) -> None:
+        """Hand the name over to a process that asks for it, and end in order."""
+        claim, clients = self._claim, self._loop.clients
+        if not isinstance(claim, _names.Claim):
+            return  # who has no name has nothing to hand over
+        with suppress(trio.ClosedResourceError):  # drained meanwhile
+            if await carry_out(handing_over(claim, clients.pause_accepting, clients.resume_accepting)):
+                await self.drain()
 
     # ------------------------------------------------------------ time
 

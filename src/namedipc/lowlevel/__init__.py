@@ -44,8 +44,10 @@ from ._processes import signal_pidfd as signal_pidfd
 from ._sockets import Credentials as Credentials
 from ._sockets import Socket as Socket
 from ._sockets import accept as accept
+from ._sockets import adopt_socket as adopt_socket
 from ._sockets import bind_at as bind_at
 from ._sockets import connect_at as connect_at
+from ._sockets import listening_path as listening_path
 from ._sockets import peer_credentials as peer_credentials
 from ._sockets import peer_groups as peer_groups
 from ._sockets import peer_pidfd as peer_pidfd
@@ -96,6 +98,7 @@ __all__ = [
     "accept",
     "add_seals",
     "add_watch",
+    "adopt_socket",
     "allocate",
     "bind_at",
     "connect_at",
@@ -105,6 +108,7 @@ __all__ = [
     "eventfd",
     "flock",
     "link_file",
+    "listening_path",
     "lock_ofd",
     "make_fifo",
     "map_shared",

@@ -173,6 +173,50 @@ def connect_at(sock: Socket, name_fd: int) -> None:
     sock.connect(f"/proc/self/fd/{name_fd}")
 
 
+def adopt_socket(fd: int) -> Socket:
+    """Make a socket of a descriptor which was received from another process, or inherited.
+
+    It is close-on-exec from here on. Its blocking mode stays, for that belongs to all who have it.
+
+    Returns:
+        The socket, which owns the descriptor now; the caller closes it.
+
+    Raises:
+        OSError: EBADF or ENOTSOCK; the descriptor stays as it was.
+
+    Source: socket(7) SO_DOMAIN and SO_TYPE, fcntl(2) FD_CLOEXEC.
+    """
+    blocking = os.get_blocking(fd)
+    sock = socket.socket(fileno=fd)
+    sock.setblocking(blocking)  # whatever socket.setdefaulttimeout() says
+    os.set_inheritable(fd, False)
+    return sock
+
+
+def listening_path(fd: int) -> str | None:
+    """Tell the path that a listening stream socket in the UNIX domain was bound to.
+
+    Returns:
+        The path as it was given to bind(2); empty for an abstract or missing one. None where the descriptor is
+            closed, or is anything else.
+
+    Source: getsockname(2), socket(7) SO_ACCEPTCONN, unix(7).
+    """
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError:
+        return None
+    try:
+        if (sock.family, sock.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
+            return None
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return None
+        address = sock.getsockname()
+        return address if isinstance(address, str) else ""
+    finally:
+        sock.detach()
+
+
 def accept(listener: Socket) -> Socket:
     """Accept one connection.
 

@@ -204,7 +204,9 @@ def poll_readable(fd: int) -> Poll:
     return poll
 
 
-def wait_ready(fd: int, *, read: bool = True, write: bool = False, timeout_seconds: float | None = None) -> bool:
+def wait_ready(
+    fd: int, *, read: bool = True, write: bool = False, timeout_seconds: float | None = None, bell: int | None = None
+) -> bool:
     """Wait in blocking code until a descriptor can be read or written, or its other end has gone.
 
     Other threads run meanwhile. Ready is also what would fail: the next read or write tells.
@@ -215,12 +217,13 @@ def wait_ready(fd: int, *, read: bool = True, write: bool = False, timeout_secon
         write: Whether to wait for room to write.
         timeout_seconds: The longest wait, rounded up to a millisecond; None or more than 24 days: no limit. 0
             or less only looks.
+        bell: Another descriptor, of an `eventfd` for instance, which ends the wait once it can be read.
 
     Returns:
         False where the time has passed.
 
     Raises:
-        OSError: EBADF where the descriptor is closed.
+        OSError: EBADF where a descriptor is closed.
 
     Source: poll(2).
     """
@@ -228,10 +231,12 @@ def wait_ready(fd: int, *, read: bool = True, write: bool = False, timeout_secon
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     poll = select.poll()
     poll.register(fd, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
+    if bell is not None:
+        poll.register(bell, select.POLLIN)
     ready = poll.poll(_milliseconds(timeout_seconds))
     if not ready:
         return False
-    if ready[0][1] & select.POLLNVAL:
+    if any(events & select.POLLNVAL for _, events in ready):
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     return True
 
