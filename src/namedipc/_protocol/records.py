@@ -47,6 +47,7 @@ RECORD_STRIDE: Final = 64
 
 DIRTY_OFFSET: Final = 92
 """The number of the change that was begun last, in its lower 32 bits; of mapped memory only."""
+DIRTY_BYTES: Final = 4
 SUCCESSOR_OFFSET: Final = 96
 """Not 0 when another memory has been given the name of this one; of mapped memory only."""
 SUCCEEDED: Final = b"\1\0\0\0"
@@ -228,14 +229,9 @@ def pack_dirty(version: int) -> bytes:
     return _WORD.pack(version & 0xFFFF_FFFF)
 
 
-def begun(start: bytes, version: int) -> bool:
-    """Whether the change after this version has begun. It has not ended, for a commit would have raised the version.
-
-    Args:
-        start: The dirty word and what follows it.
-        version: The live one.
-    """
-    return start[: _WORD.size] == pack_dirty(version + 1)
+def begun(dirty: bytes, version: int) -> bool:
+    """Whether a dirty word says that the change after the live version was begun: it has not ended, or it were live."""
+    return dirty == pack_dirty(version + 1)
 
 
 def record_offset(version: int) -> int:

@@ -78,7 +78,7 @@ class Contents:
         first = self.difference(self.description, theirs) or self.difference(theirs, self.description)
         if first is not None:
             raise SchemaMismatch(
-                f"{where}: the region holds another type: {first}. Use the same type in every process, "
+                f"{where}: it holds another type: {first}. Use the same type in every process, "
                 "or another path, or create it anew with if_exists='replace'"
             )
 
@@ -192,7 +192,7 @@ class RegionFile:
     def refuse_closed(self) -> None:
         """Raise Closed where the region was closed, or opened before a fork."""
         if self._fd < 0:
-            raise self._closed()
+            raise self.closed()
 
     def listen(self) -> Listener:
         """Return a listener for changes of the value, which the caller closes."""
@@ -241,7 +241,7 @@ class RegionFile:
     def _live(self) -> Commit:
         fd = self._fd
         if fd < 0:
-            raise self._closed()
+            raise self.closed()
         for _ in range(READ_ATTEMPTS):
             found = os.pread(fd, records.RECORDS_BYTES, records.RECORDS_OFFSET)
             commit = records.live(found)
@@ -278,8 +278,9 @@ class RegionFile:
             lowlevel.unlock_ofd(fd, start=WRITING, length=1)
             os.close(fd)
 
-    def _closed(self) -> Closed:
-        return self.world.closed(f"{self.path}: this region was closed here, or opened before a fork; open it again")
+    def closed(self) -> Closed:
+        """Return the error for whoever uses it after that."""
+        return self.world.closed(f"{self.path}: it was closed here, or opened before a fork; open it again")
 
     def _cut_short(self) -> ProtocolError:
         return ProtocolError(f"{self.path}: somebody has cut the region's file short; remove it and create it anew")
