@@ -10,11 +10,16 @@ from pathlib import Path
 import pytest
 
 
-def compiled(source: Path, directory: Path) -> str:
-    """Compile one source file; skip the test where there is no compiler."""
+def c_compiler() -> list[str]:
+    """The command of a compiler; skip the test where there is none."""
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         pytest.skip("no C compiler: neither $CC nor cc, gcc or clang")
+    return compiler.split()
+
+
+def compiled(source: Path, directory: Path) -> str:
+    """Compile one source file."""
     program = str(directory / source.stem)
-    subprocess.run([*compiler.split(), "-Wall", "-Wextra", "-o", program, str(source)], check=True)
+    subprocess.run([*c_compiler(), "-Wall", "-Wextra", "-o", program, str(source)], check=True)
     return program
