@@ -29,7 +29,7 @@ C = TypeVar("C")
 
 @final
 class MappedFile(Generic[C]):
-    """The content of one open memory. Owns the file, which is given to it even if mapping fails."""
+    """The content of one open memory. Owns the file, and closes it where it cannot be mapped."""
 
     def __init__(self, file: RegionFile, view: Callable[[lowlevel.Mapping], C]) -> None:
         """Map the content.
