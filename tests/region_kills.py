@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from namedipc import lowlevel
 from namedipc._region_blocking import BlockingRegion
@@ -20,6 +20,7 @@ from namedipc._region_blocking import BlockingRegion
 from .region_support import BOARD, Entry, advance
 
 Board = BlockingRegion[Entry]
+T = TypeVar("T")
 
 
 def by_write(board: Board) -> None:
@@ -41,7 +42,7 @@ def by_editing(board: Board) -> None:
 WAYS: tuple[Callable[[Board], None], ...] = (by_write, by_update, by_editing)
 
 
-def killed_at(point: int, way: Callable[[Board], None], board: Board) -> int:
+def killed_at(point: int, way: Callable[[T], None], shared: T) -> int:
     """Write, and die before bytecode number `point`; return how many there were if it is beyond the last one."""
     count = 0
 
@@ -56,16 +57,15 @@ def killed_at(point: int, way: Callable[[Board], None], board: Board) -> int:
 
     sys._getframe().f_trace_opcodes = True  # 3.12 looks whether any frame wants them when settrace is called
     sys.settrace(trace)
-    way(board)
+    way(shared)
     sys.settrace(None)
     return count
 
 
-def bytecodes(way: Callable[[Board], None]) -> int:
+def bytecodes(way: Callable[[T], None], shared: T) -> int:
     """How many bytecodes one way to write has."""
-    with BOARD.at(sys.argv[1]).open() as board:
-        way(board)  # what happens only the first time is not wanted
-        return killed_at(-1, way, board)
+    way(shared)  # what happens only the first time is not wanted
+    return killed_at(-1, way, shared)
 
 
 def attempt(point: int, way: Callable[[Board], None]) -> None:
@@ -89,7 +89,8 @@ def run(points: int) -> None:
     """Kill at `points` bytecodes of each way to write, evenly spread."""
     with BOARD.at(sys.argv[1]).create(Entry.of(0), persist=True) as board:
         for way in WAYS:
-            total = bytecodes(way)
+            with BOARD.at(sys.argv[1]).open() as other:
+                total = bytecodes(way, other)
             counts = [0, 0]
             for index in range(points):
                 point = 1 + index * total // points

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from .c_compiler import c_compiler
 from .running_examples import EXAMPLES, interrupt, output_of
 
 PROGRAMS = sorted(path.name for path in EXAMPLES.glob("[!_]*.py"))
@@ -25,10 +26,11 @@ def shown_in_docstring(program: str) -> list[str]:
 
 
 def test_every_task_of_the_chapter_is_there_and_some_real_ones() -> None:
-    """One for each of the chapter's named mechanisms, and the five small real ones."""
+    """One for each of the chapter's named mechanisms, five small real ones, and three at mapped memory."""
     chapter = ["counter.py", "instructor_service.py", "office_hours_fifo.py", "pennys_typed_channel.py"]
     real = ["chat.py", "key_value.py", "shared_table.py", "work_queue.py", "zero_downtime_restart.py"]
-    assert sorted([*chapter, "postbox.py", "tabs.py", *real]) == PROGRAMS
+    memory = ["exact_counter.py", "image_pipeline.py", "shared_struct.py"]
+    assert sorted([*chapter, "postbox.py", "tabs.py", *real, *memory]) == PROGRAMS
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -40,9 +42,17 @@ def test_each_says_what_it_shows_and_prints(program: str) -> None:
     assert shown_in_docstring(program)
 
 
-@pytest.mark.parametrize("program", ["key_value.py", "office_hours_fifo.py", "shared_table.py"])
+@pytest.mark.parametrize(
+    "program",
+    [
+        *("exact_counter.py", "image_pipeline.py", "key_value.py", "office_hours_fifo.py"),
+        *("shared_struct.py", "shared_table.py"),
+    ],
+)
 def test_prints_what_its_docstring_shows(program: str) -> None:
     """Where nothing varies, the docstring has the very output."""
+    if program == "shared_struct.py":
+        c_compiler()
     text = output_of(program)
     assert [line.strip() for line in text.splitlines()] == [line.strip() for line in shown_in_docstring(program)]
 

@@ -18,12 +18,12 @@ from .conftest import Children
 from .kitchen import Chef, Kitchen
 
 SURFACE = """
-    Service Channel RawChannel Fifo RawFifo SharedRegion Name
+    Service Channel RawChannel Fifo RawFifo SharedRegion SharedStruct Name
     Opening ChannelEnd Client BlockingClient Server BlockingServer
     Connection BlockingConnection Listener BlockingListener RawConnection BlockingRawConnection
     FifoWriter FifoReader BlockingFifoWriter BlockingFifoReader
     RawFifoWriter RawFifoReader BlockingRawFifoWriter BlockingRawFifoReader
-    Region RegionView Draft BlockingRegion BlockingRegionView
+    Region RegionView Draft BlockingRegion BlockingRegionView Memory BlockingMemory
     Peer Call Limits ServiceStatistics ConnectionStatistics StrPath Allow IfExists
     runtime_path current_call same_user anyone users groups
     IPCError NameTaken NameNotFound WrongKind NoServer NotAllowed TimedOut ConnectionLost DeclarationError
@@ -34,7 +34,7 @@ SURFACE = """
 
 LATER = """
     Broadcast BroadcastWriter BroadcastReader BlockingBroadcastWriter BlockingBroadcastReader
-    SharedStruct Memory BlockingMemory BlockingStream Fd HasFileno Trace Framing
+    BlockingStream Fd HasFileno Trace Framing
     aclosing feed raises idempotent one_way allow in_thread
 """
 """What is not in the package until it works: no stub of it either."""

@@ -7,7 +7,6 @@ C compiler is there. They run in the test's directory and are told the name rela
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,8 @@ import pytest
 import trio
 
 from namedipc import BlockingRawConnection, RawChannel, RawConnection
+
+from .c_compiler import compiled
 
 SOURCES = Path(__file__).parent / "c"
 SECONDS = 20
@@ -35,17 +36,9 @@ class Programs:
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     """Compile both programs."""
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        pytest.skip("no C compiler: neither $CC nor cc, gcc or clang")
     directory = tmp_path_factory.mktemp("c")
-    compiled = []
-    for name in ("pennys_channel_server", "pennys_channel_client"):
-        program = str(directory / name)
-        source = str(SOURCES / f"{name}.c")
-        subprocess.run([*compiler.split(), "-Wall", "-Wextra", "-o", program, source], check=True)
-        compiled.append(program)
-    return Programs(*compiled)
+    names = ("pennys_channel_server", "pennys_channel_client")
+    return Programs(*[compiled(SOURCES / f"{name}.c", directory) for name in names])
 
 
 @contextmanager

@@ -35,6 +35,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "_fifo",
             "_raw_fifo",
             "_region",
+            "_mapped",
             "_struct",
             "_broadcast",
             "numpy",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import stat
 import sys
@@ -159,6 +160,18 @@ def test_a_mapping_covers_what_is_there(memfd: int, size_bytes: int) -> None:
     """Nothing, less than nothing, and more than the file are refused: touching the last would be SIGBUS."""
     with fails_with(errno.EINVAL):
         lowlevel.map_shared(memfd, size_bytes, writable=True)
+
+
+def test_a_mapping_may_begin_at_a_later_page(memfd: int) -> None:
+    """At a whole page, and as far as the file goes; what lies before it is out of reach."""
+    page_bytes = mmap.PAGESIZE
+    os.ftruncate(memfd, 2 * page_bytes)
+    os.pwrite(memfd, b"second", page_bytes)
+    with lowlevel.map_shared(memfd, page_bytes, writable=True, offset_bytes=page_bytes) as memory:
+        assert memory[:6] == b"second"
+    for size_bytes, offset_bytes in ((page_bytes + 1, page_bytes), (1, 2 * page_bytes), (1, 1)):
+        with fails_with(errno.EINVAL):
+            lowlevel.map_shared(memfd, size_bytes, writable=True, offset_bytes=offset_bytes)
 
 
 def test_a_descriptor_for_reading_gives_no_memory_for_writing(tmp_path: Path) -> None:

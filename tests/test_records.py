@@ -72,6 +72,24 @@ def test_slots_are_whole_pages_after_the_header() -> None:
     assert unpack_header(longer.pack(), where="board") == longer
 
 
+def test_mapped_memory_has_one_slot() -> None:
+    """Whatever the version, the content is in the same place, and no room is taken for a second one."""
+    mapped = attrs.evolve(HEADER, flags=Flag.MAPPED, capacity_bytes=5000)
+    assert (mapped.slot_offset(1), mapped.slot_offset(2), mapped.file_bytes) == (4096, 4096, 4096 + 8192)
+
+
+@pytest.mark.parametrize("version", [1, 2, 2**32 - 1, 2**32, 2**40])
+def test_a_change_has_begun_until_its_own_commit(version: int) -> None:
+    """The dirty word names the next version; neither an earlier one nor the live one is a mark."""
+    mark = records.pack_dirty(version + 1)
+    assert len(mark) == records.DIRTY_BYTES
+    assert records.DIRTY_OFFSET + records.DIRTY_BYTES <= records.SUCCESSOR_OFFSET
+    assert records.begun(mark, version)
+    assert not records.begun(mark, version + 1)
+    assert not records.begun(records.pack_dirty(version), version)
+    assert not records.begun(b"", version)
+
+
 @pytest.mark.parametrize("text", [b"", b"milk\neggs\n", bytes(9000), b"\x7fELF" * 2000])
 def test_what_is_no_region_is_said_to_be_something_else(text: bytes) -> None:
     """A file with other content is WrongKind, however short or long it is."""

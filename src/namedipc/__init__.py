@@ -6,6 +6,7 @@ A name is a value: a path and a type. A verb opens it, by `async with` in trio a
     Channel(path, Message)         whole messages both ways, a connection a peer: listen, connect
     Fifo(path, Message)            whole messages one way, each to exactly one reader: writer, reader
     SharedRegion(path, Value)      the latest value, in shared memory: create, open, view
+    SharedStruct(path, Structure)  the memory itself, a C structure: create, open; `namedipc.numpy` has SharedArray
     RawChannel(path), RawFifo(path)   bytes as they are, for programs that know nothing of namedipc
 
 Importing this does not import trio: what needs it is loaded when it is first used.
@@ -54,6 +55,7 @@ from ._fifo_blocking import BlockingFifoReader as BlockingFifoReader
 from ._fifo_blocking import BlockingFifoWriter as BlockingFifoWriter
 from ._fifo_blocking import BlockingRawFifoReader as BlockingRawFifoReader
 from ._fifo_blocking import BlockingRawFifoWriter as BlockingRawFifoWriter
+from ._mapped_blocking import BlockingMemory as BlockingMemory
 from ._marks import allow as allow
 from ._marks import idempotent as idempotent
 from ._marks import in_thread as in_thread
@@ -71,6 +73,7 @@ from ._service import Service as Service
 from ._service_blocking import BlockingServer as BlockingServer
 from ._streams import aclosing as aclosing
 from ._streams import feed as feed
+from ._struct import SharedStruct as SharedStruct
 from ._values import Allow as Allow
 from ._values import ConnectionStatistics as ConnectionStatistics
 from ._values import IfExists as IfExists
@@ -90,6 +93,7 @@ if TYPE_CHECKING:
     from ._fifo_trio import FifoWriter as FifoWriter
     from ._fifo_trio import RawFifoReader as RawFifoReader
     from ._fifo_trio import RawFifoWriter as RawFifoWriter
+    from ._mapped_trio import Memory as Memory
     from ._raw_channel_trio import RawConnection as RawConnection
     from ._region_trio import Region as Region
     from ._region_trio import RegionView as RegionView
@@ -103,6 +107,7 @@ _IN_TRIO = {
     "FifoReader": "_fifo_trio",
     "FifoWriter": "_fifo_trio",
     "Listener": "_channel_trio",
+    "Memory": "_mapped_trio",
     "RawConnection": "_raw_channel_trio",
     "RawFifoReader": "_fifo_trio",
     "RawFifoWriter": "_fifo_trio",

@@ -1,4 +1,4 @@
-"""What a caller asks for beside the arguments of its calls: headers, a tracer, being repeated; the same in both worlds."""
+"""What a caller asks for beside the arguments of its calls, in both worlds: headers, a tracer, being repeated."""
 
 from __future__ import annotations
 

@@ -265,9 +265,12 @@ class _Call:
             item = await opened.link.next_item(opened)
         except trio.Cancelled:
             raise
-        except Exception as error:
+        except NotRun as error:
             self._raise_failure()
-            raise error.reason if isinstance(error, NotRun) else error
+            raise error.reason from None
+        except Exception:
+            self._raise_failure()
+            raise
         if item is None:
             await self.close()
             self._raise_failure()

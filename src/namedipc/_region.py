@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, final, get_args
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, final
 
 from typing_extensions import TypeForm
 
@@ -22,7 +22,7 @@ from ._protocol.records import LARGEST_CAPACITY_BYTES
 from ._region_blocking import BlockingRegion, BlockingRegionView, opened, viewed
 from ._shells.connecting import Pause
 from ._shells.region_file import BLOCKING, Contents, RegionFile, World, refuse_larger
-from ._shells.region_making import create_region, opening, remove_region
+from ._shells.region_making import check_making, create_region, opening, remove_region
 from ._types import resolve_message
 from ._values import IfExists, StrPath
 
@@ -217,7 +217,4 @@ def _check_options(capacity_bytes: int, if_exists: IfExists, mode: int) -> None:
         raise DeclarationError(
             f"capacity_bytes={capacity_bytes}: between 1 and {LARGEST_CAPACITY_BYTES}, and twice as much is allocated"
         )
-    if if_exists not in get_args(IfExists):
-        raise DeclarationError(f"if_exists={if_exists!r}: 'fail', 'keep' or 'replace'")
-    if mode & 0o600 != 0o600 or not 0 <= mode <= 0o777:
-        raise DeclarationError(f"mode={mode:#o}: between 0o600 and 0o777, the owner reading and writing")
+    check_making(if_exists, mode)

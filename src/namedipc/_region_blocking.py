@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from threading import Event, Lock, Thread, get_ident
-from types import TracebackType
-from typing import Generic, Self, TypeVar, final
+from typing import Generic, TypeVar, final
 
 from ._codec import Codec
-from ._errors import Busy, TimedOut
-from ._shells.bell import Listener
+from ._shells.blocking_lock import locked
+from ._shells.blocking_watch import BlockingWatch
 from ._shells.connecting import Pause
-from ._shells.region_file import RegionFile, waiting_for_newer
-from ._shells.region_lock import Held, LockWait
+from ._shells.region_file import RegionFile
 from ._shells.waiting import Clock, carry_out
+from ._shells.watching import waiting
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -71,7 +69,11 @@ class BlockingRegionView(Generic[T_co]):
         Returns:
             An iterator, also a context manager. It ends only by an error.
         """
-        return _BlockingWatch(self._file, self._codec)
+        return BlockingWatch(self._file, self._newer)
+
+    def _newer(self, version: int) -> tuple[int, T_co] | None:
+        found = self._file.read_newer(version)
+        return found and (found[0], self._codec.decode(found[1]))
 
     def wait_newer(self, version: int, /, *, timeout: float | None = None) -> T_co:
         """Return the latest value as soon as there is one that is newer than a version.
@@ -86,8 +88,8 @@ class BlockingRegionView(Generic[T_co]):
         """
         listener = self._file.listen()
         try:
-            plan = waiting_for_newer(self._file, listener, version)
-            return self._codec.decode(carry_out(plan, Clock(timeout), f"{self._file.path}: no newer value")[1])
+            plan = waiting(self._file, listener, lambda: self._newer(version))
+            return carry_out(plan, Clock(timeout), f"{self._file.path}: no newer value")[1]
         finally:
             listener.close()
 
@@ -124,7 +126,7 @@ class BlockingRegion(BlockingRegionView[T]):
         """
         payload = self._codec.encode(value)
         self._file.refuse_larger(payload)
-        with self._locked(timeout):
+        with locked(self._file.lock, timeout):
             return self._file.publish(payload)
 
     def update(self, change: Callable[[T], T], /, *, timeout: float | None = None) -> T:
@@ -145,7 +147,7 @@ class BlockingRegion(BlockingRegionView[T]):
             Busy: This thread holds the lock already: `change` may not write to the region itself.
             Closed: The region was closed.
         """
-        with self._locked(timeout):
+        with locked(self._file.lock, timeout):
             value = change(self.read())
             self._file.publish(self._codec.encode(value))
             return value
@@ -166,105 +168,10 @@ class BlockingRegion(BlockingRegionView[T]):
 
     @contextmanager
     def _editing(self, timeout: float | None) -> Iterator[Draft[T]]:
-        with self._locked(timeout):
+        with locked(self._file.lock, timeout):
             draft = Draft(self.read())
             yield draft
             self._file.publish(self._codec.encode(draft.value))
-
-    @contextmanager
-    def _locked(self, timeout: float | None) -> Iterator[None]:
-        lock = self._file.lock
-        me = get_ident()
-        lock.refuse_again(me)
-        held = lock.take(me) or _wait(lock.wait(me), timeout, self._file.path)
-        try:
-            yield
-        finally:
-            held.release()
-
-
-@final
-class _BlockingWatch(Iterator[T_co]):
-    """What `watch` returns."""
-
-    def __init__(self, file: RegionFile, codec: Codec[T_co]) -> None:
-        self._file = file
-        self._codec = codec
-        self._version = 0
-        self._in_use = Lock()
-        self._listener: Listener | None = file.listen()  # before the first look, as the protocol wants it
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> T_co:
-        if not self._in_use.acquire(blocking=False):
-            raise Busy(f"{self._file.path}: another thread waits in this watch; give each its own")
-        try:
-            if self._listener is None:
-                raise StopIteration
-            plan = waiting_for_newer(self._file, self._listener, self._version)
-            self._version, payload = carry_out(plan, Clock(None), "")
-            return self._codec.decode(payload)
-        finally:
-            self._release()
-
-    def close(self) -> None:
-        """Stop watching; a thread that waits in it gets `Closed`. Safe to repeat; dropping it does so too."""
-        if self._listener is not None:
-            self._listener.stop()
-        if self._in_use.acquire(blocking=False):
-            self._release()
-
-    def _release(self) -> None:
-        listener = self._listener
-        if listener is not None and listener.is_stopped:
-            self._listener = None
-            listener.close()
-        self._in_use.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None, /
-    ) -> None:
-        self.close()
-
-
-def _wait(wait: LockWait, timeout: float | None, path: str) -> Held:
-    try:
-        held = wait.run() if timeout is None else _wait_for(wait, timeout)
-    except BaseException:
-        wait.abandon()
-        raise
-    if held is None:
-        wait.abandon()
-        raise TimedOut(f"{path}: others have held the lock for {timeout} s; nothing was written")
-    return held
-
-
-def _wait_for(wait: LockWait, timeout: float) -> Held | None:
-    """Wait in another thread: fcntl(2) has no timeout. Given up, the thread ends when the lock is free."""
-    if timeout <= 0:
-        return None
-    outcome: list[Held | BaseException | None] = []
-    done = Event()
-
-    def run() -> None:
-        try:
-            outcome.append(wait.run())
-        except BaseException as error:  # to be raised where somebody can see it
-            outcome.append(error)
-        done.set()
-
-    Thread(target=run, name="namedipc lock", daemon=True).start()
-    if not done.wait(timeout):
-        return None
-    result = outcome[0]
-    if isinstance(result, BaseException):
-        raise result
-    return result
 
 
 @contextmanager

@@ -8,28 +8,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, Generic, Self, TypeVar, final
+from typing import Final, Generic, TypeVar, final
 
 import trio
 
 from ._codec import Codec
 from ._region_blocking import Draft
 from ._shells import trio_errors
-from ._shells.bell import Listener
 from ._shells.connecting import Pause
-from ._shells.region_file import RegionFile, World, waiting_for_newer
-from ._shells.region_lock import Held, RegionLock
+from ._shells.region_file import RegionFile, World
+from ._shells.trio_lock import Line
 from ._shells.trio_waiting import carry_out
+from ._shells.trio_watch import Watch
+from ._shells.watching import waiting
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
+
 TRIO: Final = World(closed=trio_errors.Closed, busy=trio_errors.Busy)
-
-LOCK_THREADS: Final = 64
-"""How many open regions of a trio run wait for another process's lock at once; each costs a thread."""
-
-_limiter: Final[trio.lowlevel.RunVar[trio.CapacityLimiter]] = trio.lowlevel.RunVar("namedipc lock threads")
 
 
 class RegionView(Generic[T_co]):
@@ -66,7 +63,11 @@ class RegionView(Generic[T_co]):
         Raises:
             Closed: The region was closed, be it while this waits.
         """
-        return _Watch(self._file, self._codec)
+        return Watch(self._file, self._newer)
+
+    def _newer(self, version: int) -> tuple[int, T_co] | None:
+        found = self._file.read_newer(version)
+        return found and (found[0], self._codec.decode(found[1]))
 
     async def wait_newer(self, version: int, /) -> T_co:
         """Return the latest value as soon as there is one that is newer than a version.
@@ -81,7 +82,7 @@ class RegionView(Generic[T_co]):
         """
         listener = self._file.listen()
         try:
-            return self._codec.decode((await carry_out(waiting_for_newer(self._file, listener, version)))[1])
+            return (await carry_out(waiting(self._file, listener, lambda: self._newer(version))))[1]
         finally:
             listener.close()
 
@@ -105,9 +106,7 @@ class Region(RegionView[T]):
 
     def __init__(self, file: RegionFile, codec: Codec[T]) -> None:
         super().__init__(file, codec)
-        # The tasks of this handle stand in line here, so that at most one of them waits for the kernel's lock
-        # in a thread.
-        self._turn: Final = trio.Semaphore(1, max_value=1)
+        self._line: Final = Line(file)
 
     async def write(self, value: T, /) -> int:
         """Make a value the latest.
@@ -128,7 +127,7 @@ class Region(RegionView[T]):
         """
         payload = self._codec.encode(value)
         self._file.refuse_larger(payload)
-        async with self._locked():
+        async with self._line.alone():
             return self._file.publish(payload)
 
     async def update(self, change: Callable[[T], T], /) -> T:
@@ -149,7 +148,7 @@ class Region(RegionView[T]):
 
         Cancellation: `change` has not been called, and nobody's lock is held.
         """
-        async with self._locked():
+        async with self._line.alone():
             value = change(self.read())
             self._file.publish(self._codec.encode(value))
             return value
@@ -171,88 +170,10 @@ class Region(RegionView[T]):
 
     @asynccontextmanager
     async def _editing(self) -> AsyncIterator[Draft[T]]:
-        async with self._locked():
+        async with self._line.alone():
             draft = Draft(self.read())
             yield draft
             self._file.publish(self._codec.encode(draft.value))
-
-    @asynccontextmanager
-    async def _locked(self) -> AsyncIterator[None]:
-        me = trio.lowlevel.current_task()
-        self._file.lock.refuse_again(me)
-        # The only checkpoint where the lock is free; there is none after it.
-        async with self._turn:
-            lock = self._file.lock  # asked for again: the region may have been closed meanwhile
-            held = lock.take(me) or await _wait(lock, me)
-            try:
-                yield
-            finally:
-                held.release()
-
-
-@final
-class _Watch(AsyncIterator[T_co]):
-    """What `watch` returns: no async generator, so that one which is dropped lets go at once, by itself."""
-
-    def __init__(self, file: RegionFile, codec: Codec[T_co]) -> None:
-        self._file = file
-        self._codec = codec
-        self._version = 0
-        self._in_use = False
-        self._listener: Listener | None = file.listen()  # before the first look, as the protocol wants it
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> T_co:
-        if self._in_use:
-            raise trio_errors.Busy(f"{self._file.path}: another task waits in this watch; give each its own")
-        listener = self._listener
-        if listener is None:
-            await trio.lowlevel.checkpoint()
-            raise StopAsyncIteration
-        self._in_use = True
-        try:
-            plan = waiting_for_newer(self._file, listener, self._version)
-            self._version, payload = await carry_out(plan)
-            return self._codec.decode(payload)
-        finally:
-            self._in_use = False
-            if listener.is_stopped:
-                listener.close()
-
-    async def aclose(self) -> None:
-        """Stop watching; a task that waits in it gets `Closed`. Safe to repeat; dropping it does so too.
-
-        Cancellation: It is closed all the same.
-        """
-        listener, self._listener = self._listener, None
-        if listener is not None and self._in_use:
-            listener.stop()
-        elif listener is not None:
-            listener.close()
-        await trio.lowlevel.checkpoint()
-
-
-async def _wait(lock: RegionLock, me: object) -> Held:
-    """Wait for a lock which another handle or process holds."""
-    wait = lock.wait(me)
-    try:
-        held = await trio.to_thread.run_sync(wait.run, abandon_on_cancel=True, limiter=_lock_threads())
-    except BaseException:
-        wait.abandon()
-        raise
-    assert held is not None  # only an abandoned wait has none
-    return held
-
-
-def _lock_threads() -> trio.CapacityLimiter:
-    try:
-        return _limiter.get()
-    except LookupError:
-        limiter = trio.CapacityLimiter(LOCK_THREADS)
-        _limiter.set(limiter)
-        return limiter
 
 
 @asynccontextmanager

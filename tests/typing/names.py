@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypedDict
 
 import attrs
 
-from namedipc import Channel, Fifo, RawChannel, RawFifo, Service, SharedRegion
+from namedipc import Channel, Fifo, RawChannel, RawFifo, Service, SharedRegion, SharedStruct
 
 
 @attrs.frozen
@@ -36,6 +37,14 @@ class Pair(NamedTuple):
 
     first: int
     second: int
+
+
+class Scale(ctypes.Structure):
+    """The layout of a memory."""
+
+    _fields_ = [("grams", ctypes.c_uint32), ("letters", ctypes.c_uint32)]
+    grams: int
+    letters: int
 
 
 class Desk(Protocol):
@@ -80,5 +89,6 @@ POST = Service("run/post", Post)
 COUNTER = Channel(Path("run/counter"), Letter | str)
 SLOT = Fifo("run/slot", Letter)
 TARIFF = SharedRegion("run/tariff", Tariff)
+SCALE = SharedStruct("run/scale", Scale)
 WIRE = RawChannel("run/wire")
 TUBE = RawFifo("run/tube")

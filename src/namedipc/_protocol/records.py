@@ -1,20 +1,24 @@
-"""Region records: what a snapshot region's file holds. Bytes only: nothing here touches a descriptor.
+"""Region records: what a region's file holds. Bytes only: nothing here touches a descriptor.
 
-The file is a header, two commit records inside its first page, and two slots for a value. A value goes into
+A snapshot region is a header, two commit records inside its first page, and two slots for a value. A value goes into
 the slot which is not live; the record that names it is written afterwards, by one write of 20 bytes. That
 write is the only commit. So whoever is killed, wherever, leaves the old value or the new one, and nothing to
 be repaired.
+
+Mapped memory has one slot, which is changed in place; its commits are of no bytes, for their number only. The number of
+a change is written into the dirty word before it, so the commit of the change takes the mark off; a mark above the last
+commit says that whoever made the change has not come to its end.
 
 The law: everything that is read without the lock carries a checksum, for a reader may meet a write half done.
 
 All numbers are little-endian. The first page:
 
-    0   magic, 8 bytes          48  uuid, 16 bytes              92   dirty word u32, always 0 here
+    0   magic, 8 bytes          48  uuid, 16 bytes              92   dirty word u32
     8   version u32             64  boot id, 16 bytes           128  commit record of the even versions
     12  flags u32               80  description length u32      192  commit record of the odd versions
     16  header length u64       84  description crc32 u32       256  the type's description, JSON in UTF-8
     24  capacity u64            88  crc32 of bytes 0 to 88 u32
-    32  fingerprint, 16 bytes
+    32  fingerprint, 16 bytes   96  successor word u32
 
 A commit record: version u64, length u32, crc32 of the value u32, crc32 of these 16 bytes u32.
 """
@@ -41,6 +45,14 @@ RECORDS_OFFSET: Final = 128
 RECORD_STRIDE: Final = 64
 """One cache line a record: two cores which read and write different records do not disturb each other."""
 
+DIRTY_OFFSET: Final = 92
+"""The number of the change that was begun last, in its lower 32 bits; of mapped memory only."""
+DIRTY_BYTES: Final = 4
+SUCCESSOR_OFFSET: Final = 96
+"""Not 0 when another memory has been given the name of this one; of mapped memory only."""
+SUCCEEDED: Final = b"\1\0\0\0"
+"""The successor word then."""
+
 DESCRIPTION_OFFSET: Final = 256
 LONGEST_DESCRIPTION_BYTES: Final = 1 << 20
 LARGEST_CAPACITY_BYTES: Final = (1 << 32) - PAGE_BYTES
@@ -48,6 +60,7 @@ LARGEST_CAPACITY_BYTES: Final = (1 << 32) - PAGE_BYTES
 
 _FIXED: Final = Struct("<8sIIQQ16s16s16sII")
 _CRC: Final = Struct("<I")
+_WORD: Final = Struct("<I")
 _COMMIT: Final = Struct("<QIII")
 _CHECKED_COMMIT_BYTES: Final = 16
 
@@ -67,6 +80,8 @@ class Flag(IntFlag):
     """Its name outlives the process which made it."""
     SIDECAR = 2
     """Writers lock a file beside the region: there are readers who may not write (`docs/region.md`)."""
+    MAPPED = 4
+    """It is mapped memory: one slot, changed in place (`docs/shared-memory.md`)."""
 
 
 NO_FLAGS: Final = Flag(0)
@@ -78,7 +93,7 @@ class Header:
 
     Attributes:
         fingerprint: Of the value's type; 16 bytes.
-        capacity_bytes: The longest encoded value.
+        capacity_bytes: The longest encoded value; of mapped memory its size.
         uuid: Which region this is, among all that ever had the name; 16 bytes.
         boot_id: During which run of the machine it was made; 16 bytes.
         description: The value's type, as JSON in UTF-8.
@@ -100,11 +115,15 @@ class Header:
     @property
     def file_bytes(self) -> int:
         """The size of the file."""
-        return self.slot_offset(1) + _whole_pages(self.capacity_bytes)
+        return self.slot_offset(1) + self._slot_bytes
 
     def slot_offset(self, version: int) -> int:
-        """Return where the value of this version begins: never in the slot of the version before."""
-        return self.header_bytes + (version & 1) * _whole_pages(self.capacity_bytes)
+        """Return where the value of this version begins; never in the slot of the version before, if there are two."""
+        return self.header_bytes + (0 if self.flags & Flag.MAPPED else version & 1) * self._slot_bytes
+
+    @property
+    def _slot_bytes(self) -> int:
+        return _whole_pages(self.capacity_bytes)
 
     def pack(self) -> bytes:
         """Return the header as bytes, with both commit records empty."""
@@ -203,6 +222,16 @@ def pack_commit(version: int, payload: bytes) -> bytes:
     """Return the record which makes this value the live one."""
     start = _pack_commit(version, len(payload), crc32(payload), 0)[:_CHECKED_COMMIT_BYTES]
     return start + _CRC.pack(crc32(start))
+
+
+def pack_dirty(version: int) -> bytes:
+    """Return the dirty word which says that the change to this version has begun."""
+    return _WORD.pack(version & 0xFFFF_FFFF)
+
+
+def begun(dirty: bytes, version: int) -> bool:
+    """Whether a dirty word says that the change after the live version was begun: it has not ended, or it were live."""
+    return dirty == pack_dirty(version + 1)
 
 
 def record_offset(version: int) -> int:

@@ -1,6 +1,6 @@
 """A region's open file: read without a lock, written under it. What the trio and the blocking region share.
 
-Nothing is mapped: the pages of the file are the shared memory, and values are copied in and out by pread and
+Nothing is mapped here: the pages of the file are the shared memory, and values are copied in and out by pread and
 pwrite. A file that somebody has cut short is then a short read and an error, where a mapping would end the
 process by SIGBUS.
 
@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator
+from collections.abc import Callable
 from contextlib import suppress
-from math import inf
 from threading import Lock
-from typing import Final, TypeVar, final
+from typing import Final, final
 from weakref import WeakSet
 
 import attrs
@@ -28,18 +27,16 @@ from namedipc._errors import (
     ProtocolError,
     SchemaMismatch,
     TooLarge,
+    WrongKind,
 )
 from namedipc._protocol import records
-from namedipc._protocol.records import Commit, Flag, Header
+from namedipc._protocol.records import NO_FLAGS, Commit, Flag, Header
 from namedipc._types import Description, difference
 
-from .bell import POLL_SECONDS, Listener
-from .connecting import Pause
+from .bell import Listener
 from .in_child import forget_in_child
 from .region_lock import WRITING, RegionLock, open_again
 from .region_sidecar import remove_sidecar
-
-R = TypeVar("R")
 
 READ_ATTEMPTS: Final = 64
 """How often a value is read without a lock. Only two commits within one copy of it disturb a reader."""
@@ -49,25 +46,39 @@ LOCKED_ATTEMPTS: Final = 64
 
 @attrs.frozen
 class Contents:
-    """What kind of value a region holds: the type as its codec describes it."""
+    """What kind of value a region holds.
+
+    Attributes:
+        fingerprint: Of the description.
+        description: The type as its codec describes it, or the layout of the memory.
+        flags: What every region of this kind has.
+        difference: Compares two descriptions.
+    """
 
     fingerprint: bytes
     description: Description
+    flags: Flag = NO_FLAGS
+    difference: Callable[[Description, Description], str | None] = difference
 
     def refuse_other(self, header: Header, *, where: str) -> None:
         """Raise where a region was made for another type.
 
         Raises:
+            WrongKind: It is mapped memory, and should be a snapshot region, or the other way round.
             SchemaMismatch: It was; the message has the first difference.
         """
+        is_mapped = header.flags & Flag.MAPPED
+        if is_mapped != self.flags & Flag.MAPPED:
+            kinds = "mapped memory, not a SharedRegion" if is_mapped else "a SharedRegion, not mapped memory"
+            raise WrongKind(f"{where}: is {kinds}; it was not touched: open it as what it is, or choose another path")
         if header.fingerprint == self.fingerprint:
             return
         theirs = _description_of(header)
         # A region is read and written by both sides, so each must be able to read the other's values.
-        first = difference(self.description, theirs) or difference(theirs, self.description)
+        first = self.difference(self.description, theirs) or self.difference(theirs, self.description)
         if first is not None:
             raise SchemaMismatch(
-                f"{where}: the region holds another type: {first}. Use the same type in every process, "
+                f"{where}: it holds another type: {first}. Use the same type in every process, "
                 "or another path, or create it anew with if_exists='replace'"
             )
 
@@ -103,15 +114,14 @@ class RegionFile:
         self._seen = 0
         self._is_owner = False
         # Between a close and a write in another thread: the descriptor's number may be another file's then.
-        self._gate = Lock()
+        self.gate: Lock = Lock()
         self._listeners: Final[WeakSet[Listener]] = WeakSet()
         forget_in_child(self)
 
     @property
     def lock(self) -> RegionLock:
         """The write lock; only of a region opened to write."""
-        if self._fd < 0:
-            raise self._closed()
+        self.refuse_closed()
         assert self._lock is not None
         return self._lock
 
@@ -159,21 +169,34 @@ class RegionFile:
             Closed: The region was closed.
         """
         self.refuse_larger(payload)
-        with self._gate:
-            if self._fd < 0:
-                raise self._closed()
-            if os.fstat(self._fd).st_size < self._file_bytes:
-                raise self._cut_short()
+        with self.gate:
+            self.whole_fd()
             version = self._live().version + 1
             write_all(self._fd, payload, self._slots[version & 1])
             # The only commit, and the bell: 20 bytes of one page, which no signal can split.
             os.pwrite(self._fd, records.pack_commit(version, payload), records.record_offset(version))
         return version
 
+    def whole_fd(self) -> int:
+        """Return the descriptor of a file that is as long as it has to be, for as long as the caller holds `gate`.
+
+        Raises:
+            ProtocolError: The file was cut short.
+            Closed: The region was closed.
+        """
+        self.refuse_closed()
+        if os.fstat(self._fd).st_size < self._file_bytes:
+            raise self._cut_short()
+        return self._fd
+
+    def refuse_closed(self) -> None:
+        """Raise Closed where the region was closed, or opened before a fork."""
+        if self._fd < 0:
+            raise self.closed()
+
     def listen(self) -> Listener:
         """Return a listener for changes of the value, which the caller closes."""
-        if self._fd < 0:
-            raise self._closed()
+        self.refuse_closed()
         listener = Listener(self._fd)
         self._listeners.add(listener)
         return listener
@@ -196,14 +219,14 @@ class RegionFile:
             if self._is_owner and self._fd >= 0 and _names.remove_published(self.path, self._fd):
                 remove_sidecar(self.path, self.header)
         finally:
-            with self._gate:
+            with self.gate:
                 self._close()
             for listener in list(self._listeners):
                 listener.ring()
 
     def forget(self) -> None:
         """Close the descriptor in a forked child; the name stays the parent's."""
-        self._gate = Lock()  # another thread of the parent may have held it
+        self.gate = Lock()  # another thread of the parent may have held it
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -218,7 +241,7 @@ class RegionFile:
     def _live(self) -> Commit:
         fd = self._fd
         if fd < 0:
-            raise self._closed()
+            raise self.closed()
         for _ in range(READ_ATTEMPTS):
             found = os.pread(fd, records.RECORDS_BYTES, records.RECORDS_OFFSET)
             commit = records.live(found)
@@ -255,29 +278,12 @@ class RegionFile:
             lowlevel.unlock_ofd(fd, start=WRITING, length=1)
             os.close(fd)
 
-    def _closed(self) -> Closed:
-        return self.world.closed(f"{self.path}: this region was closed here, or opened before a fork; open it again")
+    def closed(self) -> Closed:
+        """Return the error for whoever uses it after that."""
+        return self.world.closed(f"{self.path}: it was closed here, or opened before a fork; open it again")
 
     def _cut_short(self) -> ProtocolError:
         return ProtocolError(f"{self.path}: somebody has cut the region's file short; remove it and create it anew")
-
-
-def waiting_for_newer(file: RegionFile, listener: Listener, version: int) -> Generator[Pause, None, tuple[int, bytes]]:
-    """Wait until there is a newer value than `version`; return its version and itself, encoded.
-
-    The listener has been there before the value is looked at, so that no change falls between the two.
-
-    Raises:
-        Closed: The region was closed, or the listener stopped, be it meanwhile.
-    """
-    while True:
-        if listener.is_stopped:
-            raise file.world.closed(f"{file.path}: this watch was closed")
-        found = file.read_newer(version)
-        if found is not None:
-            return found
-        yield Pause(None, POLL_SECONDS) if listener.is_polling else Pause(listener.fileno(), inf)
-        listener.drain()
 
 
 def read_header(fd: int, *, where: str) -> Header:

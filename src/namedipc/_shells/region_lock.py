@@ -1,8 +1,12 @@
-"""The write lock of a region: exclusion between processes, threads, tasks and handles.
+"""The lock of a region: exclusion between processes, threads, tasks and handles. Held alone, or shared by readers.
 
 The lock is an open file description lock, which the kernel frees when its holder is killed. It excludes every
 other open file description, in this process too; so a handle lends its own to one user at a time, and whoever
 has to wait waits on one that was opened for it.
+
+The kernel wakes whoever waits, but keeps no queue. So who asks for the lock first takes a turn, which is another
+lock, and keeps it until it has the one it wants: whoever comes later, be it to share what is shared already, is
+behind it.
 
 The law: it is always given back explicitly. To close a descriptor does not free the lock while a forked child
 has it.
@@ -23,9 +27,12 @@ WRITING: Final = 0
 """The byte which writers lock."""
 OWNING: Final = 1
 """The byte which the creator of a region locks for as long as it keeps the name."""
+TURN: Final = 2
+"""The byte which whoever asks for the lock locks until it has it."""
+_EVERY_BYTE: Final = 3
 
-_holders: Final[dict[tuple[int, int], object]] = {}
-"""Which task or thread of this process holds the lock of which file. Only to recognise who asks twice."""
+_holders: Final[set[tuple[tuple[int, int], object]]] = set()
+"""Of which file which task or thread of this process holds the lock. Only to recognise who asks twice."""
 
 
 def open_again(fd: int, *, writable: bool = True) -> int:
@@ -39,9 +46,9 @@ class RegionLock:
 
     def __init__(self, fd: int, *, where: str, busy: type[Busy] = Busy) -> None:
         status = os.fstat(fd)
+        self.where: Final = where
         self._busy = busy
         self._fd = fd
-        self._where = where
         self._file: Final = (status.st_dev, status.st_ino)
         self._gate = Lock()  # between a close and an unlock: the number may be another file's afterwards
         self._in_use = Lock()  # the descriptor: two users of one open file description do not exclude each other
@@ -53,36 +60,51 @@ class RegionLock:
         Raises:
             Busy: The same task or thread has it, through this handle or another of this process.
         """
-        if _holders.get(self._file) == me:
+        if (self._file, me) in _holders:
             raise self._busy(
-                f"{self._where}: the lock is held by the very task or thread which asks for it, in 'update' "
-                "or 'editing'; change the value there instead"
+                f"{self.where}: the lock is held by the very task or thread which asks for it; "
+                "do what is to be done under the lock that it has"
             )
 
-    def take(self, me: object) -> Held | None:
+    def take(self, me: object, *, exclusive: bool = True) -> Held | None:
         """Take the lock if it is free. Does not wait.
 
         Args:
             me: Who asks: a task or a thread.
+            exclusive: Alone, or beside others who share it.
 
         Returns:
-            The lock, to be given back by its `release`; None where somebody has it.
+            The lock, to be given back by its `release`; None where somebody has it, or is about to.
         """
         if not self._in_use.acquire(blocking=False):
-            return None
+            return None if exclusive else self._share(me)
         try:
-            lowlevel.lock_ofd(self._fd, exclusive=True, start=WRITING, length=1)
-        except BaseException as error:
+            taken = _try_lock(self._fd, exclusive=exclusive)
+        except BaseException:
             self._in_use.release()
-            if isinstance(error, BlockingIOError):
-                return None
             raise
-        _holders[self._file] = me
+        if not taken:
+            self._in_use.release()
+            return None
+        _holders.add((self._file, me))
         return Held(self, self._fd, me)
 
-    def wait(self, me: object) -> LockWait:
+    def _share(self, me: object) -> Held | None:
+        """Take the lock beside others who share it, and of whom one uses the handle's own descriptor."""
+        fd = open_again(self._fd)
+        try:
+            taken = _try_lock(fd, exclusive=False)
+        except BaseException:
+            os.close(fd)
+            raise
+        if not taken:
+            os.close(fd)
+            return None
+        return self.granted(fd, me)
+
+    def wait(self, me: object, *, exclusive: bool = True) -> LockWait:
         """Return a wait for the lock, not begun yet."""
-        return LockWait(self, open_again(self._fd), me)
+        return LockWait(self, open_again(self._fd), me, exclusive=exclusive)
 
     def own(self) -> bool:
         """Take the mark of the region's owner, for as long as this handle is open. Does not wait."""
@@ -94,8 +116,7 @@ class RegionLock:
 
     def given_back(self, held: Held) -> None:
         """Note that the lock was given back; called by `Held` only, before it unlocks."""
-        if _holders.get(self._file) == held.me:
-            del _holders[self._file]
+        _holders.discard((self._file, held.me))
 
     def lent_back(self) -> None:
         """Free the lock on the handle's own descriptor; called by `Held` only."""
@@ -105,8 +126,8 @@ class RegionLock:
         self._in_use.release()
 
     def granted(self, fd: int, me: object) -> Held:
-        """Return the lock which a wait has got on a descriptor of its own."""
-        _holders[self._file] = me
+        """Return the lock which was got on a descriptor of its own."""
+        _holders.add((self._file, me))
         return Held(self, fd, me, own_fd=True)
 
     def close(self) -> None:
@@ -115,7 +136,7 @@ class RegionLock:
             fd, self._fd = self._fd, -1
             if fd >= 0:
                 try:
-                    lowlevel.unlock_ofd(fd, start=WRITING, length=2)
+                    lowlevel.unlock_ofd(fd, length=_EVERY_BYTE)
                 finally:
                     os.close(fd)
 
@@ -158,9 +179,23 @@ class Held:
             os.close(fd)
 
 
+def _try_lock(fd: int, *, exclusive: bool) -> bool:
+    try:
+        lowlevel.lock_ofd(fd, exclusive=True, start=TURN, length=1)
+    except BlockingIOError:
+        return False
+    try:
+        lowlevel.lock_ofd(fd, exclusive=exclusive, start=WRITING, length=1)
+    except BlockingIOError:
+        return False
+    finally:
+        lowlevel.unlock_ofd(fd, start=TURN, length=1)
+    return True
+
+
 def _unlock_and_close(fd: int) -> None:
     try:
-        lowlevel.unlock_ofd(fd, start=WRITING, length=1)
+        lowlevel.unlock_ofd(fd, length=_EVERY_BYTE)
     finally:
         os.close(fd)
 
@@ -172,14 +207,15 @@ _State: TypeAlias = Literal["new", "waiting", "granted", "over"]
 class LockWait:
     """A wait for the lock, on an open file description of its own: `run` in a thread, `abandon` from outside.
 
-    The kernel's wait cannot be called off. An abandoned one goes on; if it gets the lock, it gives it back at
-    once.
+    The kernel's wait cannot be called off. An abandoned one goes on, but without its turn, so that nobody is behind
+    it; if it gets the lock, it gives it back at once.
     """
 
-    def __init__(self, lock: RegionLock, fd: int, me: object) -> None:
+    def __init__(self, lock: RegionLock, fd: int, me: object, *, exclusive: bool) -> None:
         self._lock = lock
         self._fd = fd
         self._me = me
+        self._exclusive = exclusive
         self._guard: Final = Lock()
         self._state: _State = "new"
         self._held: Held | None = None
@@ -194,9 +230,13 @@ class LockWait:
         if not self._begin():
             return None
         try:
-            lowlevel.wait_lock_ofd(self._fd, exclusive=True, start=WRITING, length=1)
+            lowlevel.wait_lock_ofd(self._fd, exclusive=True, start=TURN, length=1)
+            if not self._is_over():
+                lowlevel.wait_lock_ofd(self._fd, exclusive=self._exclusive, start=WRITING, length=1)
+                lowlevel.unlock_ofd(self._fd, start=TURN, length=1)
         except BaseException:
-            self._close()
+            with self._guard:
+                self._close()
             raise
         with self._guard:
             if self._is_over():
@@ -211,6 +251,8 @@ class LockWait:
         """Give the wait up, and the lock with it if it has come meanwhile. Safe to repeat."""
         with self._guard:
             state, self._state = self._state, "over"
+            if state == "waiting" and self._fd >= 0:
+                lowlevel.unlock_ofd(self._fd, start=TURN, length=1)
         if state == "new":
             self._close()
         elif self._held is not None:

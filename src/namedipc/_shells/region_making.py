@@ -10,24 +10,33 @@ import json
 import os
 import stat
 from collections.abc import Generator
+from contextlib import suppress
 from secrets import token_bytes
 from time import monotonic
-from typing import Final, final
+from typing import Final, final, get_args
 
 from namedipc import _names, lowlevel
-from namedipc._errors import NameNotFound, NameTaken, NotAllowed, ProtocolError
+from namedipc._errors import DeclarationError, NameNotFound, NameTaken, NotAllowed, ProtocolError
 from namedipc._protocol import records
 from namedipc._protocol.records import NO_FLAGS, Flag, Header
 from namedipc._values import IfExists, StrPath
 
 from .connecting import Pause
 from .region_file import Contents, RegionFile, World, is_same, read_header, refuse_larger, write_all
-from .region_lock import OWNING, WRITING, RegionLock, open_again
+from .region_lock import OWNING, RegionLock, open_again
 from .region_sidecar import needs_sidecar, open_lock_file, remove_sidecar, sidecar_path, writers_only
 
 FIRST_VERSION: Final = 1
 FIRST_PAUSE_SECONDS: Final = 0.002
 LONGEST_PAUSE_SECONDS: Final = 1.0
+
+
+def check_making(if_exists: IfExists, mode: int) -> None:
+    """Raise DeclarationError where what a region is to be made with means nothing."""
+    if if_exists not in get_args(IfExists):
+        raise DeclarationError(f"if_exists={if_exists!r}: 'fail', 'keep' or 'replace'")
+    if mode & 0o600 != 0o600 or not 0 <= mode <= 0o777:
+        raise DeclarationError(f"mode={mode:#o}: between 0o600 and 0o777, the owner reading and writing")
 
 
 def opening(
@@ -85,7 +94,8 @@ def create_region(
     """
     where = _names.absolute(path)
     refuse_larger(initial, capacity_bytes, where=where)
-    flags = (Flag.PERSIST if persist else NO_FLAGS) | (Flag.SIDECAR if needs_sidecar(mode) else NO_FLAGS)
+    flags = contents.flags
+    flags |= (Flag.PERSIST if persist else NO_FLAGS) | (Flag.SIDECAR if needs_sidecar(mode) else NO_FLAGS)
     header = Header(
         fingerprint=contents.fingerprint,
         capacity_bytes=capacity_bytes,
@@ -176,6 +186,17 @@ def remove_region(path: StrPath, *, missing_ok: bool) -> None:
         remove_sidecar(where, header)
 
 
+def _tell_of_successor(old_fd: int, old: Header) -> None:
+    """Write into a mapped memory that it has been replaced, which wakes whoever watches it."""
+    if old.flags & Flag.MAPPED:
+        with suppress(OSError):  # it may be read only: whoever asks is told by the name
+            fd = open_again(old_fd)
+            try:
+                os.pwrite(fd, records.SUCCEEDED, records.SUCCESSOR_OFFSET)
+            finally:
+                os.close(fd)
+
+
 def _header_if_sound(fd: int, where: str) -> Header | None:
     """Return the header; None where it is a region of ours but damaged, which may be removed all the same."""
     try:
@@ -218,10 +239,18 @@ class _Maker:
 
     def replace(self) -> RegionFile:
         """Put the region into the place of the one which is there. Whoever has that one open keeps it."""
-        old = self._header_there()
-        file = self.make("replace")
-        if old is not None:
-            remove_sidecar(self._path, old)
+        try:
+            old_fd = _names.open_file(self._path, writable=False)
+        except NameNotFound:
+            return self.make("replace")
+        try:
+            old = _header_if_sound(old_fd, self._path)
+            file = self.make("replace")
+            if old is not None:
+                remove_sidecar(self._path, old)
+                _tell_of_successor(old_fd, old)
+        finally:
+            os.close(old_fd)
         return file
 
     def keep(self, contents: Contents) -> RegionFile:
@@ -262,17 +291,6 @@ class _Maker:
         finally:
             old.close()
 
-    def _header_there(self) -> Header | None:
-        """Return the header of the region which is there; raise WrongKind where it is something else."""
-        try:
-            fd = _names.open_file(self._path, writable=False)
-        except NameNotFound:
-            return None
-        try:
-            return _header_if_sound(fd, self._path)
-        finally:
-            os.close(fd)
-
     def _fill(self, fd: int) -> None:
         """Write the whole content, and take the owner's mark, before anybody can see the file."""
         self._drop()  # of an attempt before, which somebody else was faster than
@@ -297,7 +315,7 @@ class _Maker:
     def _drop(self) -> None:
         fd, self._lock_fd = self._lock_fd, -1
         if fd >= 0:
-            lowlevel.unlock_ofd(fd, start=WRITING, length=2)
+            lowlevel.unlock_ofd(fd, start=OWNING, length=1)
             os.close(fd)
             remove_sidecar(self._path, self._header)
 

@@ -63,6 +63,10 @@ from ._sockets import socket_pair as socket_pair
 from ._sockets import unix_connect as unix_connect
 from ._sockets import unix_listen as unix_listen
 from ._sockets import unix_socket as unix_socket
+from ._structures import Structure as Structure
+from ._structures import StructureField as StructureField
+from ._structures import structure_fields as structure_fields
+from ._structures import structure_size as structure_size
 from ._watches import EPOLLERR as EPOLLERR
 from ._watches import EPOLLHUP as EPOLLHUP
 from ._watches import EPOLLIN as EPOLLIN
@@ -93,6 +97,8 @@ __all__ = [
     "Seal",
     "Socket",
     "StrPath",
+    "Structure",
+    "StructureField",
     "Watch",
     "WatchEvent",
     "accept",
@@ -141,6 +147,8 @@ __all__ = [
     "shutdown_write",
     "signal_pidfd",
     "socket_pair",
+    "structure_fields",
+    "structure_size",
     "unflock",
     "unix_connect",
     "unix_listen",

@@ -102,8 +102,8 @@ def seals(fd: int) -> Seal:
     return Seal(fcntl.fcntl(fd, fcntl.F_GET_SEALS))
 
 
-def map_shared(fd: int, size_bytes: int, *, writable: bool) -> Mapping:
-    """Map the first bytes of a file into this process: stores are seen by everybody who maps it.
+def map_shared(fd: int, size_bytes: int, *, writable: bool, offset_bytes: int = 0) -> Mapping:
+    """Map bytes of a file into this process: stores are seen by everybody who maps it.
 
     The mapping outlives `fd`, and as long as it is there so does the open file description with its locks.
     Before Python 3.13 it keeps a duplicate of the descriptor too (close-on-exec); from 3.13 it keeps none,
@@ -111,24 +111,25 @@ def map_shared(fd: int, size_bytes: int, *, writable: bool) -> Mapping:
 
     Args:
         fd: A regular file or a memfd, open for reading, and for writing too where `writable`.
-        size_bytes: 1 or more, at most the file's size.
+        size_bytes: 1 or more, at most what the file has from `offset_bytes` on.
         writable: Whether this process may store.
+        offset_bytes: Where in the file it begins; a multiple of the page size.
 
     Returns:
         The mapping; the caller closes it, after every memoryview of it.
 
     Raises:
-        OSError: EINVAL for a size of 0 or less, or for one above the file's; EACCES or EPERM where the
-            descriptor's mode or a seal forbids it; ENOMEM.
+        OSError: EINVAL for a size of 0 or less, for one above the file's, or for an offset within a page; EACCES or
+            EPERM where the descriptor's mode or a seal forbids it; ENOMEM.
 
     Source: mmap(2) MAP_SHARED.
     """
     if size_bytes <= 0:  # Python would take 0 for "the whole file"
         raise OSError(errno.EINVAL, f"a mapping has 1 byte or more, not {size_bytes}")
-    if os.fstat(fd).st_size < size_bytes:
+    if os.fstat(fd).st_size < offset_bytes + size_bytes:
         raise OSError(errno.EINVAL, f"the file has fewer than the {size_bytes} bytes to be mapped")
     protection = mmap.PROT_READ | mmap.PROT_WRITE if writable else mmap.PROT_READ
-    return mmap.mmap(fd, size_bytes, flags=mmap.MAP_SHARED, prot=protection, **_NO_DUPLICATE)
+    return mmap.mmap(fd, size_bytes, flags=mmap.MAP_SHARED, prot=protection, offset=offset_bytes, **_NO_DUPLICATE)
 
 
 def open_unnamed_file(directory_fd: int, *, mode: int = 0o600) -> int:

@@ -1,0 +1,36 @@
+"""Waiting for the next change of a region or a mapped memory: what its watches in both worlds share.
+
+The law: the listener is there before the first look, so that no change falls between a look and the wait after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from math import inf
+from typing import TypeVar
+
+from .bell import POLL_SECONDS, Listener
+from .connecting import Pause
+from .region_file import RegionFile
+
+R = TypeVar("R")
+
+
+class Superseded(Exception):  # says what has happened; never leaves the library
+    """What is watched will not change any more: another has its name."""
+
+
+def waiting(file: RegionFile, listener: Listener, look: Callable[[], R | None]) -> Generator[Pause, None, R]:
+    """Wait until a look finds something, and return that.
+
+    Raises:
+        Closed: The region was closed, or the listener stopped, be it meanwhile.
+    """
+    while True:
+        if listener.is_stopped:
+            raise file.world.closed(f"{file.path}: this watch was closed")
+        found = look()
+        if found is not None:
+            return found
+        yield Pause(None, POLL_SECONDS) if listener.is_polling else Pause(listener.fileno(), inf)
+        listener.drain()
