@@ -24,7 +24,7 @@ SURFACE = """
     FifoWriter FifoReader BlockingFifoWriter BlockingFifoReader
     RawFifoWriter RawFifoReader BlockingRawFifoWriter BlockingRawFifoReader
     Region RegionView Draft BlockingRegion BlockingRegionView
-    Peer Call Limits ServiceStatistics ConnectionStatistics StrPath Allow IfExists
+    Fd HasFileno Peer Call Limits ServiceStatistics ConnectionStatistics StrPath Allow IfExists
     runtime_path current_call same_user anyone users groups
     IPCError NameTaken NameNotFound WrongKind NoServer NotAllowed TimedOut ConnectionLost DeclarationError
     InvalidMessage TooLarge SchemaMismatch ProtocolError LimitReached RemoteError OwnerDied EndOfChannel
@@ -34,7 +34,7 @@ SURFACE = """
 
 LATER = """
     Broadcast BroadcastWriter BroadcastReader BlockingBroadcastWriter BlockingBroadcastReader
-    SharedStruct Memory BlockingMemory BlockingStream Fd HasFileno Trace Framing
+    SharedStruct Memory BlockingMemory BlockingStream Trace Framing
     aclosing feed raises idempotent one_way allow in_thread
 """
 """What is not in the package until it works: no stub of it either."""

@@ -57,7 +57,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "_nodes",
         ),
     ),
-    ("values", ("_values", "_opening")),
+    ("values", ("_values", "_opening", "_fd")),
     ("lowlevel", ("lowlevel",)),
     ("errors", ("_errors",)),
 )

@@ -465,3 +465,28 @@ def test_nothing_to_receive_is_told_to_a_non_blocking_socket(
     right.setblocking(False)
     with pytest.raises(BlockingIOError):
         lowlevel.receive_descriptors(right, 1)
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+def test_a_socket_is_made_of_a_descriptor(pair: tuple[lowlevel.Socket, lowlevel.Socket], blocking: bool) -> None:
+    """It owns the descriptor, and waits or not as that does."""
+    left, right = pair
+    right.setblocking(blocking)
+    with lowlevel.adopt_stream(right.detach()) as adopted:
+        assert adopted.getblocking() == blocking
+        left.sendall(b"word")
+        assert adopted.recv(100) == b"word"
+
+
+def test_only_a_stream_of_the_unix_domain_is_adopted() -> None:
+    """Anything else stays with the caller."""
+    reader, writer = lowlevel.pipe()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
+        with fails_with(errno.EPROTOTYPE):
+            lowlevel.adopt_stream(datagrams.fileno())
+        with fails_with(errno.ENOTSOCK):
+            lowlevel.adopt_stream(reader)
+        for fd in (reader, writer, datagrams.fileno()):
+            os.fstat(fd)
+    for fd in (reader, writer):
+        os.close(fd)

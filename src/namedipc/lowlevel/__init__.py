@@ -9,6 +9,7 @@ select.
 A socket is a `socket.socket`, a mapping an `mmap.mmap`; every other descriptor is an int.
 """
 
+from ._diagnostics import access_mode as access_mode
 from ._diagnostics import descriptors as descriptors
 from ._fifos import make_fifo as make_fifo
 from ._fifos import open_fifo_for_reading as open_fifo_for_reading
@@ -44,6 +45,7 @@ from ._processes import signal_pidfd as signal_pidfd
 from ._sockets import Credentials as Credentials
 from ._sockets import Socket as Socket
 from ._sockets import accept as accept
+from ._sockets import adopt_stream as adopt_stream
 from ._sockets import bind_at as bind_at
 from ._sockets import connect_at as connect_at
 from ._sockets import peer_credentials as peer_credentials
@@ -94,8 +96,10 @@ __all__ = [
     "Watch",
     "WatchEvent",
     "accept",
+    "access_mode",
     "add_seals",
     "add_watch",
+    "adopt_stream",
     "allocate",
     "bind_at",
     "connect_at",

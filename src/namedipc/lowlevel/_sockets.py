@@ -207,6 +207,29 @@ def socket_pair() -> tuple[Socket, Socket]:
     return pair
 
 
+def adopt_stream(fd: int) -> Socket:
+    """Make a socket of a descriptor that was received or inherited.
+
+    Args:
+        fd: A stream socket of the UNIX domain; it belongs to the returned socket.
+
+    Returns:
+        A socket in the blocking mode that the descriptor has; the caller closes it.
+
+    Raises:
+        OSError: ENOTSOCK where it is no socket, EPROTOTYPE where it is one of another kind. The descriptor still
+            belongs to the caller.
+
+    Source: socket(7) SO_DOMAIN, SO_TYPE.
+    """
+    sock = socket.socket(fileno=fd)
+    if (sock.family, sock.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
+        sock.detach()
+        raise OSError(errno.EPROTOTYPE, os.strerror(errno.EPROTOTYPE))
+    sock.settimeout(None if os.get_blocking(fd) else 0.0)
+    return sock
+
+
 def shutdown_write(sock: Socket) -> None:
     """Half-close: the peer reads what was sent and then the end; it can still answer.
 
