@@ -57,7 +57,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "_nodes",
         ),
     ),
-    ("values", ("_values", "_opening", "_fd")),
+    ("values", ("_values", "_opening", "_fd", "_descriptors")),
     ("lowlevel", ("lowlevel",)),
     ("errors", ("_errors",)),
 )

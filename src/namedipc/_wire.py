@@ -17,9 +17,12 @@ import attrs
 import msgspec
 
 from ._checks import exact_types, fits
+from ._descriptors import MOST_DESCRIPTORS, attach, claim
+from ._fd import Fd
 from ._nodes import (
     Array,
     Choice,
+    Descriptor,
     Enumeration,
     Fixed,
     Items,
@@ -103,6 +106,8 @@ class _Builder:
             return _labelled({value_label(value): value for value in node.values})
         if isinstance(node, Enumeration):
             return _labelled({member.name: member for member in node.cls})
+        if isinstance(node, Descriptor):
+            return _descriptor(node)
         assert isinstance(node, Array)
         return _array(node)
 
@@ -330,7 +335,7 @@ def _is_foreign(node: Node) -> bool:
         return not literal_is_native(node)
     if isinstance(node, Enumeration):
         return not node.by_value
-    return isinstance(node, Array) or (isinstance(node, Union) and node.tagged)
+    return isinstance(node, Array | Descriptor) or (isinstance(node, Union) and node.tagged)
 
 
 def _is_plainly_told(node: Node) -> bool:
@@ -356,6 +361,17 @@ def _labelled(labels: dict[str, object]) -> Wire:
         return back[type(value), value]
 
     return Wire(Literal[tuple(labels)], pack, labels.__getitem__, _only(str))
+
+
+_Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=MOST_DESCRIPTORS)]
+
+
+def _descriptor(node: Descriptor) -> Wire:
+    def pack(value: Any) -> int:
+        _expect(value, (Fd,), node)
+        return attach(value)
+
+    return Wire(_Place, pack, claim, _only(int))
 
 
 class _ArrayOnWire(msgspec.Struct, array_like=True, forbid_unknown_fields=True):

@@ -1,0 +1,148 @@
+"""The descriptors of one message, on its way out and on its way in.
+
+The law: they are duplicates on the way out, and whoever holds them closes them: unless they have left, or have reached
+a value which owns them. The codec's steps meet them in the middle of a message, so that which message it is is kept for
+the thread; nothing waits meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, final
+
+from ._fd import Fd, adopt
+
+MOST_DESCRIPTORS: Final = 253
+"""What one message carries at most. Source: unix(7), SCM_MAX_FD."""
+
+
+@final
+class Descriptors:
+    """Descriptors that leave with a message. Owns duplicates, in the order in which the message counts them.
+
+    Call `sent` when they have left, or `close` when they will not; closes what is dropped.
+
+    Attributes:
+        numbers: What to give to the kernel.
+    """
+
+    __slots__ = ("__weakref__", "numbers")
+    numbers: list[int]
+
+    def __init__(self) -> None:
+        self.numbers = []
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Have `attach` add to these. An exception closes them."""
+        before, _current.outgoing = _current.outgoing, self
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            _current.outgoing = before
+
+    def sent(self) -> None:
+        """They have left with the first byte of their message: the duplicates here are of no more use."""
+        self.close()
+
+    def close(self) -> None:
+        """Close them all. Safe to call twice."""
+        numbers, self.numbers = self.numbers, []
+        close_all(numbers)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+@final
+class Received:
+    """Descriptors that came with a message. Owns each until a value takes it over.
+
+    Args:
+        numbers: In the order of the wire.
+    """
+
+    __slots__ = ("_numbers", "_taken")
+
+    def __init__(self, numbers: list[int]) -> None:
+        self._numbers = numbers
+        self._taken: dict[int, Fd] = {}
+
+    @contextmanager
+    def handing_out(self) -> Iterator[None]:
+        """Have `claim` take from these. An exception closes them, also those that were taken."""
+        before, _current.incoming = _current.incoming, self
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            _current.incoming = before
+
+    def take(self, index: int) -> Fd:
+        """Return one of them as a value that owns it."""
+        if index >= len(self._numbers):
+            raise ValueError(f"descriptor {index} is spoken of, and {len(self._numbers)} have come")
+        if index in self._taken:
+            raise ValueError(f"descriptor {index} is spoken of twice")
+        fd = self._taken[index] = adopt(self._numbers[index])
+        return fd
+
+    @property
+    def unclaimed(self) -> int:
+        """How many nothing has taken."""
+        return len(self._numbers) - len(self._taken)
+
+    def close(self) -> None:
+        """Close them all, as far as what has taken them has not given them away."""
+        numbers, self._numbers = self._numbers, []
+        taken, self._taken = self._taken, {}
+        close_all([number for index, number in enumerate(numbers) if index not in taken])
+        for fd in taken.values():
+            fd.close()
+
+
+class _Current(threading.local):
+    """What this thread works on; another message inside (in a destructor, or a signal handler) has its own turn."""
+
+    outgoing: Descriptors | None = None
+    incoming: Received | None = None
+
+
+_current: Final = _Current()
+
+
+def attach(fd: Fd) -> int:
+    """Let a descriptor travel with the message that is being encoded; return its number there."""
+    descriptors = _current.outgoing
+    if descriptors is None:
+        raise TypeError("an Fd, which this kind of name does not carry; Channel and Service do")
+    number = fd.fileno()
+    if len(descriptors) == MOST_DESCRIPTORS:
+        raise ValueError(f"more than {MOST_DESCRIPTORS} descriptors in one message")
+    descriptors.numbers.append(os.dup(number))
+    return len(descriptors) - 1
+
+
+def claim(index: int) -> Fd:
+    """Take over a descriptor that came with the message that is being decoded."""
+    received = _current.incoming
+    if received is None:
+        raise ValueError(f"descriptor {index} is spoken of, and this kind of name carries none")
+    return received.take(index)
+
+
+def close_all(numbers: list[int]) -> None:
+    """Close descriptors."""
+    for number in numbers:
+        os.close(number)
