@@ -20,6 +20,7 @@ from ._opening import Opening
 from ._protocol.hello import CHANNEL, Hello
 from ._protocol.messages import MessageSession
 from ._shells.connecting import connecting
+from ._shells.descriptor_link import DescriptorLink
 from ._shells.message_link import MessageLink
 from ._shells.reception import Reception
 from ._shells.waiting import Clock, carry_out
@@ -179,16 +180,24 @@ class Channel(Name, Generic[T]):
 
     def _reception(self, allow: Allow, limits: Limits, mode: int) -> Reception:
         card = make_card("channel", self._codec.fingerprint, self._schema)
-        return Reception(_names.claim_socket(self._path, card=card, mode=mode), allow, limits)
+        claim = _names.claim_socket(self._path, card=card, mode=mode)
+        return Reception(claim, allow, limits, carries_descriptors=self._codec.carries_descriptors)
 
     def _session(self, limits: Limits) -> MessageSession:
         hello = Hello(CHANNEL, limits.message_bytes, self._codec.fingerprint)
-        return MessageSession(str(self._path), hello, self._schema, self._difference)
+        return MessageSession(
+            str(self._path),
+            hello,
+            self._schema,
+            self._difference,
+            carries_descriptors=self._codec.carries_descriptors,
+        )
 
     def _link(
         self, socket: lowlevel.Socket, peer: Peer, limits: Limits, closed: Callable[[], object] | None
     ) -> MessageLink:
-        return MessageLink(socket, peer, self._session(limits), closed)
+        make = DescriptorLink if self._codec.carries_descriptors else MessageLink
+        return make(socket, peer, self._session(limits), closed)
 
     def _refuse(self, socket: lowlevel.Socket, error: IPCError) -> None:
         session = self._session(Limits())

@@ -21,9 +21,10 @@ MOST_DESCRIPTORS: Final = 253
 
 @final
 class Descriptors:
-    """Descriptors that leave with a message. Owns duplicates, in the order in which the message counts them.
+    """Owns the descriptors of one message, in the order in which the message counts them: until they leave with it, or
+    until it is decoded. Closes what is dropped.
 
-    Call `sent` when they have left, or `close` when they will not; closes what is dropped.
+    Of those that leave they are duplicates; call `sent` when they have left, or `close` when they will not.
 
     Attributes:
         numbers: What to give to the kernel.
@@ -32,8 +33,8 @@ class Descriptors:
     __slots__ = ("__weakref__", "numbers")
     numbers: list[int]
 
-    def __init__(self) -> None:
-        self.numbers = []
+    def __init__(self, numbers: list[int] | None = None) -> None:
+        self.numbers = [] if numbers is None else numbers
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -56,8 +57,12 @@ class Descriptors:
 
     def close(self) -> None:
         """Close them all. Safe to call twice."""
+        close_all(self.detach())
+
+    def detach(self) -> list[int]:
+        """Return the numbers, which belong to the caller then."""
         numbers, self.numbers = self.numbers, []
-        close_all(numbers)
+        return numbers
 
     def __del__(self) -> None:
         self.close()
