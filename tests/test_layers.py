@@ -31,6 +31,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "_client",
             "_reach",
             "_channel",
+            "_channel_end",
             "_raw_channel",
             "_fifo",
             "_raw_fifo",
@@ -57,7 +58,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "_nodes",
         ),
     ),
-    ("values", ("_values", "_opening", "_fd", "_descriptors")),
+    ("values", ("_values", "_opening", "_fd", "_handover", "_descriptors")),
     ("lowlevel", ("lowlevel",)),
     ("errors", ("_errors",)),
 )

@@ -10,7 +10,7 @@ import datetime
 from typing import Any
 
 from ._fd import Fd
-from ._nodes import Array, Choice, Descriptor, Enumeration, Fixed, Items, Node, Record, Scalar, Table, Union
+from ._nodes import Array, Choice, Descriptor, End, Enumeration, Fixed, Items, Node, Record, Scalar, Table, Union
 
 
 def exact_types(node: Node) -> frozenset[type]:
@@ -40,6 +40,8 @@ def admits(node: Node, value: object) -> bool:  # noqa: PLR0911  # one return a 
         return isinstance(value, _accepted(node))
     if isinstance(node, Array):
         return _is_array(node, value)
+    if isinstance(node, End):
+        return isinstance(value, node.cls) and value.carries(node.item.form)
     if isinstance(node, Record) and node.style == "struct":
         return type(value) is node.cls  # a subclass may be laid out otherwise
     if isinstance(node, Scalar):

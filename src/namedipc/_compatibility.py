@@ -19,6 +19,7 @@ from ._nodes import (
     Array,
     Choice,
     Descriptor,
+    End,
     Enumeration,
     Field,
     Fixed,
@@ -114,6 +115,8 @@ class _Writer:
             }
         if isinstance(node, Array):
             return {"type": "array", "dtype": node.scalar.__name__, "dimensions": node.dimensions}
+        if isinstance(node, End):
+            return {"type": "end", "of": node.cls.__name__, "message": self.write(node.item)}
         return {"type": "fd" if isinstance(node, Descriptor) else node.label}
 
     def _record(self, record: Record) -> str:
@@ -258,7 +261,7 @@ class _Comparison:
 
 def _holds_descriptors(described: Any, records: Mapping[str, Any], seen: set[str]) -> bool:
     """Whether values of a described type may hold descriptors."""
-    if described["type"] == "fd":
+    if described["type"] in {"fd", "end"}:
         return True
     if described["type"] != "record":
         return any(_holds_descriptors(part, records, seen) for _, part, _ in _parts(described, described))
@@ -292,6 +295,8 @@ def _parts(mine: Any, theirs: Any) -> Iterator[tuple[str, Any, Any]]:
     elif kind == "fixed":
         for index, (one, other) in enumerate(zip(mine["items"], theirs["items"], strict=True)):
             yield f"[{index}]", one, other
+    elif kind == "end":
+        yield "[message]", mine["message"], theirs["message"]
     elif kind == "dict":
         yield "[key]", mine["keys"], theirs["keys"]
         yield "[value]", mine["values"], theirs["values"]
@@ -318,6 +323,8 @@ def text(described: Any) -> str:  # noqa: PLR0911  # one return a kind of type
         return " | ".join(map(text, described["members"]))
     if kind == "literal":
         return f"Literal[{', '.join(described['values'])}]"
+    if kind == "end":
+        return f"{described['of']}[{text(described['message'])}]"
     if kind == "array":
         axes = described["dimensions"]
         return f"NDArray[{described['dtype']}]" + ("" if axes is None else f" of {axes} dimensions")

@@ -130,6 +130,11 @@ def adopt(number: int) -> Fd:
     return fd
 
 
+def is_empty(fd: Fd) -> bool:
+    """Whether its descriptor has been closed, or taken out."""
+    return fd._number == _EMPTY
+
+
 def _can_seek(number: int) -> bool:
     try:
         os.lseek(number, 0, os.SEEK_CUR)

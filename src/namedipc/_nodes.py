@@ -18,6 +18,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 import attrs
 
 from ._fd import Fd
+from ._handover import Handover
 
 Style: TypeAlias = Literal["attrs", "dataclass", "struct", "typeddict", "namedtuple"]
 Presence: TypeAlias = Literal["required", "default", "optional"]
@@ -298,6 +299,25 @@ class Descriptor(Node):
         return "Fd"
 
 
+@attrs.define(eq=False)
+class End(Node):
+    """An unopened end of a channel, whose descriptor travels beside the message; `item`: what that channel carries."""
+
+    cls: type[Handover[object, object]]
+    item: Node
+
+    @property
+    def plain(self) -> object:
+        return _subscript(self.cls, self.item.form)
+
+    @property
+    def label(self) -> str:
+        return f"{self.cls.__name__}[{self.item.label}]"
+
+    def children(self) -> Iterator[Node]:
+        yield self.item
+
+
 def bounded(form: object, metas: tuple[object, ...]) -> object:
     """The form with its bounds."""
     return Annotated[form, *metas] if metas else form
@@ -323,7 +343,7 @@ def reachable(root: Node) -> Iterator[Node]:
 
 def carries_descriptors(root: Node) -> bool:
     """Whether values of a type may hold descriptors."""
-    return any(isinstance(node, Descriptor) for node in reachable(root))
+    return any(isinstance(node, Descriptor | End) for node in reachable(root))
 
 
 def trouble_in_json(node: Node) -> str | None:
@@ -370,7 +390,7 @@ def _kinds(node: Node) -> set[str]:  # noqa: PLR0911  # one return a kind of typ
         return {_value_kind(value) for value in node.values} if literal_is_native(node) else {"str"}
     if isinstance(node, Unset):
         return {"unset"}
-    if isinstance(node, Descriptor):
+    if isinstance(node, Descriptor | End):
         return {"int", "float"}  # its place is a number, and a float may be sent as an int
     if isinstance(node, Record | Array):
         # Not two in one union, though one may be a map and one an array: their shadows are structs, of which

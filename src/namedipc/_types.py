@@ -28,12 +28,14 @@ import typing_extensions
 from ._compatibility import Description, describe_node, difference, fingerprint
 from ._errors import DeclarationError
 from ._fd import Fd
+from ._handover import Handover
 from ._nodes import (
     LIMITS,
     SCALARS,
     Array,
     Choice,
     Descriptor,
+    End,
     Enumeration,
     Field,
     Fixed,
@@ -292,6 +294,8 @@ class _Reader:
     def _class(self, cls: Any, form: Any, scope: _Scope, path: str) -> Node:  # noqa: PLR0911  # as above
         if cls is Fd:
             return Descriptor()
+        if issubclass(cls, Handover):
+            return self._end(cls, typing.get_args(form), scope, path)
         arguments = typing.get_args(form)
         is_empty_tuple = cls is tuple and form not in {tuple, typing.Tuple}  # noqa: UP006  # which is the same
         if cls in _BARE_ADVICE and not arguments and not is_empty_tuple:
@@ -310,6 +314,11 @@ class _Reader:
         if style is None:
             return self._unknown(form, path)
         return self._record(cls, style, arguments, scope, path)
+
+    def _end(self, cls: type, arguments: tuple[object, ...], scope: _Scope, path: str) -> Node:
+        if not arguments:
+            self.refuse(path, f"{cls.__name__} does not say what it carries; write {cls.__name__}[int] or the like")
+        return End(cls, self.read(arguments[0], scope, f"{path or cls.__name__}[message]"))
 
     def _tuple(self, arguments: tuple[object, ...], scope: _Scope, path: str) -> Node:
         if len(arguments) == 2 and arguments[1] is ...:
