@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from namedipc._codec import ArgumentsCodec, Codec, Parameter
 from namedipc._compatibility import difference, fingerprint
 from namedipc._errors import InvalidMessage
+from namedipc._fd import Fd
 from namedipc._types import describe
 
 from .message_types import Color, Left, Odd, Order, Page, Refund, Seat, Tree, of, union
@@ -42,6 +43,14 @@ A = record("Order", table=int)
 B = record("Order", table=int, dish=(str, "soup"))
 D = record("Order", dish=(str, "soup"), table=(int, 1))
 E = record("Order", table=(int, 1), mark=(bytes | str, b""))
+
+
+@attrs.frozen
+class Lending:
+    """An order with a descriptor, deep inside, which need not be given."""
+
+    table: int
+    others: dict[str, list[Fd] | None] = attrs.field(factory=dict)
 
 
 class Strict(msgspec.Struct, forbid_unknown_fields=True):
@@ -316,3 +325,18 @@ def test_an_endless_description_is_a_difference() -> None:
     found = difference({"type": mine, "records": {}}, {"type": theirs, "records": {}})
     assert found is not None
     assert "RecursionError" in found
+
+
+def test_descriptors_are_a_type_of_their_own() -> None:
+    """No number, though they travel as one; and a field that holds some needs somebody who takes them."""
+    assert differ(Fd, Fd) is None
+    assert differ(Fd, int) == "Fd here, int there"
+    assert differ(list[Fd], list[str]) == "[...]: Fd here, str there"
+    lending, plain = Lending, record("Lending", table=int)
+    assert differ(lending, lending) is None
+    assert differ(lending, plain) == (
+        "Lending.others: a field that holds descriptors here, and nobody to close them there"
+    )
+    assert differ(plain, lending) == (
+        "Lending.others: a field that holds descriptors there, and nobody to close them here"
+    )

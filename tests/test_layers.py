@@ -31,6 +31,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "_client",
             "_reach",
             "_channel",
+            "_channel_end",
             "_raw_channel",
             "_fifo",
             "_raw_fifo",
@@ -58,7 +59,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "_nodes",
         ),
     ),
-    ("values", ("_values", "_opening")),
+    ("values", ("_values", "_opening", "_fd", "_held", "_descriptors")),
     ("lowlevel", ("lowlevel",)),
     ("errors", ("_errors",)),
 )

@@ -71,3 +71,13 @@ def test_another_user_s_process_is_not_told() -> None:
     """That of root, to an ordinary user."""
     with without_privileges(), fails_with(errno.EACCES):
         lowlevel.descriptors(1)
+
+
+def test_what_a_descriptor_may_be_used_for(tmp_path: Path) -> None:
+    """The access mode alone, whatever other flags it was opened with."""
+    for mode in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR):
+        fd = os.open(tmp_path / "file", mode | os.O_CREAT | os.O_APPEND, 0o600)
+        assert lowlevel.access_mode(fd) == mode
+        os.close(fd)
+    with fails_with(errno.EBADF):
+        lowlevel.access_mode(fd)

@@ -517,3 +517,17 @@ def test_the_path_of_a_listening_socket(tmp_path: Path, pair: tuple[lowlevel.Soc
     null = os.open(os.devnull, os.O_RDONLY)
     assert lowlevel.listening_path(null) is None
     os.close(null)
+
+
+def test_only_a_stream_of_the_unix_domain_is_adopted() -> None:
+    """Anything else stays with the caller."""
+    reader, writer = lowlevel.pipe()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
+        with fails_with(errno.EPROTOTYPE):
+            lowlevel.adopt_socket(datagrams.fileno())
+        with fails_with(errno.ENOTSOCK):
+            lowlevel.adopt_socket(reader)
+        for fd in (reader, writer, datagrams.fileno()):
+            os.fstat(fd)
+    for fd in (reader, writer):
+        os.close(fd)

@@ -9,12 +9,13 @@ import datetime
 import enum
 import functools
 import importlib.util
+import io
 import pathlib
 import sys
 import typing
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, Required, TypedDict, TypeVar
+from typing import Annotated, Any, BinaryIO, ClassVar, Generic, Literal, NamedTuple, Required, TypedDict, TypeVar
 
 import attrs
 import msgspec
@@ -135,6 +136,8 @@ def test_resolves(annotation: object, expected: object) -> None:
         (Iterator[int], "write list[...]"),
         (AsyncIterator[int], "AsyncIterator cannot be sent"),
         (collections.deque[int], "write list[...]"),
+        (BinaryIO, "write Fd, and send Fd(file)"),
+        (io.BufferedReader, "write Fd"),
         (pathlib.Path, "write str, and make a Path of it at the other side"),
         (np.float64, "write float, int or bool, or npt.NDArray[np.float64]"),
         (np.ndarray, "write the exact type of its numbers: npt.NDArray[np.float64]"),

@@ -49,6 +49,8 @@ from ._errors import TimedOut as TimedOut
 from ._errors import TooLarge as TooLarge
 from ._errors import WouldBlock as WouldBlock
 from ._errors import WrongKind as WrongKind
+from ._fd import Fd as Fd
+from ._fd import HasFileno as HasFileno
 from ._fifo import Fifo as Fifo
 from ._fifo import RawFifo as RawFifo
 from ._fifo_blocking import BlockingFifoReader as BlockingFifoReader

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -12,19 +11,18 @@ from typing_extensions import TypeForm
 
 from . import _names, lowlevel
 from ._card import check_card, make_card
+from ._channel_end import joined_ends
 from ._codec import Codec
 from ._errors import IPCError
 from ._faults import fault_of, pack_fault
 from ._name import Name
 from ._opening import Opening
-from ._protocol.hello import CHANNEL, Hello
-from ._protocol.messages import MessageSession
 from ._shells.connecting import Pause, connecting
+from ._shells.conversation import Conversation
 from ._shells.handover import claiming
-from ._shells.message_link import MessageLink
 from ._shells.reception import Reception
 from ._shells.waiting import Clock, carry_out
-from ._types import difference, resolve_message
+from ._types import resolve_message
 from ._values import Allow, Limits, Peer, StrPath, same_user
 
 if TYPE_CHECKING:
@@ -35,8 +33,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ChannelEnd: TypeAlias = "Opening[Connection[T], BlockingConnection[T]]"
-"""One end of a channel, not opened yet."""
+if TYPE_CHECKING:
+    ChannelEnd: TypeAlias = Opening[Connection[T], BlockingConnection[T]]
+    """One end of a channel, not opened yet: also the type of a message's field or result that carries one."""
+else:
+    from ._channel_end import ChannelEnd
 
 
 @final
@@ -53,10 +54,11 @@ class Channel(Name, Generic[T]):
         DeclarationError: The path cannot be a name, or the type cannot be a message; the text says what to write.
     """
 
-    __slots__ = ("_codec", "_message")
+    __slots__ = ("_codec", "_conversation", "_message")
     _kind: ClassVar[_names.Kind] = "socket"
     _message: object
     _codec: Codec[T]
+    _conversation: Conversation[T]
 
     def __init__(self, path: StrPath, message: TypeForm[T]) -> None:
         super().__init__(path)
@@ -68,7 +70,9 @@ class Channel(Name, Generic[T]):
             where=f"Channel({str(path)!r}, ...)",
         )
         object.__setattr__(self, "_message", resolved)
-        object.__setattr__(self, "_codec", Codec[T](resolved).named(path))
+        codec: Codec[T] = Codec[T](resolved).named(path)
+        object.__setattr__(self, "_codec", codec)
+        object.__setattr__(self, "_conversation", Conversation(str(self._path), codec))
 
     def _arguments(self) -> tuple[object, ...]:
         return (self._message,)
@@ -104,10 +108,10 @@ class Channel(Name, Generic[T]):
             from ._shells.trio_waiting import carry_out
 
             def make(socket: lowlevel.Socket, peer: Peer, closed: Callable[[], object]) -> Connection[T]:
-                return Connection(self._link(socket, peer, limits, closed), self._codec)
+                return Connection(self._conversation.link(socket, peer, limits, closed), self._codec)
 
-            reception = Reception(await carry_out(self._claiming(mode, takeover=takeover)), allow, limits)
-            async with Listener(reception, make, self._refuse) as listener:
+            claim = await carry_out(self._claiming(mode, takeover=takeover))
+            async with Listener(self._reception(claim, allow, limits), make, self._refuse) as listener:
                 yield listener
 
         @contextmanager
@@ -115,11 +119,10 @@ class Channel(Name, Generic[T]):
             from ._channel_blocking import BlockingConnection, BlockingListener
 
             def make(socket: lowlevel.Socket, peer: Peer, closed: Callable[[], object]) -> BlockingConnection[T]:
-                return BlockingConnection(self._link(socket, peer, limits, closed), self._codec)
+                return BlockingConnection(self._conversation.link(socket, peer, limits, closed), self._codec)
 
-            plan = self._claiming(mode, takeover=takeover)
-            reception = Reception(carry_out(plan, Clock(None), f"{self._path}: not owned"), allow, limits)
-            with BlockingListener(reception, make, self._refuse) as listener:
+            claim = carry_out(self._claiming(mode, takeover=takeover), Clock(None), f"{self._path}: not owned")
+            with BlockingListener(self._reception(claim, allow, limits), make, self._refuse) as listener:
                 yield listener
 
         return Opening(f"{self!r}.listen()", trio, blocking)
@@ -154,7 +157,9 @@ class Channel(Name, Generic[T]):
             self._check_card()
             connected = await carry_out(connecting(self._path, wait_seconds=wait_seconds, allow=allow))
             _close_unless(self._check_card, connected.socket)
-            async with Connection(self._link(connected.socket, connected.peer, limits, None), self._codec) as end:
+            async with Connection(
+                self._conversation.link(connected.socket, connected.peer, limits, None), self._codec
+            ) as end:
                 yield end
 
         @contextmanager
@@ -165,42 +170,43 @@ class Channel(Name, Generic[T]):
             plan = connecting(self._path, wait_seconds=wait_seconds, allow=allow)
             connected = carry_out(plan, Clock(None), f"{self._path}: not connected")
             _close_unless(self._check_card, connected.socket)
-            with BlockingConnection(self._link(connected.socket, connected.peer, limits, None), self._codec) as end:
+            with BlockingConnection(
+                self._conversation.link(connected.socket, connected.peer, limits, None), self._codec
+            ) as end:
                 yield end
 
         return Opening(f"{self!r}.connect()", trio, blocking)
 
+    def pair(self) -> tuple[ChannelEnd[T], ChannelEnd[T]]:
+        """Make two joined ends without a name: for a child, for a field of a message, for a test.
+
+        Nothing stands under the path, which errors name all the same. Each end is opened once, in trio or in blocking
+        code: here, in a child that was forked, or where a message took it. One that is dropped unopened is closed, with
+        a ResourceWarning unless the process has forked meanwhile.
+
+        The kernel vouches for whoever made the pair: `peer` of both ends is this process, wherever they are opened.
+
+        Raises:
+            OSError: EMFILE, no descriptor is left.
+
+        Source: socketpair(2).
+        """
+        return joined_ends(f"{self!r}.pair()", self._message, self._conversation)
+
     # ------------------------------------------------------------ what both verbs and both worlds need
 
-    @property
-    def _schema(self) -> bytes:
-        return json.dumps(self._codec.description, separators=(",", ":")).encode()
-
-    def _difference(self, theirs: bytes) -> str | None:
-        try:
-            description = json.loads(theirs)
-            return difference(self._codec.description, description) or difference(description, self._codec.description)
-        except (ValueError, RecursionError, KeyError, TypeError) as error:
-            return f"the other side's message type cannot be read: {error}"
-
     def _check_card(self) -> None:
-        check_card(self._path, "channel", self._codec.fingerprint, self._difference)
+        check_card(self._path, "channel", self._codec.fingerprint, self._conversation.difference)
 
     def _claiming(self, mode: int, *, takeover: bool) -> Generator[Pause, None, _names.Claim]:
-        card = make_card("channel", self._codec.fingerprint, self._schema)
+        card = make_card("channel", self._codec.fingerprint, self._conversation.schema)
         return claiming(self._path, kind="channel", card=card, mode=mode, takeover=takeover)
 
-    def _session(self, limits: Limits) -> MessageSession:
-        hello = Hello(CHANNEL, limits.message_bytes, self._codec.fingerprint)
-        return MessageSession(str(self._path), hello, self._schema, self._difference)
-
-    def _link(
-        self, socket: lowlevel.Socket, peer: Peer, limits: Limits, closed: Callable[[], object] | None
-    ) -> MessageLink:
-        return MessageLink(socket, peer, self._session(limits), closed)
+    def _reception(self, claim: _names.Claim, allow: Allow, limits: Limits) -> Reception:
+        return Reception(claim, allow, limits, carries_descriptors=self._codec.carries_descriptors)
 
     def _refuse(self, socket: lowlevel.Socket, error: IPCError) -> None:
-        session = self._session(Limits())
+        session = self._conversation.session(Limits())
         lowlevel.send_now(socket, session.opening + session.fault(pack_fault(fault_of(error))))
 
 

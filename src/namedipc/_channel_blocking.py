@@ -16,7 +16,6 @@ from typing import Generic, Protocol, Self, TypeVar, final
 from . import lowlevel
 from ._codec import Codec
 from ._errors import Busy, Closed, ConnectionLost, EndOfChannel, IPCError, TimedOut, WouldBlock
-from ._protocol.messages import pack_message
 from ._shells.handover import handing_over
 from ._shells.message_link import MessageLink
 from ._shells.reception import Reception
@@ -40,8 +39,7 @@ class BlockingConnection(Generic[T]):
 
     def __init__(self, link: MessageLink, codec: Codec[T]) -> None:
         self._link = link
-        self._encode = codec.encode
-        self._decode = codec.decode
+        self._encode, self._decode = link.coders(codec)
         self._sending = threading.Lock()
         self._receiving = threading.Lock()
 
@@ -59,12 +57,11 @@ class BlockingConnection(Generic[T]):
             ConnectionLost: The peer has gone. What it had sent before can still be received.
             Closed: This end has been closed.
         """
-        self._send_frames(pack_message(self._checked(value)), 1, Clock(timeout))
+        self._send_frames(self._link.pack(self._checked(value)), 1, Clock(timeout))
 
     def send_many(self, values: Iterable[T], /, *, timeout: float | None = None) -> None:
         """Send several messages at one go; all are checked before the first leaves. See `send`."""
-        frames = [pack_message(self._checked(value)) for value in values]
-        self._send_frames(b"".join(frames), len(frames), Clock(timeout))
+        self._send_frames(*self._link.pack_many(map(self._checked, values)), Clock(timeout))
 
     def send_nowait(self, value: T) -> None:
         """Send one message if that takes no waiting. See `send`.
@@ -72,14 +69,18 @@ class BlockingConnection(Generic[T]):
         Raises:
             WouldBlock: The peer has to read first, or another thread is sending. Nothing has been sent.
         """
-        frame = pack_message(self._checked(value))
-        with turn(self._sending, Clock(0), WouldBlock(f"{self._link.where}: another thread is sending")):
-            if self._link.write():
-                self._link.enqueue(frame)
-                # What has begun goes on with the next send; the message is no longer this caller's concern.
-                if self._link.write() or not self._link.withdraw(frame):
-                    return
-        raise WouldBlock(f"{self._link.where}: the peer has to read first")
+        link = self._link
+        frame = link.pack(self._checked(value))
+        try:
+            with turn(self._sending, Clock(0), WouldBlock(f"{link.where}: another thread is sending")):
+                if link.write():
+                    link.enqueue(frame)
+                    # What has begun goes on with the next send; the message is no longer this caller's concern.
+                    if link.write() or not link.withdraw(frame):
+                        return
+        finally:
+            link.drop(frame)
+        raise WouldBlock(f"{link.where}: the peer has to read first")
 
     def receive(self, *, timeout: float | None = None) -> T:
         """Receive the next message.
@@ -198,15 +199,19 @@ class BlockingConnection(Generic[T]):
         return body
 
     def _send_frames(self, frames: bytes, messages: int, clock: Clock) -> None:
-        with turn(self._sending, clock, self._timed_out("not sent", clock)):
-            self._link.check_open()
-            self._write_out(clock)  # the rest of one that had timed out
-            self._link.enqueue(frames, messages)
-            try:
-                self._write_out(clock)
-            except BaseException:
-                self._link.withdraw(frames, messages)
-                raise
+        link = self._link
+        try:
+            with turn(self._sending, clock, self._timed_out("not sent", clock)):
+                link.check_open()
+                self._write_out(clock)  # the rest of one that had timed out
+                link.enqueue(frames, messages)
+                try:
+                    self._write_out(clock)
+                except BaseException:
+                    link.withdraw(frames, messages)
+                    raise
+        finally:
+            link.drop(frames)
 
     def _write_out(self, clock: Clock) -> None:
         while not self._link.write():

@@ -15,7 +15,6 @@ import trio.abc
 from . import lowlevel
 from ._codec import Codec
 from ._errors import Closed, EndOfChannel, IPCError
-from ._protocol.messages import pack_message
 from ._shells import trio_errors
 from ._shells.handover import handing_over
 from ._shells.message_link import MessageLink
@@ -42,8 +41,7 @@ class Connection(trio.abc.Channel[T]):
 
     def __init__(self, link: MessageLink, codec: Codec[T]) -> None:
         self._link = link
-        self._encode = codec.encode
-        self._decode = codec.decode
+        self._encode, self._decode = link.coders(codec)
         self._sending = trio.StrictFIFOLock()
         self._receiving = trio.StrictFIFOLock()
         self._finishing = False
@@ -60,15 +58,14 @@ class Connection(trio.abc.Channel[T]):
         Cancellation: while no byte has left the message is taken back; otherwise it is finished in the background, and
         the next one is whole all the same.
         """
-        await self._send_frames(pack_message(self._checked(value)), 1)
+        await self._send_frames(self._link.pack(self._checked(value)), 1)
 
     async def send_many(self, values: Iterable[T], /) -> None:
         """Send several messages at one go; all are checked before the first leaves. See `send`.
 
         Cancellation: while no byte has left all are taken back; otherwise all are finished in the background.
         """
-        frames = [pack_message(self._checked(value)) for value in values]
-        await self._send_frames(b"".join(frames), len(frames))
+        await self._send_frames(*self._link.pack_many(map(self._checked, values)))
 
     def send_nowait(self, value: T) -> None:
         """Send one message if that takes no waiting. See `send`.
@@ -76,18 +73,22 @@ class Connection(trio.abc.Channel[T]):
         Raises:
             WouldBlock: The peer has to read first, or another task is sending. Nothing has been sent.
         """
-        frame = pack_message(self._checked(value))
-        if self._sending.locked():
-            raise trio_errors.WouldBlock(f"{self._link.where}: another task is sending")
-        with trio_errors.translating():
-            if self._link.write():
-                self._link.enqueue(frame)
-                if self._link.write():
-                    return
-                if not self._link.withdraw(frame):
-                    self._finish_later()
-                    return
-        raise trio_errors.WouldBlock(f"{self._link.where}: the peer has to read first")
+        link = self._link
+        frame = link.pack(self._checked(value))
+        try:
+            if self._sending.locked():
+                raise trio_errors.WouldBlock(f"{link.where}: another task is sending")
+            with trio_errors.translating():
+                if link.write():
+                    link.enqueue(frame)
+                    if link.write():
+                        return
+                    if not link.withdraw(frame):
+                        self._finish_later()
+                        return
+        finally:
+            link.drop(frame)
+        raise trio_errors.WouldBlock(f"{link.where}: the peer has to read first")
 
     async def receive(self) -> T:
         """Receive the next message.
@@ -210,21 +211,24 @@ class Connection(trio.abc.Channel[T]):
         return body
 
     async def _send_frames(self, frames: bytes, messages: int) -> None:
-        await trio.lowlevel.checkpoint_if_cancelled()
         link = self._link
-        async with _Turn(self._sending):
-            with trio_errors.translating():
-                link.check_open()
-                while not link.write():  # the rest of one that was cancelled
-                    await self._writable()
-                link.enqueue(frames, messages)
-                try:
-                    while not link.write():
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            async with _Turn(self._sending):
+                with trio_errors.translating():
+                    link.check_open()
+                    while not link.write():  # the rest of one that was cancelled
                         await self._writable()
-                except trio.Cancelled:
-                    if not link.withdraw(frames, messages):
-                        self._finish_later()
-                    raise
+                    link.enqueue(frames, messages)
+                    try:
+                        while not link.write():
+                            await self._writable()
+                    except trio.Cancelled:
+                        if not link.withdraw(frames, messages):
+                            self._finish_later()
+                        raise
+        finally:
+            link.drop(frames)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _finish_later(self) -> None:

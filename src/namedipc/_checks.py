@@ -9,7 +9,8 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from ._nodes import Array, Choice, Enumeration, Fixed, Items, Node, Record, Scalar, Table, Union
+from ._fd import Fd
+from ._nodes import Array, Choice, Descriptor, End, Enumeration, Fixed, Items, Node, Record, Scalar, Table, Union
 
 
 def exact_types(node: Node) -> frozenset[type]:
@@ -22,6 +23,8 @@ def exact_types(node: Node) -> frozenset[type]:
         return frozenset([dict])
     if isinstance(node, Scalar):
         return frozenset([int, float] if node.cls is float else [node.cls])
+    if isinstance(node, Descriptor):
+        return frozenset([Fd])
     return frozenset([node.cls] if isinstance(node, Record | Enumeration) else [])
 
 
@@ -37,6 +40,8 @@ def admits(node: Node, value: object) -> bool:  # noqa: PLR0911  # one return a 
         return isinstance(value, _accepted(node))
     if isinstance(node, Array):
         return _is_array(node, value)
+    if isinstance(node, End):
+        return isinstance(value, node.cls) and value.carries(node.item.form)
     if isinstance(node, Record) and node.style == "struct":
         return type(value) is node.cls  # a subclass may be laid out otherwise
     if isinstance(node, Scalar):

@@ -18,8 +18,9 @@ import msgspec
 
 from ._checks import admits, exact_types
 from ._compatibility import describe_node, describe_parameters
+from ._descriptors import Descriptors, Received
 from ._errors import DeclarationError, InvalidMessage
-from ._nodes import Node, reachable, trouble_in_json
+from ._nodes import Node, carries_descriptors, reachable, trouble_in_json
 from ._types import Description, fingerprint, read
 from ._wire import Wire, build_wire
 
@@ -49,11 +50,13 @@ class Codec(Generic[T]):
     """Values of one declared type, to bytes and back.
 
     `encoding="json"` is for text tools at the other end. It carries less: keys are all text, all integers or all
-    floats, or the declaration is refused; and floats are finite.
+    floats, or the declaration is refused, as are descriptors; and floats are finite.
 
     Attributes:
         node: The type as a tree.
         type_name: The type as messages call it, without module names.
+        title: The same, behind the path of the name where it has one.
+        carries_descriptors: Whether values may hold descriptors: then `encode_with` and `decode_with` are for them.
         description: What the other side must know of it.
         fingerprint: 16 bytes, equal where the descriptions are.
         check: Raises InvalidMessage unless a value belongs to the type at its top; `encode` does it too.
@@ -63,23 +66,37 @@ class Codec(Generic[T]):
             damaged, nested too deep, or followed by something else.
     """
 
-    __slots__ = ("_json", "check", "decode", "description", "encode", "fingerprint", "node", "type_name")
+    __slots__ = (
+        "_json",
+        "carries_descriptors",
+        "check",
+        "decode",
+        "description",
+        "encode",
+        "fingerprint",
+        "node",
+        "title",
+        "type_name",
+    )
 
     node: Node
+    carries_descriptors: bool
     check: Callable[[object], None]
     encode: Callable[[T], bytes]
     decode: Callable[[Buffer], T]
     description: Description
     fingerprint: bytes
+    title: str
     type_name: str
 
     def __init__(self, tp: object, *, encoding: Encoding = "msgpack") -> None:
         node = read(tp)
         if encoding == "json":
-            _refuse_keys(node)
+            _refuse_for_json(node)
         wire = build_wire(node)
         self.node = node
-        self.type_name = node.label
+        self.type_name = self.title = node.label
+        self.carries_descriptors = carries_descriptors(node)
         self.description = describe_node(node)
         self.fingerprint = fingerprint(self.description)
         self.check = _check(node, self.type_name)
@@ -107,6 +124,8 @@ class Codec(Generic[T]):
         place.node = self.node
         place._json = None
         place.type_name = self.type_name
+        place.title = f"{where}: {self.title}"
+        place.carries_descriptors = self.carries_descriptors
         place.description = self.description
         place.fingerprint = self.fingerprint
         place.check = naming(where, self.check)
@@ -114,9 +133,52 @@ class Codec(Generic[T]):
         place.decode = naming(where, self.decode)
         return place
 
+    def encode_with(self, value: T) -> tuple[bytes, Descriptors]:
+        """Encode a value and the descriptors in it.
 
-def _refuse_keys(node: Node) -> None:
-    """Raise DeclarationError where a dict inside has keys which JSON would give back as something else."""
+        Returns:
+            The bytes, and duplicates of the descriptors, which the caller closes, or says that they were sent.
+
+        Raises:
+            InvalidMessage: As `encode`; also for a descriptor that has been closed.
+            OSError: EMFILE, there is no descriptor left for a duplicate.
+        """
+        descriptors = Descriptors()
+        with descriptors.collecting():
+            return self.encode(value), descriptors
+
+    def decode_with(self, data: Buffer, descriptors: list[int]) -> T:
+        """Decode a value with the descriptors that came with it.
+
+        Args:
+            data: The bytes.
+            descriptors: Numbers; they belong to the value then, and are closed if there is none.
+
+        Raises:
+            InvalidMessage: As `decode`; also where each descriptor is not spoken of exactly once.
+        """
+        received = Received(descriptors)
+        with received.handing_out():
+            value = self.decode(data)
+            _check_claimed(self.title, received)
+            return value
+
+    def refuse_descriptors(self, where: str) -> None:
+        """Raise DeclarationError if values may hold descriptors, for a name that has no way to carry them."""
+        if self.carries_descriptors:
+            raise DeclarationError(
+                f"{where}: {self.type_name} holds open descriptors, which only sockets carry; "
+                "use a Channel or a Service"
+            )
+
+
+def _check_claimed(title: str, received: Received) -> None:
+    if received.unclaimed:
+        raise InvalidMessage(f"{title}: {received.unclaimed} descriptors have come of which the message does not speak")
+
+
+def _refuse_for_json(node: Node) -> None:
+    """Raise DeclarationError where something inside is nothing for JSON."""
     for inner in reachable(node):
         trouble = trouble_in_json(inner)
         if trouble is not None:
@@ -260,14 +322,26 @@ class ArgumentsCodec:
     Attributes:
         method: The method as messages call it.
         parameters: In order: those that may be given by position, then those by name only.
+        carries_descriptors: Whether arguments may hold descriptors: then `encode_with` and `decode_with` are for them.
         encode: Arguments to bytes. Raises TypeError as a call in Python does (missing, unexpected, given
             twice), and InvalidMessage for a value of another type.
         decode: Bytes to (args, kwargs) for the implementation. Raises InvalidMessage.
         nodes: The types of the parameters, as trees.
     """
 
-    __slots__ = ("_decode_json", "_wires", "decode", "description", "encode", "method", "nodes", "parameters")
+    __slots__ = (
+        "_decode_json",
+        "_wires",
+        "carries_descriptors",
+        "decode",
+        "description",
+        "encode",
+        "method",
+        "nodes",
+        "parameters",
+    )
 
+    carries_descriptors: bool
     encode: Callable[[tuple[object, ...], Mapping[str, object]], bytes]
     decode: Callable[[Buffer], Arguments]
     description: Description
@@ -285,6 +359,7 @@ class ArgumentsCodec:
         self.description = describe_parameters(
             [(p.name, node, p.has_default, p.keyword_only) for p, node in zip(self.parameters, nodes, strict=True)]
         )
+        self.carries_descriptors = any(map(carries_descriptors, nodes))
         wires = [build_wire(node) for node in nodes]
         self.encode = _encode_arguments(method, self.parameters, nodes, wires)
         self.decode = _decode_arguments(method, self.parameters, wires)
@@ -302,9 +377,23 @@ class ArgumentsCodec:
         if self._decode_json is None:
             with _when_used():
                 for node in self.nodes:
-                    _refuse_keys(node)
+                    _refuse_for_json(node)
                 self._decode_json = _decode_json_arguments(self.method, self.parameters, self._wires)
         return self._decode_json(data)
+
+    def encode_with(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> tuple[bytes, Descriptors]:
+        """Encode arguments and the descriptors in them. See `Codec.encode_with`."""
+        descriptors = Descriptors()
+        with descriptors.collecting():
+            return self.encode(args, kwargs), descriptors
+
+    def decode_with(self, data: Buffer, descriptors: list[int]) -> Arguments:
+        """Decode arguments with the descriptors that came with them. See `Codec.decode_with`."""
+        received = Received(descriptors)
+        with received.handing_out():
+            arguments = self.decode(data)
+            _check_claimed(self.method, received)
+            return arguments
 
 
 def _encode_arguments(
@@ -587,7 +676,7 @@ def _short(value: object) -> str:
 
 
 def _unencodable(name: str, error: Exception) -> Exception:
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError | OSError):  # OSError: no descriptor is left
         return error
     if isinstance(error, OverflowError):
         return InvalidMessage(f"{name}: {_TOO_LONG}")

@@ -18,6 +18,8 @@ from ._nodes import (
     LIMITS,
     Array,
     Choice,
+    Descriptor,
+    End,
     Enumeration,
     Field,
     Fixed,
@@ -113,7 +115,9 @@ class _Writer:
             }
         if isinstance(node, Array):
             return {"type": "array", "dtype": node.scalar.__name__, "dimensions": node.dimensions}
-        return {"type": node.label}
+        if isinstance(node, End):
+            return {"type": "end", "of": node.cls.__name__, "message": self.write(node.item)}
+        return {"type": "fd" if isinstance(node, Descriptor) else node.label}
 
     def _record(self, record: Record) -> str:
         # Told apart by class and arguments: one class may have been read more than once.
@@ -192,11 +196,11 @@ class _Comparison:
             if name in theirs["fields"]:
                 different = self._field(field, theirs["fields"][name], f"{path}.{name}")
             else:
-                different = _lonely(field, theirs, f"{path}.{name}", "here", "there")
+                different = self._lonely(field, theirs, f"{path}.{name}", "here", "there")
             if different:
                 return different
         for name, field in theirs["fields"].items():
-            different = None if name in mine["fields"] else _lonely(field, mine, f"{path}.{name}", "there", "here")
+            different = None if name in mine["fields"] else self._lonely(field, mine, f"{path}.{name}", "there", "here")
             if different:
                 return different
         return None
@@ -211,11 +215,11 @@ class _Comparison:
                 return different
         shared = min(len(mine["fields"]), len(theirs["fields"]))
         for field in mine["fields"][shared:]:
-            different = _lonely(field, theirs, f"{path}.{field['name']}", "here", "there")
+            different = self._lonely(field, theirs, f"{path}.{field['name']}", "here", "there")
             if different:
                 return different
         for field in theirs["fields"][shared:]:
-            different = _lonely(field, mine, f"{path}.{field['name']}", "there", "here")
+            different = self._lonely(field, mine, f"{path}.{field['name']}", "there", "here")
             if different:
                 return different
         return None
@@ -224,6 +228,16 @@ class _Comparison:
         if {mine["presence"], theirs["presence"]} == {"required", "optional"}:
             return _sentence(path, mine["presence"], theirs["presence"])
         return self.types(mine["type"], theirs["type"], path)
+
+    def _lonely(self, field: Any, other: Any, path: str, has: str, lacks: str) -> str | None:
+        """A field that one side only knows: it needs a default there, and a place that ignores it here."""
+        if field["presence"] == "required":
+            return f"{path}: a field without a default {has}, no such field {lacks}"
+        if other["closed"]:
+            return f"{path}: a field {has}, and no other fields are allowed {lacks}"
+        if _holds_descriptors(field["type"], self.mine if has == "here" else self.theirs, set()):
+            return f"{path}: a field that holds descriptors {has}, and nobody to close them {lacks}"
+        return None
 
     def parameters(self, mine: Sequence[Any], theirs: Sequence[Any]) -> str | None:
         """The caller's parameters against the service's: one list begins with the other."""
@@ -245,13 +259,19 @@ class _Comparison:
         return None
 
 
-def _lonely(field: Any, other: Any, path: str, has: str, lacks: str) -> str | None:
-    """A field that one side only knows: it needs a default there, and a place that ignores it here."""
-    if field["presence"] == "required":
-        return f"{path}: a field without a default {has}, no such field {lacks}"
-    if other["closed"]:
-        return f"{path}: a field {has}, and no other fields are allowed {lacks}"
-    return None
+def _holds_descriptors(described: Any, records: Mapping[str, Any], seen: set[str]) -> bool:
+    """Whether values of a described type may hold descriptors."""
+    if described["type"] in {"fd", "end"}:
+        return True
+    if described["type"] != "record":
+        return any(_holds_descriptors(part, records, seen) for _, part, _ in _parts(described, described))
+    name = described["name"]
+    if name in seen:
+        return False
+    seen.add(name)
+    fields = records[name]["fields"]
+    every = fields if isinstance(fields, list) else fields.values()
+    return any(_holds_descriptors(field["type"], records, seen) for field in every)
 
 
 def _shape(described: Any) -> object:
@@ -275,6 +295,8 @@ def _parts(mine: Any, theirs: Any) -> Iterator[tuple[str, Any, Any]]:
     elif kind == "fixed":
         for index, (one, other) in enumerate(zip(mine["items"], theirs["items"], strict=True)):
             yield f"[{index}]", one, other
+    elif kind == "end":
+        yield "[message]", mine["message"], theirs["message"]
     elif kind == "dict":
         yield "[key]", mine["keys"], theirs["keys"]
         yield "[value]", mine["values"], theirs["values"]
@@ -301,10 +323,12 @@ def text(described: Any) -> str:  # noqa: PLR0911  # one return a kind of type
         return " | ".join(map(text, described["members"]))
     if kind == "literal":
         return f"Literal[{', '.join(described['values'])}]"
+    if kind == "end":
+        return f"{described['of']}[{text(described['message'])}]"
     if kind == "array":
         axes = described["dimensions"]
         return f"NDArray[{described['dtype']}]" + ("" if axes is None else f" of {axes} dimensions")
-    return str(kind)
+    return "Fd" if kind == "fd" else str(kind)
 
 
 def _bound_text(described: Any, name: str) -> str:

@@ -79,6 +79,7 @@ class Fifo(Name, Generic[T]):
             where=f"Fifo({os.fspath(path)!r})",
         )
         codec: Codec[T] = Codec[T](resolved).named(path)
+        codec.refuse_descriptors(f"Fifo({os.fspath(path)!r})")
         object.__setattr__(self, "_message", resolved)
         object.__setattr__(self, "_codec", codec)
 

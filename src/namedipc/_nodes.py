@@ -17,6 +17,9 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 import attrs
 
+from ._fd import Fd
+from ._held import HeldOpening
+
 Style: TypeAlias = Literal["attrs", "dataclass", "struct", "typeddict", "namedtuple"]
 Presence: TypeAlias = Literal["required", "default", "optional"]
 """required: always sent, must arrive; default: always sent, need not arrive; optional: need neither."""
@@ -283,6 +286,38 @@ class Array(Node):
         return f"NDArray[{self.scalar.__name__}]"
 
 
+@attrs.define(eq=False)
+class Descriptor(Node):
+    """An Fd: its place among the descriptors that travel beside the message."""
+
+    @property
+    def plain(self) -> object:
+        return Fd
+
+    @property
+    def label(self) -> str:
+        return "Fd"
+
+
+@attrs.define(eq=False)
+class End(Node):
+    """An unopened end of a channel, whose descriptor travels beside the message; `item`: what that channel carries."""
+
+    cls: type[HeldOpening[object, object]]
+    item: Node
+
+    @property
+    def plain(self) -> object:
+        return _subscript(self.cls, self.item.form)
+
+    @property
+    def label(self) -> str:
+        return f"{self.cls.__name__}[{self.item.label}]"
+
+    def children(self) -> Iterator[Node]:
+        yield self.item
+
+
 def bounded(form: object, metas: tuple[object, ...]) -> object:
     """The form with its bounds."""
     return Annotated[form, *metas] if metas else form
@@ -306,8 +341,15 @@ def reachable(root: Node) -> Iterator[Node]:
         waiting.extend(reversed(list(node.children())))
 
 
+def carries_descriptors(root: Node) -> bool:
+    """Whether values of a type may hold descriptors."""
+    return any(isinstance(node, Descriptor | End) for node in reachable(root))
+
+
 def trouble_in_json(node: Node) -> str | None:
-    """Why JSON cannot carry a type (what it contains aside): keys which cannot be told from their text."""
+    """Why JSON cannot carry a type (what it contains aside): descriptors, and keys not to be told from their text."""
+    if isinstance(node, Descriptor):
+        return f"{node.label} cannot be sent as JSON, which carries no descriptors"
     if not isinstance(node, Table):
         return None
     if not isinstance(node.key, Union) and _kinds(node.key) in ({"str"}, {"int"}, {"float"}):
@@ -339,7 +381,7 @@ def _wire_kinds(members: Sequence[Node]) -> Iterator[set[str]]:
         yield _kinds(member)
 
 
-def _kinds(node: Node) -> set[str]:
+def _kinds(node: Node) -> set[str]:  # noqa: PLR0911  # one return a kind of type
     if isinstance(node, Scalar):
         return {node.label if node.cls in {types.NoneType, bool, int, float} else "str"}
     if isinstance(node, Enumeration):
@@ -348,6 +390,8 @@ def _kinds(node: Node) -> set[str]:
         return {_value_kind(value) for value in node.values} if literal_is_native(node) else {"str"}
     if isinstance(node, Unset):
         return {"unset"}
+    if isinstance(node, Descriptor | End):
+        return {"int", "float"}  # its place is a number, and a float may be sent as an int
     if isinstance(node, Record | Array):
         # Not two in one union, though one may be a map and one an array: their shadows are structs, of which
         # msgspec takes one.

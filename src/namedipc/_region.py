@@ -69,6 +69,7 @@ class SharedRegion(Name, Generic[T]):
             where=f"SharedRegion({os.fspath(path)!r})",
         )
         codec: Codec[T] = Codec[T](resolved).named(path)
+        codec.refuse_descriptors(f"SharedRegion({os.fspath(path)!r})")
         object.__setattr__(self, "_value", resolved)
         object.__setattr__(self, "_codec", codec)
         object.__setattr__(self, "_contents", Contents(codec.fingerprint, codec.description))

@@ -27,11 +27,15 @@ import typing_extensions
 
 from ._compatibility import Description, describe_node, difference, fingerprint
 from ._errors import DeclarationError
+from ._fd import Fd
+from ._held import HeldOpening
 from ._nodes import (
     LIMITS,
     SCALARS,
     Array,
     Choice,
+    Descriptor,
+    End,
     Enumeration,
     Field,
     Fixed,
@@ -115,12 +119,16 @@ _BARE_ADVICE: Final[dict[object, str]] = {
     tuple: "tuple[int, str], or tuple[int, ...] for any number",
     dict: "dict[str, int], or what its keys and values are",
 }
+_FILE_ADVICE: Final = "write Fd, and send Fd(file): the other side gets the open file"
 _ADVICE: Final[dict[object, str]] = {
     complex: "write tuple[float, float]",
     memoryview: "views without a copy are not part of this version; write bytes",
     range: "write list[int], or a record with start and stop",
     slice: "write a record with start and stop",
     type: "write a Literal or an Enum of the names that occur",
+    typing.BinaryIO: _FILE_ADVICE,
+    typing.TextIO: _FILE_ADVICE,
+    typing.IO: _FILE_ADVICE,
     collections.deque: "write list[...]",
     collections.defaultdict: "write dict[..., ...]",
     collections.OrderedDict: "write dict[..., ...], which keeps its order too",
@@ -137,6 +145,9 @@ _NAMED_ADVICE: Final = {
     "ctypes": "write an attrs class or a dataclass with the same fields",
     "numpy": "write float, int or bool, or npt.NDArray[np.float64] for arrays",
     "re": "write str",
+    "io": _FILE_ADVICE,
+    "_io": _FILE_ADVICE,
+    "socket": _FILE_ADVICE,
 }
 _HOW_TO_CARRY: Final = (
     "a plain class has no fields that could be sent; decorate it with @attrs.frozen "
@@ -281,6 +292,10 @@ class _Reader:
         return union
 
     def _class(self, cls: Any, form: Any, scope: _Scope, path: str) -> Node:  # noqa: PLR0911  # as above
+        if cls is Fd:
+            return Descriptor()
+        if issubclass(cls, HeldOpening):
+            return self._end(cls, typing.get_args(form), scope, path)
         arguments = typing.get_args(form)
         is_empty_tuple = cls is tuple and form not in {tuple, typing.Tuple}  # noqa: UP006  # which is the same
         if cls in _BARE_ADVICE and not arguments and not is_empty_tuple:
@@ -299,6 +314,11 @@ class _Reader:
         if style is None:
             return self._unknown(form, path)
         return self._record(cls, style, arguments, scope, path)
+
+    def _end(self, cls: type, arguments: tuple[object, ...], scope: _Scope, path: str) -> Node:
+        if not arguments:
+            self.refuse(path, f"{cls.__name__} does not say what it carries; write {cls.__name__}[int] or the like")
+        return End(cls, self.read(arguments[0], scope, f"{path or cls.__name__}[message]"))
 
     def _tuple(self, arguments: tuple[object, ...], scope: _Scope, path: str) -> Node:
         if len(arguments) == 2 and arguments[1] is ...:

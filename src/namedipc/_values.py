@@ -5,13 +5,17 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar, final
+from weakref import ref
 
 import attrs
 
 from . import lowlevel
+from ._fd import Fd, adopt
 
 StrPath: TypeAlias = str | os.PathLike[str]
 """A filesystem path, as the standard library takes it."""
@@ -20,9 +24,17 @@ IfExists: TypeAlias = Literal["fail", "keep", "replace"]
 """What to do where the name is already there."""
 
 
+class _Seen:
+    """What is known of a process besides the values by which it is compared: not a part of what is sent."""
+
+    __slots__ = ("_socket", "_start_ticks")
+    _socket: ref[lowlevel.Socket]
+    _start_ticks: int
+
+
 @final
 @attrs.frozen
-class Peer:
+class Peer(_Seen):
     """Whom the kernel vouches for at the other end, as of the moment it connected or began to listen.
 
     Attributes:
@@ -46,6 +58,82 @@ class Peer:
             return Path(lowlevel.process_executable(self.pid))
         except OSError:
             return None
+
+    @property
+    def start_time(self) -> float | None:
+        """When the process began, in seconds since the epoch, to about a hundredth; None where this may not be known.
+
+        Together with the pid it names one process.
+        """
+        ticks: int | None = getattr(self, "_start_ticks", None)
+        if ticks is None:
+            return None
+        boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+        return boot + ticks / os.sysconf("SC_CLK_TCK")
+
+    def pidfd(self) -> Fd:
+        """Open the process: unlike its pid, the descriptor never comes to mean another one.
+
+        It is readable once the process has ended, and `signal.pidfd_send_signal` sends to nobody else.
+
+        Returns:
+            The descriptor; the caller closes it.
+
+        Raises:
+            ProcessLookupError: The process has ended; or it cannot be told from a later one with its pid, as that of a
+                `Peer` which was not made by a connection.
+
+        Source: SO_PEERPIDFD (Linux 6.5) while the connection is open, otherwise pidfd_open(2) and the start time.
+        """
+        fd = self._pidfd_of_connection() or self._pidfd_of_number()
+        if not lowlevel.wait_ready(fd.fileno(), timeout_seconds=0):
+            return fd
+        fd.close()
+        raise self._has_ended()
+
+    def _pidfd_of_connection(self) -> Fd | None:
+        socket = self._socket() if hasattr(self, "_socket") else None
+        if socket is None:
+            return None
+        try:
+            return adopt(lowlevel.peer_pidfd(socket))
+        except OSError:  # it is closed, the process has ended, or the kernel has no such option
+            return None
+
+    def _pidfd_of_number(self) -> Fd:
+        ticks: int | None = getattr(self, "_start_ticks", None)
+        if ticks is None:
+            raise ProcessLookupError(f"process {self.pid} cannot be told from a later one with the same number")
+        try:
+            fd = adopt(lowlevel.open_pidfd(self.pid))
+        except ProcessLookupError:
+            raise self._has_ended() from None
+        # Looked at behind it: while this very process is there, the number meant no other before.
+        if not lowlevel.process_alive(self.pid, ticks):
+            fd.close()
+            raise self._has_ended()
+        return fd
+
+    def _has_ended(self) -> ProcessLookupError:
+        return ProcessLookupError(f"process {self.pid}, the peer, has ended")
+
+    def __reduce__(self) -> tuple[Callable[..., Peer], tuple[object, ...]]:
+        return _restore, (self.pid, self.uid, self.gid, self.groups, getattr(self, "_start_ticks", None))
+
+
+def seen(peer: Peer, socket: lowlevel.Socket) -> Peer:
+    """Return a peer of which more is remembered: when it began, and by which connection it is known."""
+    object.__setattr__(peer, "_socket", ref(socket))
+    with suppress(OSError):  # it has ended, or is hidden from this user
+        object.__setattr__(peer, "_start_ticks", lowlevel.process_start_time(peer.pid))
+    return peer
+
+
+def _restore(pid: int, uid: int, gid: int, groups: tuple[int, ...], start_ticks: int | None) -> Peer:
+    peer = Peer(pid, uid, gid, groups)
+    if start_ticks is not None:
+        object.__setattr__(peer, "_start_ticks", start_ticks)
+    return peer
 
 
 Allow: TypeAlias = Callable[[Peer], bool]

@@ -16,10 +16,14 @@ from typing import Annotated, Any, Final, ForwardRef, Literal, TypeAlias
 import attrs
 import msgspec
 
-from ._checks import exact_types, fits
+from ._checks import admits, exact_types, fits
+from ._descriptors import MOST_DESCRIPTORS, attach, attach_end, claim, claim_end
+from ._fd import Fd
 from ._nodes import (
     Array,
     Choice,
+    Descriptor,
+    End,
     Enumeration,
     Fixed,
     Items,
@@ -103,6 +107,10 @@ class _Builder:
             return _labelled({value_label(value): value for value in node.values})
         if isinstance(node, Enumeration):
             return _labelled({member.name: member for member in node.cls})
+        if isinstance(node, Descriptor):
+            return _descriptor(node)
+        if isinstance(node, End):
+            return _end(node)
         assert isinstance(node, Array)
         return _array(node)
 
@@ -330,7 +338,7 @@ def _is_foreign(node: Node) -> bool:
         return not literal_is_native(node)
     if isinstance(node, Enumeration):
         return not node.by_value
-    return isinstance(node, Array) or (isinstance(node, Union) and node.tagged)
+    return isinstance(node, Array | Descriptor | End) or (isinstance(node, Union) and node.tagged)
 
 
 def _is_plainly_told(node: Node) -> bool:
@@ -338,7 +346,7 @@ def _is_plainly_told(node: Node) -> bool:
 
 
 def _strict_types(node: Node) -> frozenset[type]:
-    if isinstance(node, Scalar | Array | Unset):
+    if isinstance(node, Scalar | Array | Unset | End):
         return frozenset([type(msgspec.UNSET) if isinstance(node, Unset) else node.cls])
     if isinstance(node, Choice):
         return frozenset(map(type, node.values))
@@ -358,6 +366,34 @@ def _labelled(labels: dict[str, object]) -> Wire:
     return Wire(Literal[tuple(labels)], pack, labels.__getitem__, _only(str))
 
 
+_Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=MOST_DESCRIPTORS)]
+
+
+def _descriptor(node: Descriptor) -> Wire:
+    def pack(value: Any) -> int:
+        _expect(value, (Fd,), node)
+        return attach(value)
+
+    return Wire(_Place, pack, claim, _only(int))
+
+
+def _end(node: End) -> Wire:
+    receive = node.cls.receiver(node.item.form, node.label)
+
+    def pack(value: Any) -> int:
+        if not admits(node, value):
+            raise TypeError(
+                f"expected {node.label}, got {value!r}; what can be sent is an unopened end of a Channel.pair() of "
+                "these messages, or one that was received"
+            )
+        return attach_end(value.held)
+
+    def unpack(place: int) -> Any:
+        return claim_end(place, receive)
+
+    return Wire(_Place, pack, unpack, _only(int))
+
+
 class _ArrayOnWire(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     dtype: Annotated[str, msgspec.Meta(max_length=32)]
     shape: Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(max_length=32)]
@@ -370,8 +406,6 @@ _DTYPE: Final = re.compile(r"[<>|]([biufcSU]\d{1,7}|[mM]8(\[\d{0,9}[A-Za-z]{1,7}
 
 def _array(node: Array) -> Wire:
     import numpy as np
-
-    from ._checks import admits
 
     def pack(value: Any) -> _ArrayOnWire:
         if not admits(node, value):

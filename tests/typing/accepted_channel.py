@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from typing import Annotated, Literal, Optional, assert_type
 
+import attrs
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +16,13 @@ from namedipc import (
     BlockingListener,
     BlockingRawConnection,
     Channel,
+    ChannelEnd,
     Connection,
     ConnectionStatistics,
+    Fd,
     Limits,
     Listener,
+    Opening,
     Peer,
     RawConnection,
 )
@@ -38,6 +42,22 @@ assert_type(Channel("x", Literal["a", "b"]), Channel[Literal["a", "b"]])
 assert_type(Channel("x", Point), Channel[Point])
 assert_type(Channel("x", Pair), Channel[Pair])
 assert_type(Channel("x", "Letter | str"), Channel[Letter | str])
+
+assert_type(Channel("x", Fd), Channel[Fd])
+assert_type(Channel("x", list[Fd | None]), Channel[list[Fd | None]])
+
+
+@attrs.frozen
+class Guest:
+    """A message with an end of a channel, read at run time as well."""
+
+    name: str
+    talk: ChannelEnd[Letter | str]
+    log: Fd | None = None
+
+
+GUESTS = Channel("x", Guest)
+ENDS = Channel("x", dict[str, ChannelEnd[Letter]])
 
 wide: Channel[Letter | str] = Channel("x", Letter)
 """A hole in what checkers see: the declared type widens what is inferred. So `send` checks when it runs."""
@@ -82,6 +102,20 @@ async def connecting() -> None:
         await connection.send_eof()
     async with AsyncExitStack() as stack:
         assert_type(await stack.enter_async_context(COUNTER.connect()), Connection[Letter | str])
+
+
+async def joined() -> None:
+    """Two ends without a name; an end of a message is opened like any other."""
+    mine, theirs = COUNTER.pair()
+    assert_type(mine, Opening[Connection[Letter | str], BlockingConnection[Letter | str]])
+    end: ChannelEnd[Letter | str] = theirs
+    async with GUESTS.connect() as guests, mine as connection:
+        await guests.send(Guest("ann", end))
+        assert_type(await connection.receive(), Letter | str)
+        async with (await guests.receive()).talk as talk:
+            assert_type(talk, Connection[Letter | str])
+        with (await guests.receive()).talk as talk_in_a_thread:
+            assert_type(talk_in_a_thread, BlockingConnection[Letter | str])
 
 
 def in_blocking_code() -> None:

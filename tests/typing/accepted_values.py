@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import assert_type
+from typing import BinaryIO, assert_type
 
 from namedipc import (
     Closed,
     ConnectionLost,
     DeclarationError,
+    Fd,
+    HasFileno,
     InvalidMessage,
     IPCError,
     Limits,
@@ -47,4 +49,15 @@ def who(peer: Peer) -> bool:
     """A rule of one's own is a function of the peer."""
     assert_type(peer.groups, tuple[int, ...])
     assert_type(peer.executable, Path | None)
+    assert_type(peer.start_time, float | None)
+    assert_type(peer.pidfd(), Fd)
     return peer.uid == 0
+
+
+def lend(file: BinaryIO) -> None:
+    """A descriptor comes of a number, or of whatever has one."""
+    with Fd(file) as fd, Fd(fd), Fd(0):
+        something: HasFileno = fd
+        assert_type(something.fileno(), int)
+        assert_type(fd.open(), BinaryIO)
+        assert_type(fd.detach(), int)

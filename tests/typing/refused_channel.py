@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from namedipc import Channel, RawConnection
+from namedipc import Channel, ChannelEnd, Fd, RawConnection
 
 from .names import COUNTER, WIRE, Letter
 
@@ -47,3 +47,14 @@ async def mixed_up() -> None:
     with COUNTER.listen() as listener:
         async with listener.accept():  # type: ignore[attr-defined]
             pass
+
+
+async def joined() -> None:
+    """An end for other messages, one that is not opened, and a descriptor that is a number."""
+    mine, _theirs = COUNTER.pair()
+    other: ChannelEnd[int] = mine  # type: ignore[assignment]
+    await mine.receive()  # type: ignore[attr-defined]
+    COUNTER.pair(1)  # type: ignore[call-arg]
+    async with other as connection, Channel("x", Fd).connect() as files:
+        await connection.send("x")  # type: ignore[arg-type]
+        await files.send(3)  # type: ignore[arg-type]

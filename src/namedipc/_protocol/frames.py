@@ -47,11 +47,13 @@ class Flag(IntFlag):
     """CALL: the arguments are JSON, and so shall be what answers them."""
     ONE_WAY = 8
     """CALL: no answer is wanted; the id is 0."""
+    DESCRIPTORS = 16
+    """The body begins, before all else, with one byte: how many descriptors come with the frame."""
 
 
 # Plain integers for the hot path: reading a member of an IntEnum costs several times a global.
 CALL, REPLY, ERROR, CANCEL, GOODBYE, MESSAGE, SCHEMA, BIND, ITEM, END, CREDIT = (int(kind) for kind in Kind)
-DEADLINE_FLAG, HEADERS_FLAG, JSON_FLAG, ONE_WAY_FLAG = (int(flag) for flag in Flag)
+DEADLINE_FLAG, HEADERS_FLAG, JSON_FLAG, ONE_WAY_FLAG, DESCRIPTORS_FLAG = (int(flag) for flag in Flag)
 KNOWN_FLAGS: Final = DEADLINE_FLAG | HEADERS_FLAG | JSON_FLAG | ONE_WAY_FLAG
 
 Frame: TypeAlias = tuple[int, int, int, int, bytes]
@@ -106,7 +108,7 @@ class FrameReader:
 
     Args:
         limit_bytes: The longest body accepted, but that an ERROR may always have LONGEST_ERROR_BYTES, and that the
-            deadline of a CALL does not count.
+            deadline of a CALL and the count of descriptors do not count.
     """
 
     __slots__ = ("_at", "_buffer", "limit_bytes")
@@ -157,9 +159,9 @@ class FrameReader:
     def _limit_of(self, kind: int, flags: int) -> int:
         if kind == ERROR:
             return max(self.limit_bytes, LONGEST_ERROR_BYTES)
-        if kind == CALL and flags & 1:
-            return self.limit_bytes + DEADLINE.size  # the limit is one of what is said, not of when
-        return self.limit_bytes
+        # The limit is one of what is said, not of when, nor of what comes with it.
+        limit = self.limit_bytes + (1 if flags & Flag.DESCRIPTORS else 0)
+        return limit + DEADLINE.size if kind == CALL and flags & 1 else limit
 
     def take(self, count: int) -> bytes | None:
         """Return exactly `count` bytes from the front, for the hello; None until they are there."""

@@ -7,12 +7,14 @@ lost peer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, Self, final
 
+from .._descriptors import Descriptors
 from .._errors import IPCError, ProtocolError, SchemaMismatch, WrongKind
 from .._faults import connection_error_of
-from .frames import ERROR, GOODBYE, HEADER, MESSAGE, SCHEMA, Frame, FrameReader, pack_frame
+from .attachments import Arrivals, split_count, with_count
+from .frames import DESCRIPTORS_FLAG, ERROR, GOODBYE, HEADER, MESSAGE, SCHEMA, Frame, FrameReader, pack_frame
 from .hello import CHANNEL, HELLO_BYTES, MAGIC, Hello, unpack_hello
 
 LONGEST_SCHEMA_BYTES: Final = 1 << 20
@@ -26,8 +28,10 @@ class MessageSession:
         hello: What this side says of itself.
         schema: The description of the message type, as text.
         difference: Compares with the other side's text; the first difference, or None.
+        carries_descriptors: Whether messages may: then each that arrives is a `Parcel`.
 
     Attributes:
+        arrivals: Descriptors that have come and wait for their message; None where messages carry none.
         opening: What this side has to send before anything else: the hello and the schema.
         ended: The peer has said that it sends no more.
         their_message_bytes: The longest message the other side takes; this side's own until its hello is there.
@@ -41,6 +45,7 @@ class MessageSession:
         "_reader",
         "_same",
         "_trusted",
+        "arrivals",
         "ended",
         "failure",
         "greeted",
@@ -49,13 +54,22 @@ class MessageSession:
         "where",
     )
 
-    def __init__(self, where: str, hello: Hello, schema: bytes, difference: Callable[[bytes], str | None]) -> None:
+    def __init__(
+        self,
+        where: str,
+        hello: Hello,
+        schema: bytes,
+        difference: Callable[[bytes], str | None],
+        *,
+        carries_descriptors: bool = False,
+    ) -> None:
         self.where: Final = where
         self._hello: Final = hello
         self._difference: Final = difference
         self._reader = FrameReader(max(hello.message_bytes, LONGEST_SCHEMA_BYTES))
         self._same = False
         self._trusted = False
+        self.arrivals: Final = Arrivals() if carries_descriptors else None
         self.greeted: bool = False
         self.ended: bool = False
         self.failure: IPCError | None = None
@@ -77,9 +91,12 @@ class MessageSession:
         """
         self.check()
         try:
-            return self._next_message()
+            message = self._next_message()
+            if message is None and self.arrivals is not None:
+                self.arrivals.settle(unfinished=self._reader.unfinished)
         except IPCError as error:
-            raise self._failed(error) from error.__cause__
+            raise self.fail(error) from error.__cause__
+        return message
 
     def greet(self) -> None:
         """Read the hello, if it is there: from then on the other side's limit is known. A bad one is the failure."""
@@ -88,17 +105,20 @@ class MessageSession:
         try:
             self._take_hello()
         except IPCError as error:
-            self._failed(error)
+            self.fail(error)
 
     def check(self) -> None:
         """Raise the failure again, if there has been one."""
         if self.failure is not None:
             raise self.failure.with_traceback(None)
 
-    def _failed(self, error: IPCError) -> IPCError:
+    def fail(self, error: IPCError) -> IPCError:
+        """Let nothing more be received, for this reason; return it."""
         if isinstance(error, ProtocolError | WrongKind) and not str(error).startswith(self.where):
             error = type(error)(f"{self.where}: {error}")  # frames and hello do not know the path
         self.failure = error
+        if self.arrivals is not None:
+            self.arrivals.close()
         return error
 
     def _next_message(self) -> bytes | None:
@@ -109,7 +129,7 @@ class MessageSession:
             if frame is None:
                 return None
             if frame[0] == MESSAGE and self._trusted:
-                return frame[4]
+                return frame[4] if self.arrivals is None else _parcel(frame, self.arrivals)
             self._take_other(frame)
         return None
 
@@ -164,3 +184,67 @@ _pack_header = HEADER.pack
 def pack_message(body: bytes) -> bytes:
     """Return one message as a frame."""
     return _pack_header(len(body), MESSAGE, 0, 0, 0) + body
+
+
+@final
+class Parcel(bytes):
+    """A message's body together with its descriptors."""
+
+    descriptors: Descriptors
+
+    def __new__(cls, body: bytes, descriptors: Descriptors) -> Self:
+        parcel = super().__new__(cls, body)
+        parcel.descriptors = descriptors
+        return parcel
+
+
+@final
+class Shipment(bytes):
+    """Whole frames, and the descriptors which have to leave with the first byte of some of them.
+
+    Attributes:
+        attached: Where in the bytes such a frame begins, and its descriptors; in order.
+    """
+
+    attached: list[tuple[int, Descriptors]]
+
+    def __new__(cls, frames: bytes, attached: list[tuple[int, Descriptors]]) -> Self:
+        shipment = super().__new__(cls, frames)
+        shipment.attached = attached
+        return shipment
+
+    def release(self) -> list[tuple[int, Descriptors]]:
+        """Return what is attached; it belongs to the caller then."""
+        attached, self.attached = self.attached, []
+        return attached
+
+    def close(self) -> None:
+        """Close the descriptors which still belong to this."""
+        for _, descriptors in self.release():
+            descriptors.close()
+
+
+def pack_parcel(parcel: Parcel) -> Shipment:
+    """Return one message as a frame, and its descriptors."""
+    descriptors = parcel.descriptors
+    if not descriptors:
+        return Shipment(pack_message(parcel), [])
+    frame = pack_frame(MESSAGE, with_count(len(descriptors), parcel), flags=DESCRIPTORS_FLAG)
+    return Shipment(frame, [(0, descriptors)])
+
+
+def join_shipments(shipments: Iterable[Shipment]) -> Shipment:
+    """Return several as one."""
+    attached: list[tuple[int, Descriptors]] = []
+    frames: list[bytes] = []
+    at = 0
+    for shipment in shipments:
+        attached += [(at + offset, descriptors) for offset, descriptors in shipment.release()]
+        frames.append(shipment)
+        at += len(shipment)
+    return Shipment(b"".join(frames), attached)
+
+
+def _parcel(frame: Frame, arrivals: Arrivals) -> Parcel:
+    count, body = split_count(frame[1], frame[4])
+    return Parcel(body, Descriptors(arrivals.take(count)))

@@ -13,7 +13,7 @@ import attrs
 
 from .. import _names, lowlevel
 from .._errors import NameNotFound, NoServer, NotAllowed
-from .._values import Allow, Peer, StrPath, same_user
+from .._values import Allow, Peer, StrPath, same_user, seen
 
 FIRST_PAUSE_SECONDS: Final = 0.002
 LONGEST_PAUSE_SECONDS: Final = 1.0
@@ -95,4 +95,4 @@ def _allowed(path: StrPath, allow: Allow) -> Connected:
 def peer_of(socket: lowlevel.Socket, credentials: lowlevel.Credentials | None = None) -> Peer:
     """Return whom the kernel vouches for at the other end of a connected socket."""
     credentials = credentials or lowlevel.peer_credentials(socket)
-    return Peer(credentials.pid, credentials.uid, credentials.gid, lowlevel.peer_groups(socket))
+    return seen(Peer(credentials.pid, credentials.uid, credentials.gid, lowlevel.peer_groups(socket)), socket)

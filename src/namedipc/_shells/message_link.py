@@ -7,14 +7,15 @@ between. The law: a frame leaves whole, in order, or not at all; every message t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Final, TypeVar
 
 from .. import lowlevel
-from .._errors import Closed, ConnectionLost, EndOfChannel, IPCError, TooLarge
+from .._codec import Codec
+from .._errors import Closed, ConnectionLost, EndOfChannel, IPCError, TooLarge, renewed
 from .._faults import fault_of_handler, pack_fault
-from .._protocol.messages import MessageSession
+from .._protocol.messages import MessageSession, pack_message
 from .._values import ConnectionStatistics, Peer
 from .socket_end import SocketEnd
 
@@ -43,7 +44,7 @@ class MessageLink(SocketEnd):
         super().__init__(socket, peer, session.where, closed)
         self.session = session
         self._outbound = session.opening
-        self._taken_back: bytes | None = None
+        self._put_off: IPCError | None = None
         self.sends_no_more: bool = False
         self._broken = False
         self._lost = False
@@ -54,10 +55,28 @@ class MessageLink(SocketEnd):
         with suppress(IPCError):  # told by the first send, behind what has arrived
             self.write()  # a peer that only sends should know this side's limit, and one that only receives its type
 
+    # ------------------------------------------------------------ the form of messages
+
+    def coders(self, codec: Codec[T]) -> tuple[Callable[[T], bytes], Callable[[bytes], T]]:
+        """Return what makes the body of a message of a value, and a value of it."""
+        return codec.encode, codec.decode
+
+    def pack(self, body: bytes) -> bytes:
+        """Return a body as a frame."""
+        return pack_message(body)
+
+    def pack_many(self, bodies: Iterable[bytes]) -> tuple[bytes, int]:
+        """Return bodies as frames in one piece, and how many they are."""
+        frames = list(map(pack_message, bodies))
+        return b"".join(frames), len(frames)
+
+    def drop(self, frames: bytes) -> None:
+        """Let go of frames, whether they have been enqueued or not: nobody enqueues them after this."""
+
     # ------------------------------------------------------------ sending
 
     def check_sendable(self, body: bytes) -> None:
-        """Raise unless this message can be sent; nothing has left then."""
+        """Raise unless this message can be sent; nothing has left then, and the body is let go of."""
         self.check_open()
         if self.sends_no_more:
             raise Closed(f"{self.where}: send_eof() has been called; this end sends no more")
@@ -90,17 +109,23 @@ class MessageLink(SocketEnd):
         """
         while self._outbound:
             try:
-                sent = lowlevel.send_now(self.socket, self._outbound)
+                sent = self._send_front()
             except BlockingIOError:
                 return False
             except OSError as error:
                 self.check_open()  # another thread may have closed it just now
                 self._broken = True
-                self._outbound = b""
+                self._drop_outbound()
                 raise ConnectionLost(f"{self.where}: the peer has gone, or reads no more") from error
             self._bytes_sent += sent
             self._outbound = self._outbound[sent:]
         return True
+
+    def _send_front(self) -> int:
+        return lowlevel.send_now(self.socket, self._outbound)
+
+    def _drop_outbound(self) -> None:
+        self._outbound = b""
 
     def withdraw(self, frames: bytes, messages: int = 1) -> bool:
         """Take frames back of which no byte has been sent; False if some has."""
@@ -116,7 +141,7 @@ class MessageLink(SocketEnd):
         """Receive what is there, once; False if nothing is there yet."""
         self.check_open()
         try:
-            data = lowlevel.receive_now(self.socket, READ_BYTES)
+            data = self._receive_some()
         except BlockingIOError:
             return False
         except OSError:
@@ -128,19 +153,24 @@ class MessageLink(SocketEnd):
             self._lost = True
         return True
 
+    def _receive_some(self) -> bytes:
+        return lowlevel.receive_now(self.socket, READ_BYTES)
+
     def take(self) -> bytes | None:
         """Return the next whole message; None if more has to be read first.
 
         Raises:
             EndOfChannel: The peer has said goodbye, and everything has been received.
             ConnectionLost: It went away without.
-            IPCError: What `MessageSession.next_message` raises.
+            IPCError: What `MessageSession.next_message` raises, or what `decoded` has put off.
         """
         self.check_open()
         session = self.session
-        body, self._taken_back = self._taken_back, None
-        if body is None:
-            body = session.next_message()
+        if self._put_off is not None:
+            error, self._put_off = self._put_off, None
+            self._messages_received += 1
+            raise error
+        body = session.next_message()
         if body is not None:
             self._messages_received += 1
             return body
@@ -158,11 +188,11 @@ class MessageLink(SocketEnd):
         return body
 
     def decoded(self, decode: Callable[[bytes], T], body: bytes) -> T:
-        """Return what was taken as a value. What does not fit the type is put back for the next `take`."""
+        """Return what was taken as a value. If it does not fit the type the next `take` raises that again."""
         try:
             return decode(body)
-        except IPCError:
-            self._taken_back = body
+        except IPCError as error:
+            self._put_off = renewed(error)
             self._messages_received -= 1
             raise
 

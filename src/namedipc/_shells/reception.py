@@ -24,10 +24,18 @@ _OUT_OF_DESCRIPTORS_SECONDS: Final = 0.05
 
 
 class Reception:
-    """The listening side of a name. Owns the claim, and counts who is connected."""
+    """The listening side of a name. Owns the claim, and counts who is connected.
 
-    def __init__(self, claim: _names.Claim, allow: Allow, limits: Limits) -> None:
+    Args:
+        claim: The claim to the name.
+        allow: Who may connect.
+        limits: How many.
+        carries_descriptors: Whether connections take descriptors; otherwise the kernel refuses them.
+    """
+
+    def __init__(self, claim: _names.Claim, allow: Allow, limits: Limits, *, carries_descriptors: bool = False) -> None:
         self.claim = claim
+        self._carries_descriptors = carries_descriptors
         self.limits = limits
         self._allow = allow
         self._of_uid: Counter[int] = Counter()
@@ -80,7 +88,8 @@ class Reception:
     ) -> End | None:
         try:
             socket.setblocking(False)
-            lowlevel.refuse_descriptors(socket)
+            if not self._carries_descriptors:
+                lowlevel.refuse_descriptors(socket)
             peer = peer_of(socket)
             error = self._unwelcome(peer)
         except BaseException as raised:

@@ -9,6 +9,7 @@ select.
 A socket is a `socket.socket`, a mapping an `mmap.mmap`; every other descriptor is an int.
 """
 
+from ._diagnostics import access_mode as access_mode
 from ._diagnostics import descriptors as descriptors
 from ._fifos import make_fifo as make_fifo
 from ._fifos import open_fifo_for_reading as open_fifo_for_reading
@@ -102,6 +103,7 @@ __all__ = [
     "Watch",
     "WatchEvent",
     "accept",
+    "access_mode",
     "add_seals",
     "add_watch",
     "adopt_socket",

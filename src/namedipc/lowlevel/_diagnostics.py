@@ -1,8 +1,9 @@
-"""What a process has open. For people and for tests: /proc is read, nothing is changed."""
+"""What a process has open. Nothing is changed."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 
 
@@ -36,3 +37,14 @@ def descriptors(pid: int | None = None) -> dict[int, str]:
         except FileNotFoundError:  # closed meanwhile, as is the one by which this directory was listed
             continue
     return found
+
+
+def access_mode(fd: int) -> int:
+    """Tell what a descriptor may be used for.
+
+    Returns:
+        `os.O_RDONLY`, `os.O_WRONLY` or `os.O_RDWR`; O_RDONLY too for one that was opened with O_PATH.
+
+    Source: fcntl(2) F_GETFL, open(2) O_ACCMODE.
+    """
+    return fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE

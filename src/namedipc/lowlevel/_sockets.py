@@ -178,16 +178,23 @@ def adopt_socket(fd: int) -> Socket:
 
     It is close-on-exec from here on. Its blocking mode stays, for that belongs to all who have it.
 
+    Args:
+        fd: A stream socket of the UNIX domain.
+
     Returns:
         The socket, which owns the descriptor now; the caller closes it.
 
     Raises:
-        OSError: EBADF or ENOTSOCK; the descriptor stays as it was.
+        OSError: EBADF, ENOTSOCK, or EPROTOTYPE where it is a socket of another kind; the descriptor stays as it was,
+            and the caller's.
 
     Source: socket(7) SO_DOMAIN and SO_TYPE, fcntl(2) FD_CLOEXEC.
     """
     blocking = os.get_blocking(fd)
     sock = socket.socket(fileno=fd)
+    if (sock.family, sock.type) != (socket.AF_UNIX, socket.SOCK_STREAM):
+        sock.detach()
+        raise OSError(errno.EPROTOTYPE, os.strerror(errno.EPROTOTYPE))
     sock.setblocking(blocking)  # whatever socket.setdefaulttimeout() says
     os.set_inheritable(fd, False)
     return sock

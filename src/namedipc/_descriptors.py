@@ -1,0 +1,204 @@
+"""The descriptors of one message, on its way out and on its way in.
+
+The law: they are duplicates on the way out, and whoever holds them closes them: unless they have left, or have reached
+a value which owns them. The codec's steps meet them in the middle of a message, so that which message it is is kept for
+the thread; nothing waits meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final, TypeVar, final
+
+from ._fd import Fd, adopt
+from ._held import Held
+
+End = TypeVar("End")
+
+MOST_DESCRIPTORS: Final = 253
+"""What one message carries at most. Source: unix(7), SCM_MAX_FD."""
+
+
+@final
+class Descriptors:
+    """Owns the descriptors of one message, in the order in which the message counts them: until they leave with it, or
+    until it is decoded. Closes what is dropped.
+
+    Of those that leave they are duplicates, but for those of ends, which are lent. Call `sent` when they have left, or
+    `close` when they will not.
+
+    Attributes:
+        numbers: What to give to the kernel.
+    """
+
+    __slots__ = ("__weakref__", "_lent", "numbers")
+    numbers: list[int]
+
+    def __init__(self, numbers: list[int] | None = None) -> None:
+        self.numbers = [] if numbers is None else numbers
+        self._lent: list[Held] = []
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Have `attach` add to these. An exception closes them."""
+        before, _current.outgoing = _current.outgoing, self
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            _current.outgoing = before
+
+    def duplicate(self, fd: Fd) -> int:
+        """Add a duplicate; return its place."""
+        number = fd.fileno()
+        self._check_room()
+        self.numbers.append(os.dup(number))
+        return len(self.numbers) - 1
+
+    def borrow(self, held: Held) -> int:
+        """Add that of an end; return its place."""
+        self._check_room()
+        self.numbers.append(held.lend())
+        self._lent.append(held)
+        return len(self.numbers) - 1
+
+    def _check_room(self) -> None:
+        if len(self.numbers) == MOST_DESCRIPTORS:
+            raise ValueError(f"more than {MOST_DESCRIPTORS} descriptors in one message")
+
+    def sent(self) -> None:
+        """They have left with the first byte of their message: those here are of no more use."""
+        self._let_go(Held.sent)
+
+    def close(self) -> None:
+        """Close the duplicates, and give back what is lent. Safe to call twice."""
+        self._let_go(Held.back)
+
+    def _let_go(self, of_end: Callable[[Held], None]) -> None:
+        lent, self._lent = self._lent, []
+        duplicates = set(self.detach()) - {held.number for held in lent}
+        for held in lent:
+            of_end(held)
+        close_all(duplicates)
+
+    def detach(self) -> list[int]:
+        """Return the numbers, which belong to the caller then."""
+        numbers, self.numbers = self.numbers, []
+        return numbers
+
+    def __del__(self) -> None:
+        self.close()
+
+
+@final
+class Received:
+    """Descriptors that came with a message. Owns each until a value takes it over.
+
+    Args:
+        numbers: In the order of the wire.
+    """
+
+    __slots__ = ("_ends", "_numbers", "_taken")
+
+    def __init__(self, numbers: list[int]) -> None:
+        self._numbers = numbers
+        self._taken: dict[int, Fd] = {}
+        self._ends: list[object] = []
+
+    @contextmanager
+    def handing_out(self) -> Iterator[None]:
+        """Have `claim` take from these. An exception closes them, also those that were taken."""
+        before, _current.incoming = _current.incoming, self
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            _current.incoming = before
+
+    def take(self, index: int) -> Fd:
+        """Return one of them as a value that owns it."""
+        if index >= len(self._numbers):
+            raise ValueError(f"descriptor {index} is spoken of, and {len(self._numbers)} have come")
+        if index in self._taken:
+            raise ValueError(f"descriptor {index} is spoken of twice")
+        fd = self._taken[index] = adopt(self._numbers[index])
+        return fd
+
+    def keep(self, end: object) -> None:
+        """Hold what was made of one of them until the message is whole: dropped earlier it would complain."""
+        self._ends.append(end)
+
+    @property
+    def unclaimed(self) -> int:
+        """How many nothing has taken."""
+        return len(self._numbers) - len(self._taken)
+
+    def close(self) -> None:
+        """Close them all, as far as what has taken them has not given them away."""
+        numbers, self._numbers = self._numbers, []
+        taken, self._taken = self._taken, {}
+        close_all([number for index, number in enumerate(numbers) if index not in taken])
+        for fd in taken.values():
+            fd.close()
+        self._ends.clear()
+
+
+class _Current(threading.local):
+    """What this thread works on; another message inside (in a destructor, or a signal handler) has its own turn."""
+
+    outgoing: Descriptors | None = None
+    incoming: Received | None = None
+
+
+_current: Final = _Current()
+
+
+def attach(fd: Fd) -> int:
+    """Let a descriptor travel with the message that is being encoded; return its place there."""
+    return _collector().duplicate(fd)
+
+
+def attach_end(held: Held) -> int:
+    """Let an end travel with the message that is being encoded; return its place there."""
+    return _collector().borrow(held)
+
+
+def _collector() -> Descriptors:
+    if _current.outgoing is None:
+        raise TypeError("open descriptors, which this kind of name does not carry; Channel and Service do")
+    return _current.outgoing
+
+
+def claim(index: int) -> Fd:
+    """Take over a descriptor that came with the message that is being decoded."""
+    return _received(index).take(index)
+
+
+def claim_end(index: int, make: Callable[[Fd], End]) -> End:
+    """Take over a descriptor that came with the message that is being decoded, as an end."""
+    received = _received(index)
+    end = make(received.take(index))
+    received.keep(end)
+    return end
+
+
+def _received(index: int) -> Received:
+    if _current.incoming is None:
+        raise ValueError(f"descriptor {index} is spoken of, and this kind of name carries none")
+    return _current.incoming
+
+
+def close_all(numbers: Iterable[int]) -> None:
+    """Close descriptors."""
+    for number in numbers:
+        os.close(number)

@@ -1,0 +1,54 @@
+"""What the ends of a channel agree on, as text and as links."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from namedipc import lowlevel
+from namedipc._codec import Codec
+from namedipc._fd import Fd
+from namedipc._shells.connecting import peer_of
+from namedipc._shells.conversation import Conversation
+from namedipc._shells.descriptor_link import DescriptorLink
+from namedipc._shells.message_link import MessageLink
+from namedipc._values import Limits
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+
+def conversation(tp: object) -> Conversation[Any]:
+    """Return one of messages of a type."""
+    return Conversation("/run/name", Codec[Any](tp))
+
+
+def test_the_difference_of_two() -> None:
+    """None with itself; else the first one, whichever side has it."""
+    numbers = conversation(int)
+    assert json.loads(numbers.schema)["type"] == {"type": "int"}
+    assert numbers.difference(numbers.schema) is None
+    assert numbers.difference(conversation(str).schema) == "int here, str there"
+
+
+@pytest.mark.parametrize("text", [b"", b"\xff", b"[" * 100_000, b"[]", b"{}", b'{"type": 3, "records": {}}'])
+def test_a_text_that_cannot_be_read(text: bytes) -> None:
+    """It is a difference, too."""
+    assert "cannot be read" in str(conversation(int).difference(text))
+
+
+@pytest.mark.parametrize(("tp", "kind"), [(int, MessageLink), (Fd | None, DescriptorLink)])
+def test_links(tp: object, kind: type[MessageLink]) -> None:
+    """Only messages which may hold descriptors need the link that carries them."""
+    one, other = lowlevel.socket_pair()
+    one.setblocking(False)
+    closed: list[bool] = []
+    link = conversation(tp).link(one, peer_of(one), Limits(message_bytes=77), lambda: closed.append(True))
+    assert type(link) is kind
+    assert link.where == "/run/name"
+    assert other.recv(1 << 16) == link.session.opening
+    assert (link.session.arrivals is None) == (kind is MessageLink)
+    link.close()
+    other.close()
+    assert closed == [True]
