@@ -196,7 +196,7 @@ async def test_calls_after_a_goodbye_end_with_the_connection(tmp_path: Path) -> 
 
 
 OFFENCES = [
-    b"GET / HTTP/1.1\r\nHost: kitchen\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: kitchen.example.org\r\n\r\n",
     HELLO + call_frame("cook", 1, Order(1, "pie")) + pack_frame(200),
     HELLO + giant_frame(),
     HELLO + pack_frame(CALL, b"\x91\x82\xa5table\x01\xa4dish\xa2\xff\xfe", id=1) + pack_frame(REPLY),

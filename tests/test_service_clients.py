@@ -45,7 +45,7 @@ class Rig:
         """Clients of a service with one method."""
 
         def session() -> ServerSession:
-            return ServerSession(MINE, b"{}", methods=1, held_calls=4)
+            return ServerSession(MINE, b"{}", methods=1, held_frames=4, held_bytes=1000)
 
         made = Clients(self.listener, session, where="kitchen", allow=allow, limits=limits or Limits())
         self.stack.callback(made.close)

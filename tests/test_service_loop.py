@@ -20,6 +20,7 @@ from namedipc._protocol.hello import HELLO_BYTES, SERVICE, Hello
 from namedipc._schema import Schema
 from namedipc._shells.service_loop import IDLE, TURN, ServiceLoop
 from namedipc._shells.suspended import Suspended, begin_handler
+from namedipc._shells.trio_streams import ServedStreams
 
 from .kitchen import Chef, Miller, Order
 from .wire_client import HELLO, MILL, SCHEMA, call_frame, giant_frame, serving, wire_client
@@ -42,7 +43,7 @@ async def test_a_hello_and_calls_in_one_flight(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("offence", "code"),
     [
-        (b"GET / HTTP/1.1\r\nHost: kitchen\r\n\r\n", "protocol"),
+        (b"GET / HTTP/1.1\r\nHost: kitchen.example.org\r\n\r\n", "protocol"),
         (Hello(2, 1 << 20, b"x" * 16).pack(), "kind"),
         (HELLO[:4] + b"\x09" + HELLO[5:], "protocol"),
         (HELLO + giant_frame(), "protocol"),
@@ -229,6 +230,7 @@ def loop_of(tmp_path: Path, schema: Schema[Any], implementation: object, limits:
             limits=limits,
             spin=False,
             step=begin_handler,
+            open_streams=ServedStreams,
         )
         try:
             yield loop
