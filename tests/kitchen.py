@@ -121,6 +121,34 @@ class Chef:
         return data
 
 
+class Mill(Protocol):
+    """Another interface, whose answers are larger than its calls."""
+
+    async def grind(self, count: int) -> bytes:
+        """Return so many bytes."""
+        ...
+
+    async def ground(self) -> int:
+        """Return how often it has ground."""
+        ...
+
+
+class Miller:
+    """Its implementation."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    async def grind(self, count: int) -> bytes:
+        """Return them."""
+        self.times += 1
+        return bytes(count)
+
+    async def ground(self) -> int:
+        """Tell."""
+        return self.times
+
+
 SERVER_SCRIPT = """
     import sys
     from namedipc import Service

@@ -4,35 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from namedipc import LimitReached, Limits, Server, Service, lowlevel
-from namedipc._protocol.frames import ERROR, REPLY, Kind, pack_frame
-from namedipc._protocol.hello import Hello
+from namedipc import Limits, anyone, lowlevel
+from namedipc._protocol.frames import REPLY, FrameReader, Kind, pack_frame
+from namedipc._protocol.hello import HELLO_BYTES, SERVICE, Hello
+from namedipc._schema import Schema
+from namedipc._shells.service_loop import IDLE, TURN, ServiceLoop
+from namedipc._shells.suspended import Suspended, begin_handler
+from namedipc._shells.trio_streams import ServedStreams
 
-from .kitchen import Chef, Kitchen, Order
-from .wire_client import HELLO, SCHEMA, call_frame, giant_frame, wire_client
+from .kitchen import Chef, Miller, Order
+from .wire_client import HELLO, MILL, SCHEMA, call_frame, giant_frame, serving, wire_client
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
-
-
-@asynccontextmanager
-async def serving(tmp_path: Path, limits: Limits | None = None) -> AsyncIterator[tuple[Path, Kitchen, Chef, Server]]:
-    """A kitchen, and a proper client which is asked at the end whether it has noticed anything."""
-    service = Service(tmp_path / "kitchen", Kitchen)
-    chef = Chef()
-    async with service.serve(chef, limits=limits or Limits()) as server, service.connect() as witness:
-        assert await witness.pid() == os.getpid()
-        yield server.path, witness, chef, server
-        assert await witness.cook(Order(1, "soup")) == "soup for 1"
 
 
 async def test_a_hello_and_calls_in_one_flight(tmp_path: Path) -> None:
@@ -50,7 +43,7 @@ async def test_a_hello_and_calls_in_one_flight(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("offence", "code"),
     [
-        (b"GET / HTTP/1.1\r\nHost: kitchen\r\n\r\n", "protocol"),
+        (b"GET / HTTP/1.1\r\nHost: kitchen.example.org\r\n\r\n", "protocol"),
         (Hello(2, 1 << 20, b"x" * 16).pack(), "kind"),
         (HELLO[:4] + b"\x09" + HELLO[5:], "protocol"),
         (HELLO + giant_frame(), "protocol"),
@@ -89,15 +82,6 @@ async def test_a_client_that_says_nothing_is_dropped_in_time(tmp_path: Path) -> 
     async with serving(tmp_path, Limits(handshake_seconds=0.05)) as (path, _, _, _):
         with wire_client(path) as client:
             await client.send(HELLO[:10])
-            assert await client.fault(0) == "deadline"
-            await client.end()
-
-
-async def test_a_frame_that_does_not_end_is_dropped_in_time(tmp_path: Path) -> None:
-    """Half a call, and nothing for `midframe_seconds`."""
-    async with serving(tmp_path, Limits(midframe_seconds=0.05)) as (path, _, _, _):
-        with wire_client(path) as client:
-            await client.send(HELLO + call_frame("pid", 1)[:-1])
             assert await client.fault(0) == "deadline"
             await client.end()
 
@@ -198,55 +182,6 @@ async def test_the_same_id_twice_is_an_offence(tmp_path: Path) -> None:
                 await trio.sleep(0.001)
 
 
-async def test_many_calls_of_one_client_do_not_hold_up_another(tmp_path: Path) -> None:
-    """With a thousand calls of one client waiting, another is answered before all of them."""
-    async with serving(tmp_path) as (path, _, _, server):
-        with wire_client(path) as greedy, wire_client(path) as modest:
-            await modest.send(HELLO + call_frame("pid", 1))
-            await modest.reply(1)
-            await greedy.send(HELLO)
-            await greedy.send(b"".join(call_frame("cook", id_, Order(1, "pie")) for id_ in range(1, 1001)))
-            await modest.call("pid", 2)
-            before = server.statistics().calls
-            assert await modest.reply(2) == os.getpid()
-            assert server.statistics().calls - before < 1000
-            for id_ in range(1, 1001):
-                assert await greedy.reply(id_) == "pie for 1"
-
-
-async def test_connections_above_those_of_a_user_are_refused(tmp_path: Path) -> None:
-    """A flood of connections of one user: those above the limit are told, the rest is served."""
-    async with serving(tmp_path, Limits(clients_per_uid=4)) as (path, _, _, server):
-        with contextlib.ExitStack() as stack:
-            clients = [stack.enter_context(wire_client(path)) for _ in range(20)]
-            for client in clients[3:]:
-                assert await client.fault(0) == "limit"
-            assert server.statistics().clients == 4
-            for client in clients[:3]:
-                await client.send(HELLO + call_frame("pid", 1))
-                assert await client.reply(1) == os.getpid()
-
-
-async def test_out_of_descriptors_is_survived(tmp_path: Path) -> None:
-    """Where no descriptor is left a connection is turned away and the service goes on; later ones are served."""
-    service = Service(tmp_path / "kitchen", Kitchen)
-    async with serving(tmp_path) as (path, witness, _, _):
-        with wire_client(path) as waiting:
-            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (waiting.socket.fileno() + 1, hard))
-            try:
-                before = time.process_time()
-                for _ in range(20):
-                    assert await witness.pid() == os.getpid()
-                    await trio.sleep(0.005)
-                assert time.process_time() - before < 1
-            finally:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        with trio.fail_after(10):
-            async with service.connect() as kitchen:
-                assert await kitchen.pid() == os.getpid()
-
-
 async def test_an_idle_service_does_nothing(tmp_path: Path) -> None:
     """Twenty clients that are silent cost no CPU: no timer runs, nothing polls."""
     async with serving(tmp_path) as (path, _, _, _):
@@ -259,18 +194,6 @@ async def test_an_idle_service_does_nothing(tmp_path: Path) -> None:
             before = time.process_time()
             await trio.sleep(0.3)
             assert time.process_time() - before < 0.05
-
-
-async def test_a_refused_client_gets_the_hello_too(tmp_path: Path) -> None:
-    """So that it can read the error frame, whatever it had sent."""
-    async with serving(tmp_path, Limits(clients=1)) as (path, _, _, _):
-        with wire_client(path) as client:
-            frame = await client.frame()
-            assert frame is not None
-            assert (frame[0], frame[3]) == (ERROR, 0)
-        with pytest.raises(LimitReached):
-            async with Service(path, Kitchen).connect() as kitchen:
-                await kitchen.pid()
 
 
 async def test_a_suspended_handler_can_be_looked_into(tmp_path: Path) -> None:
@@ -288,3 +211,131 @@ async def test_a_suspended_handler_can_be_looked_into(tmp_path: Path) -> None:
             assert await witness.release("stew") == 1
             assert await client.reply(1) == "stew"
     assert frames == ["simmer"]
+
+
+# --- the loop by itself: each turn is the test's
+
+
+@contextmanager
+def loop_of(tmp_path: Path, schema: Schema[Any], implementation: object, limits: Limits) -> Iterator[ServiceLoop]:
+    """A loop which pumps when it is told to."""
+    with lowlevel.unix_listen(tmp_path / "kitchen") as listener:
+        listener.setblocking(False)
+        loop = ServiceLoop(
+            schema,
+            implementation,
+            listener,
+            where="kitchen",
+            allow=anyone,
+            limits=limits,
+            spin=False,
+            step=begin_handler,
+            open_streams=ServedStreams,
+        )
+        try:
+            yield loop
+        finally:
+            loop.clients.close()
+
+
+def test_a_call_does_not_wait_for_the_many_of_others(tmp_path: Path) -> None:
+    """Ten clients have thousands of calls waiting, which have been read; one that asks once is answered before them."""
+    with loop_of(tmp_path, SCHEMA, Chef(), Limits()) as loop, contextlib.ExitStack() as stack:
+        modest = stack.enter_context(lowlevel.unix_connect(tmp_path / "kitchen"))
+        modest.sendall(HELLO)
+        while loop.pump() != IDLE:
+            pass
+        modest.recv(65536)
+        modest.setblocking(False)
+        calls = b"".join(call_frame("pid", id_) for id_ in range(1, 9001))
+        for _ in range(10):
+            greedy = stack.enter_context(lowlevel.unix_connect(tmp_path / "kitchen"))
+            greedy.sendall(HELLO + calls)
+        while len(loop.clients.more) < 10:
+            assert loop.pump() == TURN
+        assert loop.statistics().bytes_received < 10 * 70_000  # what was read is taken before more is read
+        modest.sendall(call_frame("pid", 1))
+        assert loop.pump() == TURN
+        assert modest.recv(65536)
+        assert len(loop.clients.more) == 10
+
+
+def test_calls_are_not_taken_while_their_answers_are_not_read(tmp_path: Path) -> None:
+    """A flight of small calls for large answers: those above the limit are run only once others have been read."""
+    limits = Limits(outbound_bytes=3_000_000)
+    grind = MILL.by_name["grind"]
+    arguments = grind.arguments.encode((1_000_000,), {})
+    calls = b"".join(pack_frame(Kind.CALL, arguments, method=grind.index, id=id_) for id_ in range(1, 21))
+    with loop_of(tmp_path, MILL, Miller(), limits) as loop, lowlevel.unix_connect(tmp_path / "kitchen") as client:
+        client.sendall(Hello(SERVICE, 1 << 20, MILL.fingerprint).pack() + calls)
+        while loop.pump() != IDLE:
+            pass
+        assert loop.statistics().calls <= 5
+        client.recv(HELLO_BYTES)
+        reader = FrameReader(1 << 20)
+        answers: list[int] = []
+        while len(answers) < 20:
+            reader.feed(client.recv(65536))
+            loop.pump()
+            while (frame := reader.next_frame()) is not None:
+                answers.append(frame[3])
+        assert answers == list(range(1, 21))
+
+
+class Busy(Chef):
+    """A chef who takes a fifth of a millisecond for each answer."""
+
+    async def pid(self) -> int:
+        """Compute."""
+        until = time.perf_counter() + 0.0002
+        while time.perf_counter() < until:
+            pass
+        return os.getpid()
+
+
+def test_a_round_ends_in_time(tmp_path: Path) -> None:
+    """A turn of a millisecond is not much longer where the calls of one client take long: few are run, not 32."""
+    with loop_of(tmp_path, SCHEMA, Busy(), Limits()) as loop, lowlevel.unix_connect(tmp_path / "kitchen") as client:
+        client.sendall(HELLO + b"".join(call_frame("pid", id_) for id_ in range(1, 101)))
+        assert loop.pump() == TURN
+        assert loop.statistics().calls < 10
+
+
+class Patient(Chef):
+    """A chef whose stew waits for whoever drives it."""
+
+    async def simmer(self, name: str) -> str:
+        """Wait."""
+        await OneStep()
+        return name
+
+
+class OneStep:
+    """Waits for nothing in particular."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+def test_a_half_closed_client_gets_the_answers_behind_a_late_one(tmp_path: Path) -> None:
+    """A handler that has waited answers while more calls of its client are yet to be taken: they are, then it ends."""
+    calls = b"".join(call_frame("pid", id_) for id_ in range(2, 1002))
+    with loop_of(tmp_path, SCHEMA, Patient(), Limits()) as loop, lowlevel.unix_connect(tmp_path / "kitchen") as client:
+        client.sendall(HELLO + call_frame("simmer", 1, "stew") + calls)
+        lowlevel.shutdown_write(client)
+        suspended = loop.pump()
+        assert isinstance(suspended, Suspended)
+        suspended.close()
+        assert loop.settle(suspended)
+        loop.answer(suspended, "stew")
+        while loop.pump() != IDLE:
+            pass
+        data = b""
+        while piece := client.recv(65536):
+            data += piece
+        reader = FrameReader(1000)
+        reader.feed(data[HELLO_BYTES:])
+        ids = []
+        while (frame := reader.next_frame()) is not None:
+            ids.append(frame[3])
+        assert ids == list(range(1, 1002))

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import msgspec
 import trio
 
-from namedipc import lowlevel
+from namedipc import Limits, Server, Service, lowlevel
 from namedipc._protocol.frames import CALL, ERROR, HEADER, REPLY, Frame, FrameReader, pack_call
 from namedipc._protocol.hello import HELLO_BYTES, SERVICE, Hello
 from namedipc._schema import Schema
 
-from .kitchen import Kitchen
+from .kitchen import Chef, Kitchen, Mill, Order
 
 SCHEMA: Schema[Kitchen] = Schema(Kitchen, frame_globals=globals(), frame_locals={})
+MILL: Schema[Mill] = Schema(Mill, frame_globals=globals(), frame_locals={})
 HELLO = Hello(SERVICE, 1 << 20, SCHEMA.fingerprint).pack()
 
 
@@ -70,7 +72,7 @@ class WireClient:
         frame = await self.frame()
         assert frame is not None
         assert (frame[0], frame[3]) == (ERROR, id_)
-        return str(msgspec.msgpack.decode(frame[4])["code"])
+        return code_of(frame)
 
     async def end(self) -> None:
         """Nothing more comes."""
@@ -93,6 +95,36 @@ def call_frame(method: str, id_: int, *args: object, deadline: float | None = No
     return pack_call(found.index, id_, found.arguments.encode(args, {}), deadline)
 
 
+def code_of(frame: Frame) -> str:
+    """The code of an ERROR frame."""
+    return str(msgspec.msgpack.decode(frame[4])["code"])
+
+
 def giant_frame() -> bytes:
     """The header of a frame that claims four gigabytes."""
     return HEADER.pack((1 << 32) - 1, CALL, 0, 0, 1)
+
+
+def told(end: lowlevel.Socket) -> tuple[str, str]:
+    """What a client that was turned away has been told, after the hello and before the end: code and message."""
+    reader = FrameReader(1 << 20)
+    while data := end.recv(65536):
+        reader.feed(data)
+    assert reader.take(HELLO_BYTES) is not None
+    frame = reader.next_frame()
+    assert frame is not None
+    assert not reader.unfinished
+    assert (frame[0], frame[3]) == (ERROR, 0)
+    fault = msgspec.msgpack.decode(frame[4])
+    return fault["code"], fault["message"]
+
+
+@asynccontextmanager
+async def serving(tmp_path: Path, limits: Limits | None = None) -> AsyncIterator[tuple[Path, Kitchen, Chef, Server]]:
+    """A kitchen, and a proper client which is asked at the end whether it has noticed anything."""
+    service = Service(tmp_path / "kitchen", Kitchen)
+    chef = Chef()
+    async with service.serve(chef, limits=limits or Limits()) as server, service.connect() as witness:
+        assert await witness.pid() == os.getpid()
+        yield server.path, witness, chef, server
+        assert await witness.cook(Order(1, "soup")) == "soup for 1"

@@ -92,9 +92,8 @@ class Connection:
         self.session: ServerSession = session
         self.context: Context = context
         self.calls: dict[int, Suspended] = {}
-        self.outbound: bytearray = (
-            bytearray()
-        )  # it grows at its end and shrinks at its front without a copy of the rest
+        # It grows at its end and shrinks at its front without a copy of what is between.
+        self.outbound: bytearray = bytearray()
         self.outbound_limit: int = outbound_limit
         self.when_drained: list[Callable[[], object]] = []
         self.interest: int = _READ
@@ -379,8 +378,9 @@ class Clients:
             with contextlib.suppress(OSError):
                 self._turn_away(lowlevel.accept(self._listener), LimitReached("the service has no descriptor left"))
             self._keep_spare()
-        self.epoll.modify(self._listener.fileno(), 0)
-        self.accept_again = monotonic() + ACCEPT_PAUSE_SECONDS
+        if not self.draining:
+            self.epoll.modify(self._listener.fileno(), 0)
+            self.accept_again = monotonic() + ACCEPT_PAUSE_SECONDS
 
     def _accept_again(self) -> None:
         self.accept_again = _NEVER

@@ -48,8 +48,6 @@ log = logging.getLogger(__name__)
 TURN_SECONDS: Final = 0.001
 FRAMES_A_ROUND: Final = 32
 ROUND_SECONDS: Final = 0.0001
-LARGE_BYTES: Final = 65536
-"""An answer above this is sent at once: what is gathered for a client in a round stays small."""
 IDLE: Final = 0
 TURN: Final = 1
 
@@ -190,10 +188,6 @@ class ServiceLoop:
                     self.clients.queue(connection)
                     self.clients.flush(connection)
                     return suspended
-                if session.outgoing and len(session.outgoing[-1]) > LARGE_BYTES:
-                    self.clients.flush(connection)
-                    if connection.congested or connection.closed:
-                        break
                 if perf_counter() > end:
                     self.clients.queue(connection)
                     break
