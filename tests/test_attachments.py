@@ -6,9 +6,17 @@ import os
 
 import pytest
 
-from namedipc._descriptors import close_all
+from namedipc._descriptors import Descriptors, close_all
 from namedipc._errors import ProtocolError
-from namedipc._protocol.attachments import Arrivals, split_count, with_count
+from namedipc._protocol.attachments import (
+    Arrivals,
+    Parcel,
+    Shipment,
+    join_frames,
+    pack_parcel,
+    split_count,
+    with_count,
+)
 from namedipc._protocol.frames import CALL, DESCRIPTORS_FLAG, HEADER, MESSAGE, FrameReader, pack_frame
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -99,3 +107,21 @@ def test_given_up() -> None:
     arrivals.close()
     arrivals.close()
     arrivals.settle(unfinished=False)
+
+
+def test_frames_are_joined() -> None:
+    """Several are one piece, with each descriptor at its place; what was joined owns nothing any more."""
+    first, second = Descriptors([os.dup(0)]), Descriptors([os.dup(0)])
+    parts = [
+        pack_parcel(MESSAGE, Parcel(b"a", first)),
+        pack_parcel(MESSAGE, Parcel(b"b", Descriptors())),
+        pack_parcel(MESSAGE, Parcel(b"c", second)),
+    ]
+    whole = join_frames(parts)
+    assert isinstance(whole, Shipment)
+    assert whole == b"".join(parts)
+    assert whole.attached == [(0, first), (27, second)]
+    assert [getattr(part, "attached", []) for part in parts] == [[], [], []]
+    whole.close()
+    assert whole.attached == []
+    assert type(join_frames([b"a", b"b"])) is bytes

@@ -16,9 +16,10 @@ from namedipc._codec import Codec
 from namedipc._descriptors import Descriptors
 from namedipc._errors import ConnectionLost, InvalidMessage, LimitReached, ProtocolError, TooLarge
 from namedipc._fd import Fd
+from namedipc._protocol.attachments import Parcel, pack_parcel
 from namedipc._protocol.frames import DESCRIPTORS_FLAG, MESSAGE, pack_frame
 from namedipc._protocol.hello import CHANNEL, Hello
-from namedipc._protocol.messages import MessageSession, Parcel, Shipment, join_shipments, pack_message, pack_parcel
+from namedipc._protocol.messages import MessageSession, pack_message
 from namedipc._shells.descriptor_link import DescriptorLink
 from namedipc._values import Peer
 
@@ -228,7 +229,7 @@ def test_descriptors_before_the_hello() -> None:
 def test_descriptors_that_the_message_does_not_speak_of() -> None:
     """The message is invalid; the next one arrives."""
     with links() as (here, there):
-        here.enqueue(pack_parcel(Parcel(CODEC.encode(Page(b"\x00", [])), Descriptors([os.dup(0)]))))
+        here.enqueue(pack_parcel(MESSAGE, Parcel(CODEC.encode(Page(b"\x00", [])), Descriptors([os.dup(0)]))))
         here.enqueue(packed(here, 1))
         assert here.write()
         with pytest.raises(InvalidMessage, match="1 descriptors have come of which the message does not speak"):
@@ -291,20 +292,3 @@ def test_a_forked_child() -> None:
             assert not waiting & set(open_descriptors())
 
         assert run_in_fork(child) == 0
-
-
-def test_shipments() -> None:
-    """Several are one, with each descriptor at its place; what was joined owns nothing any more."""
-    first, second = Descriptors([os.dup(0)]), Descriptors([os.dup(0)])
-    parts = [
-        pack_parcel(Parcel(b"a", first)),
-        pack_parcel(Parcel(b"b", Descriptors())),
-        pack_parcel(Parcel(b"c", second)),
-    ]
-    whole = join_shipments(parts)
-    assert whole == b"".join(parts)
-    assert whole.attached == [(0, first), (27, second)]
-    assert all(part.attached == [] for part in parts)
-    whole.close()
-    assert whole.attached == []
-    assert join_shipments([]) == Shipment(b"", [])

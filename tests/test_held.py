@@ -51,7 +51,7 @@ def test_sent(held: Held) -> None:
     """Its descriptor here is closed; and duplicates beside it, too."""
     descriptors = Descriptors()
     with Fd(0) as fd:
-        assert (descriptors.duplicate(fd), descriptors.borrow(held)) == (0, 1)
+        assert (descriptors.add(fd), descriptors.borrow(held)) == (0, 1)
     descriptors.sent()
     descriptors.close()
     with pytest.raises(Closed, match="has been sent; its receiver opens it"):

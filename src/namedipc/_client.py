@@ -127,7 +127,9 @@ class Client(Opening[T, "BlockingClient[T]"]):
         hello = Hello(
             SERVICE, LARGEST_MESSAGE_BYTES, self._schema.fingerprint, limits.stream_items, limits.stream_bytes
         )
-        return ClientSession(self._where, hello, self._schema.bindings)
+        return ClientSession(
+            self._where, hello, self._schema.bindings, carries_descriptors=self._schema.carries_descriptors
+        )
 
     @asynccontextmanager
     async def _trio(self) -> AsyncIterator[T]:

@@ -9,8 +9,7 @@ from typing import Concatenate, Generic, ParamSpec, Self, TypeVar, cast, final
 
 import attrs
 
-from ._client_options import Options, encode_call, find_method
-from ._codec import naming
+from ._client_options import Options, decode_result, encode_call, encode_item, find_method
 from ._errors import ConnectionLost, IPCError, TimedOut
 from ._protocol.calls import WAITING, ClientSession, NotRun
 from ._reach import Connect
@@ -58,8 +57,10 @@ class BlockingLinks:
     def open(self, clock: Clock, wait_seconds: float | None = None) -> None:
         """Connect."""
         connected = carry_out(self._connect(wait_seconds), clock, f"{self.where}: not connected")
-        connected.socket.setblocking(True)
-        self.link = BlockingClientLink(self.where, connected.socket, connected.peer, self._session(), spin=self._spin)
+        session = self._session()
+        # Descriptors are received without waiting; otherwise the leader sleeps in recv: one system call.
+        connected.socket.setblocking(session.arrivals is None)
+        self.link = BlockingClientLink(self.where, connected.socket, connected.peer, session, spin=self._spin)
 
     def renew(self, left: BlockingClientLink, reason: IPCError, options: Options, clock: Clock) -> None:
         """Connect again, unless another thread has done so since `left` was found to be at its end.
@@ -144,7 +145,7 @@ class BlockingClient(Generic[T]):
         """What calls a method: made once for each, so that a call is short."""
         links, timeout = self._links, self._timeout
         encode = encode_call(method, links.where)
-        decode = naming(links.where, method.result.decode)
+        decode = decode_result(method, links.where)
 
         def plain(args: tuple[object, ...], kwargs: dict[str, object]) -> object:
             body = encode(args, kwargs)
@@ -209,7 +210,7 @@ class BlockingClient(Generic[T]):
         """
         found = find_method(self._schema, method, "call_each")
         encode = encode_call(found, self._links.where)
-        decode = naming(self._links.where, found.result.decode)
+        decode = decode_result(found, self._links.where)
         clock = Clock(self._timeout)
         replies: list[bytes] = []
         with self._options.tracing(found, self._links.peer) as headers:
@@ -293,16 +294,13 @@ class _Call:
         links, options = client._links, client._options
         (values, named), streams = method.split_streams(args, kwargs)
         self._sources = {number: _source(method, number, stream) for number, stream in streams.items()}
-        self._encoders = [
-            naming(f"{links.where}: {method.where}: an item of '{stream.name}'", stream.item.encode)
-            for stream in method.requests
-        ]
+        self._encoders = [encode_item(method, stream, links.where) for stream in method.requests]
         self._body = encode_call(method, links.where)(values, named)
         self._method = method
         self._client = client
         self._options = options
         self.timeout = client._timeout
-        self.decode = naming(links.where, method.result.decode)
+        self.decode = decode_result(method, links.where)
         self._opened: OpenCall | None = None
 
     def result(self, clock: Clock) -> bytes:

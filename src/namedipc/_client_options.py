@@ -9,11 +9,13 @@ from typing import TypeVar
 import attrs
 
 from ._call import Call, Trace
+from ._codec import naming
 from ._errors import ConnectionLost, InvalidMessage
 from ._faults import pack_headers
+from ._protocol.attachments import Parcel, receiving, replaced
 from ._protocol.calls import NotRun
 from ._protocol.frames import HEADERS_FLAG, with_headers
-from ._schema import Method, Schema
+from ._schema import Method, RequestStream, Schema
 from ._shells.suspended import ActiveCall
 from ._values import Peer
 
@@ -73,7 +75,9 @@ class Options:
 
     def repeats(self, method: Method) -> Repeats:
         """Return what decides whether one call of this method is sent again."""
-        return Repeats(self.retry, is_idempotent=method.is_idempotent)
+        # What it takes along has left with the first attempt.
+        retry = False if method.takes_descriptors else self.retry
+        return Repeats(retry, is_idempotent=method.is_idempotent)
 
     @contextmanager
     def tracing(self, method: Method, peer: Peer) -> Iterator[dict[str, str]]:
@@ -89,12 +93,13 @@ class Options:
         """Return the body of a call with its headers, and the flags of its frame."""
         if not headers:
             return body, 0
-        return with_headers(pack_headers(headers), body), HEADERS_FLAG
+        return replaced(body, with_headers(pack_headers(headers), body)), HEADERS_FLAG
 
 
 def encode_call(method: Method, where: str) -> Callable[[tuple[object, ...], dict[str, object]], bytes]:
     """Return what encodes the arguments of a method; its errors begin with the path of the service."""
-    encode = method.arguments.encode
+    arguments = method.arguments
+    encode = arguments.encode
 
     def encode_named(args: tuple[object, ...], kwargs: dict[str, object]) -> bytes:
         try:
@@ -102,7 +107,25 @@ def encode_call(method: Method, where: str) -> Callable[[tuple[object, ...], dic
         except InvalidMessage as error:
             raise InvalidMessage(f"{where}: {error}") from error.__cause__
 
-    return encode_named
+    def encode_with_descriptors(args: tuple[object, ...], kwargs: dict[str, object]) -> bytes:
+        try:
+            return Parcel(*arguments.encode_with(args, kwargs))
+        except InvalidMessage as error:
+            raise InvalidMessage(f"{where}: {error}") from error.__cause__
+
+    return encode_with_descriptors if arguments.carries_descriptors else encode_named
+
+
+def encode_item(method: Method, stream: RequestStream, where: str) -> Callable[[object], bytes]:
+    """Return what encodes the items of a stream of requests."""
+    codec = stream.item
+    encode = (lambda item: Parcel(*codec.encode_with(item))) if codec.carries_descriptors else codec.encode
+    return naming(f"{where}: {method.where}: an item of '{stream.name}'", encode)
+
+
+def decode_result(method: Method, where: str) -> Callable[[bytes], object]:
+    """Return what makes the result of a method, or an item of its stream, of a received body."""
+    return naming(where, receiving(method.result))
 
 
 def find_method(schema: Schema[T], method: object, verb: str) -> Method:
@@ -121,7 +144,7 @@ def find_method(schema: Schema[T], method: object, verb: str) -> Method:
         raise TypeError(f"{verb}({found.where}): it is answered with a stream; write stream({found.where}, ...)")
     if not found.is_stream and verb == "stream":
         raise TypeError(f"stream({found.where}): it is answered with one result; write call({found.where}, ...)")
-    if verb == "call_each" and (found.requests or found.is_one_way):
-        what = "is one way" if found.is_one_way else "takes a stream"
+    if verb == "call_each" and (found.requests or found.is_one_way or found.takes_descriptors):
+        what = "is one way" if found.is_one_way else "takes a stream" if found.requests else "takes open descriptors"
         raise TypeError(f"call_each({found.where}): it {what}; call it once at a time")
     return found

@@ -9,8 +9,7 @@ from typing import Any, TypeVar, cast, final
 
 import trio
 
-from ._client_options import Options, encode_call
-from ._codec import naming
+from ._client_options import Options, decode_result, encode_call, encode_item
 from ._errors import ConnectionLost, IPCError
 from ._protocol.calls import ClientSession, NotRun
 from ._reach import Connect
@@ -116,7 +115,7 @@ def _member(method: Method, links: TrioLinks, options: Options) -> Callable[...,
 
 
 def _caller(method: Method, links: TrioLinks, options: Options) -> Callable[..., Awaitable[object]]:
-    decode = naming(links.where, method.result.decode)
+    decode = decode_result(method, links.where)
     encode = encode_call(method, links.where)
     is_one_way = method.is_one_way
 
@@ -186,7 +185,7 @@ async def again(
 
 
 def _feeder(method: Method, links: TrioLinks, options: Options) -> Callable[..., Awaitable[object]]:
-    decode = naming(links.where, method.result.decode)
+    decode = decode_result(method, links.where)
 
     async def caller(*args: object, **kwargs: object) -> object:
         call = _Call(method, links, options, args, kwargs)
@@ -219,7 +218,7 @@ class _Call:
         self._method = method
         self._links = links
         self._options = options
-        self.decode = naming(links.where, method.result.decode)
+        self.decode = decode_result(method, links.where)
         self.opened: OpenCall | None = None
         self._feeding: list[_Feeding] = []
 
@@ -306,10 +305,7 @@ class _Feeding:
     """Sends what one source of requests delivers."""
 
     def __init__(self, method: Method, number: int, source: object, call: OpenCall, scope: trio.CancelScope) -> None:
-        self._stream = method.requests[number]
-        self._encode = naming(
-            f"{call.link.where}: {method.where}: an item of '{self._stream.name}'", self._stream.item.encode
-        )
+        self._encode = encode_item(method, method.requests[number], call.link.where)
         self._number = number
         self._source = cast("Any", source)  # checked by `split_streams`
         self._call = call
@@ -395,7 +391,7 @@ class ReplyStream(AsyncIterator[Any]):
 async def call_each(method: Method, links: TrioLinks, options: Options, arguments: Iterable[object]) -> list[object]:
     """Call a method once an argument, all in flight together."""
     encode = encode_call(method, links.where)
-    decode = naming(links.where, method.result.decode)
+    decode = decode_result(method, links.where)
     replies: list[bytes] = []
     with options.tracing(method, links.peer) as headers:
         bodies = []

@@ -133,8 +133,12 @@ class Codec(Generic[T]):
         place.decode = naming(where, self.decode)
         return place
 
-    def encode_with(self, value: T) -> tuple[bytes, Descriptors]:
+    def encode_with(self, value: T, *, consume: bool = False) -> tuple[bytes, Descriptors]:
         """Encode a value and the descriptors in it.
+
+        Args:
+            value: Of the type.
+            consume: Take the descriptors out of the value, which is given away, instead of duplicating them.
 
         Returns:
             The bytes, and duplicates of the descriptors, which the caller closes, or says that they were sent.
@@ -143,7 +147,7 @@ class Codec(Generic[T]):
             InvalidMessage: As `encode`; also for a descriptor that has been closed.
             OSError: EMFILE, there is no descriptor left for a duplicate.
         """
-        descriptors = Descriptors()
+        descriptors = Descriptors(consume=consume)
         with descriptors.collecting():
             return self.encode(value), descriptors
 

@@ -30,15 +30,20 @@ class Descriptors:
     Of those that leave they are duplicates, but for those of ends, which are lent. Call `sent` when they have left, or
     `close` when they will not.
 
+    Args:
+        numbers: Those that have come.
+        consume: Take the descriptors of the values themselves instead of duplicates: the values are given away.
+
     Attributes:
         numbers: What to give to the kernel.
     """
 
-    __slots__ = ("__weakref__", "_lent", "numbers")
+    __slots__ = ("__weakref__", "_consume", "_lent", "numbers")
     numbers: list[int]
 
-    def __init__(self, numbers: list[int] | None = None) -> None:
+    def __init__(self, numbers: list[int] | None = None, *, consume: bool = False) -> None:
         self.numbers = [] if numbers is None else numbers
+        self._consume = consume
         self._lent: list[Held] = []
 
     def __len__(self) -> int:
@@ -56,11 +61,11 @@ class Descriptors:
         finally:
             _current.outgoing = before
 
-    def duplicate(self, fd: Fd) -> int:
-        """Add a duplicate; return its place."""
+    def add(self, fd: Fd) -> int:
+        """Add the descriptor of a value, or a duplicate of it; return its place."""
         number = fd.fileno()
         self._check_room()
-        self.numbers.append(os.dup(number))
+        self.numbers.append(fd.detach() if self._consume else os.dup(number))
         return len(self.numbers) - 1
 
     def borrow(self, held: Held) -> int:
@@ -165,7 +170,7 @@ _current: Final = _Current()
 
 def attach(fd: Fd) -> int:
     """Let a descriptor travel with the message that is being encoded; return its place there."""
-    return _collector().duplicate(fd)
+    return _collector().add(fd)
 
 
 def attach_end(held: Held) -> int:

@@ -91,6 +91,16 @@ class Method:
     errors: DeclaredErrors
 
     @property
+    def is_plain(self) -> bool:
+        """Whether a call of it is one body, and its answer one."""
+        return not (self.requests or self.is_stream or self.takes_descriptors)
+
+    @property
+    def takes_descriptors(self) -> bool:
+        """Whether its arguments, or the items of a stream of requests, may hold descriptors."""
+        return self.arguments.carries_descriptors or any(stream.item.carries_descriptors for stream in self.requests)
+
+    @property
     def description(self) -> dict[str, object]:
         """What the other side must know of it; what is as usual is left out."""
         described: dict[str, object] = {
@@ -179,6 +189,9 @@ class Schema(Generic[T]):
         )
         self.by_name: dict[str, Method] = {method.name: method for method in self.methods}
         self.description: dict[str, object] = {method.name: method.description for method in self.methods}
+        self.carries_descriptors: bool = any(
+            method.takes_descriptors or method.result.carries_descriptors for method in self.methods
+        )
         self.fingerprint: bytes = fingerprint(self.description)
         self.text: bytes = json.dumps(self.description, separators=(",", ":")).encode()
 
@@ -483,6 +496,10 @@ def _check_marks(where: str, method: Method) -> None:
         raise DeclarationError(f"{where} is @one_way, and declares a result; write '-> None'")
     if method.is_one_way and method.errors.description:
         raise DeclarationError(f"{where} is @one_way: nobody learns what it @raises; leave one of the marks out")
+    if method.is_idempotent and method.takes_descriptors:
+        raise DeclarationError(
+            f"{where} is @idempotent, and takes open descriptors, which are sent only once; leave the mark out"
+        )
     if method.is_idempotent and method.requests:
         raise DeclarationError(
             f"{where} is @idempotent, and takes a stream, which cannot be sent a second time; leave the mark out"

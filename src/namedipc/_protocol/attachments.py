@@ -7,11 +7,15 @@ what matches no frame is closed. Numbers only: nothing here waits for a descript
 
 from __future__ import annotations
 
-from typing import final
+from collections.abc import Callable, Iterable
+from typing import Self, TypeVar, final
 
-from .._descriptors import MOST_DESCRIPTORS, close_all
+from .._codec import Codec
+from .._descriptors import MOST_DESCRIPTORS, Descriptors, close_all
 from .._errors import ProtocolError
-from .frames import DESCRIPTORS_FLAG
+from .frames import DESCRIPTORS_FLAG, Frame, pack_frame
+
+T = TypeVar("T")
 
 
 def with_count(count: int, body: bytes) -> bytes:
@@ -83,3 +87,100 @@ class Arrivals:
         """Close what waits."""
         waiting, self._waiting = self._waiting, []
         close_all(waiting)
+
+
+@final
+class Parcel(bytes):
+    """A frame's body together with its descriptors."""
+
+    descriptors: Descriptors
+
+    def __new__(cls, body: bytes, descriptors: Descriptors) -> Self:
+        parcel = super().__new__(cls, body)
+        parcel.descriptors = descriptors
+        return parcel
+
+
+@final
+class Shipment(bytes):
+    """Whole frames, and the descriptors which have to leave with the first byte of some of them.
+
+    Attributes:
+        attached: Where in the bytes such a frame begins, and its descriptors; in order.
+    """
+
+    attached: list[tuple[int, Descriptors]]
+
+    def __new__(cls, frames: bytes, attached: list[tuple[int, Descriptors]]) -> Self:
+        shipment = super().__new__(cls, frames)
+        shipment.attached = attached
+        return shipment
+
+    def release(self) -> list[tuple[int, Descriptors]]:
+        """Return what is attached; it belongs to the caller then."""
+        attached, self.attached = self.attached, []
+        return attached
+
+    def close(self) -> None:
+        """Close the descriptors which still belong to this."""
+        for _, descriptors in self.release():
+            descriptors.close()
+
+
+def pack_parcel(kind: int, body: bytes, *, flags: int = 0, method: int = 0, id: int = 0) -> bytes:  # noqa: A002
+    """Return one frame; a `Shipment` of a `Parcel` with descriptors."""
+    if type(body) is not Parcel or not body.descriptors:
+        return pack_frame(kind, body, flags=flags, method=method, id=id)
+    counted = with_count(len(body.descriptors), body)
+    frame = pack_frame(kind, counted, flags=flags | DESCRIPTORS_FLAG, method=method, id=id)
+    return Shipment(frame, [(0, body.descriptors)])
+
+
+def descriptors_of(body: bytes) -> list[int]:
+    """Take the descriptors out of a body; they belong to the caller."""
+    return body.descriptors.detach() if isinstance(body, Parcel) else []
+
+
+def receiving(codec: Codec[T]) -> Callable[[bytes], T]:
+    """Return what makes a value of a received body, with its descriptors if the type may hold any."""
+    if not codec.carries_descriptors:
+        return codec.decode
+    return lambda body: codec.decode_with(body, descriptors_of(body))
+
+
+def replaced(parcel: bytes, body: bytes) -> bytes:
+    """Return another body with the descriptors of a parcel, if it is one."""
+    return Parcel(body, parcel.descriptors) if isinstance(parcel, Parcel) else body
+
+
+def close_frame(frame: bytes) -> None:
+    """Close the descriptors of a frame which will not leave."""
+    if isinstance(frame, Shipment):
+        frame.close()
+
+
+def join_frames(frames: Iterable[bytes]) -> bytes:
+    """Return several frames as one piece; a `Shipment` if one of them is."""
+    attached: list[tuple[int, Descriptors]] = []
+    pieces: list[bytes] = []
+    at = 0
+    for frame in frames:
+        if isinstance(frame, Shipment):
+            attached += [(at + offset, descriptors) for offset, descriptors in frame.release()]
+        pieces.append(frame)
+        at += len(frame)
+    joined = b"".join(pieces)
+    return Shipment(joined, attached) if attached else joined
+
+
+def open_parcel(frame: Frame, arrivals: Arrivals | None) -> Frame:
+    """Return a received frame with a `Parcel` as its body.
+
+    Raises:
+        ProtocolError: It has descriptors where there are none, or others than it says.
+    """
+    kind, flags, method, id_, body = frame
+    count, body = split_count(flags, body)
+    if arrivals is None:
+        raise ProtocolError("a frame says that it has descriptors, and this side takes none")
+    return kind, flags & ~DESCRIPTORS_FLAG, method, id_, Parcel(body, Descriptors(arrivals.take(count)))

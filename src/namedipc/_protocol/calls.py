@@ -12,10 +12,14 @@ from typing import Final, Generic, TypeVar
 
 from .._errors import ConnectionLost, IPCError, ProtocolError, SchemaMismatch, WrongKind
 from .._faults import connection_error_of
+from .attachments import Arrivals, Parcel, open_parcel, pack_parcel, replaced
 from .frames import (
     BIND,
+    CALL,
     CANCEL,
     CREDIT,
+    DEADLINE_FLAG,
+    DESCRIPTORS_FLAG,
     END,
     ERROR,
     GOODBYE,
@@ -27,6 +31,7 @@ from .frames import (
     FrameReader,
     pack_call,
     pack_frame,
+    with_deadline,
 )
 from .hello import HELLO_BYTES, SERVICE, UNASKED_BYTES, Hello, unpack_hello
 from .streams import Inflow, Outflow
@@ -38,6 +43,13 @@ LOST: Final = 255
 NOT_RUN: Final = 254
 LARGEST_ID: Final = (1 << 32) - 1
 _OF_A_STREAM: Final = frozenset({ITEM, END, CREDIT})
+
+
+def _pack_call(method: int, id: int, body: bytes, deadline: float | None, flags: int) -> bytes:  # noqa: A002
+    if type(body) is not Parcel:
+        return pack_call(method, id, body, deadline, flags)
+    whole = replaced(body, with_deadline(deadline, body))
+    return pack_parcel(CALL, whole, flags=flags if deadline is None else flags | DEADLINE_FLAG, method=method, id=id)
 
 
 class Waiter(Generic[Sleeper]):
@@ -142,8 +154,10 @@ class ClientSession(Generic[Sleeper]):
         hello: What this side says of itself.
         bindings: Compares with the schema text of the service: the service's indices of our methods, or the first
             difference as text.
+        carries_descriptors: Whether any method does.
 
     Attributes:
+        arrivals: Descriptors that have come and wait for their frame; None where no method carries any.
         last_run: The id of the last call that a service runs which is about to end; None while it goes on.
     """
 
@@ -154,6 +168,7 @@ class ClientSession(Generic[Sleeper]):
         "_last_id",
         "_reader",
         "_where",
+        "arrivals",
         "failure",
         "greeted",
         "greeters",
@@ -166,10 +181,18 @@ class ClientSession(Generic[Sleeper]):
         "their_stream_items",
     )
 
-    def __init__(self, where: str, hello: Hello, bindings: Callable[[bytes], list[int] | str]) -> None:
+    def __init__(
+        self,
+        where: str,
+        hello: Hello,
+        bindings: Callable[[bytes], list[int] | str],
+        *,
+        carries_descriptors: bool = False,
+    ) -> None:
         self._where: Final = where
         self._hello: Final = hello
         self._bindings: Final = bindings
+        self.arrivals: Final = Arrivals() if carries_descriptors else None
         self._reader = FrameReader(hello.message_bytes)
         self._last_id = 0
         self._bound = False
@@ -202,7 +225,7 @@ class ClientSession(Generic[Sleeper]):
         self.pending[id_] = waiter
         if isinstance(waiter, StreamedCall):
             self._open_windows(waiter)
-        return id_, pack_call(method, id_, body, deadline, flags)
+        return id_, _pack_call(method, id_, body, deadline, flags)
 
     def new_inflow(self) -> Inflow:
         """Return the receiving end of a stream of replies."""
@@ -210,12 +233,12 @@ class ClientSession(Generic[Sleeper]):
 
     def one_way(self, method: int, body: bytes, deadline: float | None, flags: int = 0) -> bytes:
         """Return the frame of a call that is not answered."""
-        return pack_call(method, 0, body, deadline, flags | ONE_WAY_FLAG)
+        return _pack_call(method, 0, body, deadline, flags | ONE_WAY_FLAG)
 
     def item(self, id: int, feeding: Feeding[Sleeper], body: bytes) -> bytes:  # noqa: A002
         """Return the frame of an item of a stream of requests, which must be open."""
         feeding.outflow.sent(len(body))
-        return pack_frame(ITEM, body, method=feeding.number, id=id)
+        return pack_parcel(ITEM, body, method=feeding.number, id=id)
 
     def end_stream(self, id: int, feeding: Feeding[Sleeper]) -> bytes:  # noqa: A002
         """Return the frame which says that a stream of requests has ended."""
@@ -256,7 +279,10 @@ class ClientSession(Generic[Sleeper]):
             if not self.greeted and not self._take_hello(resolved):
                 return resolved
             while (frame := self._reader.next_frame()) is not None:
-                kind, _flags, _method, id_, body = frame
+                kind, flags, _method, id_, body = frame
+                if flags & DESCRIPTORS_FLAG:
+                    frame = open_parcel(frame, self.arrivals)
+                    body = frame[4]
                 if kind == REPLY or (kind == ERROR and id_):
                     waiter = self.pending.pop(id_, None)
                     if type(waiter) is Waiter:
@@ -269,6 +295,8 @@ class ClientSession(Generic[Sleeper]):
                     self._take_of_stream(frame, resolved)
                 else:
                     self._take_other(frame)
+            if self.arrivals is not None:
+                self.arrivals.settle(unfinished=self._reader.unfinished)
         except IPCError as error:
             resolved += self.fail(self._placed(error))
         return resolved
@@ -302,7 +330,13 @@ class ClientSession(Generic[Sleeper]):
             resolved.append(greeter)
         self.pending.clear()
         self.greeters.clear()
+        self.close()
         return resolved
+
+    def close(self) -> None:
+        """Close the descriptors that nobody will take."""
+        if self.arrivals is not None:
+            self.arrivals.close()
 
     def _fate(self, id: int) -> int:  # noqa: A002
         """What has become of a call that is in flight as the connection ends."""

@@ -75,6 +75,11 @@ def pack_call(method: int, id: int, body: bytes, deadline: float | None, flags: 
     return _pack_header(len(body) + 8, CALL, flags | 1, method, id) + DEADLINE.pack(deadline) + body
 
 
+def with_deadline(deadline: float | None, body: bytes) -> bytes:
+    """Return the body of a CALL with its deadline, if it has one."""
+    return body if deadline is None else DEADLINE.pack(deadline) + body
+
+
 def with_headers(headers: bytes, arguments: bytes) -> bytes:
     """Return the body of a CALL with the flag HEADERS; `headers` is at most 65 535 bytes long."""
     return _HEADERS_LENGTH.pack(len(headers)) + headers + arguments

@@ -7,14 +7,13 @@ lost peer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Final, Self, final
+from collections.abc import Callable
+from typing import Final
 
-from .._descriptors import Descriptors
 from .._errors import IPCError, ProtocolError, SchemaMismatch, WrongKind
 from .._faults import connection_error_of
-from .attachments import Arrivals, split_count, with_count
-from .frames import DESCRIPTORS_FLAG, ERROR, GOODBYE, HEADER, MESSAGE, SCHEMA, Frame, FrameReader, pack_frame
+from .attachments import Arrivals, open_parcel
+from .frames import ERROR, GOODBYE, HEADER, MESSAGE, SCHEMA, Frame, FrameReader, pack_frame
 from .hello import CHANNEL, HELLO_BYTES, MAGIC, Hello, unpack_hello
 
 LONGEST_SCHEMA_BYTES: Final = 1 << 20
@@ -129,7 +128,7 @@ class MessageSession:
             if frame is None:
                 return None
             if frame[0] == MESSAGE and self._trusted:
-                return frame[4] if self.arrivals is None else _parcel(frame, self.arrivals)
+                return frame[4] if self.arrivals is None else open_parcel(frame, self.arrivals)[4]
             self._take_other(frame)
         return None
 
@@ -184,67 +183,3 @@ _pack_header = HEADER.pack
 def pack_message(body: bytes) -> bytes:
     """Return one message as a frame."""
     return _pack_header(len(body), MESSAGE, 0, 0, 0) + body
-
-
-@final
-class Parcel(bytes):
-    """A message's body together with its descriptors."""
-
-    descriptors: Descriptors
-
-    def __new__(cls, body: bytes, descriptors: Descriptors) -> Self:
-        parcel = super().__new__(cls, body)
-        parcel.descriptors = descriptors
-        return parcel
-
-
-@final
-class Shipment(bytes):
-    """Whole frames, and the descriptors which have to leave with the first byte of some of them.
-
-    Attributes:
-        attached: Where in the bytes such a frame begins, and its descriptors; in order.
-    """
-
-    attached: list[tuple[int, Descriptors]]
-
-    def __new__(cls, frames: bytes, attached: list[tuple[int, Descriptors]]) -> Self:
-        shipment = super().__new__(cls, frames)
-        shipment.attached = attached
-        return shipment
-
-    def release(self) -> list[tuple[int, Descriptors]]:
-        """Return what is attached; it belongs to the caller then."""
-        attached, self.attached = self.attached, []
-        return attached
-
-    def close(self) -> None:
-        """Close the descriptors which still belong to this."""
-        for _, descriptors in self.release():
-            descriptors.close()
-
-
-def pack_parcel(parcel: Parcel) -> Shipment:
-    """Return one message as a frame, and its descriptors."""
-    descriptors = parcel.descriptors
-    if not descriptors:
-        return Shipment(pack_message(parcel), [])
-    frame = pack_frame(MESSAGE, with_count(len(descriptors), parcel), flags=DESCRIPTORS_FLAG)
-    return Shipment(frame, [(0, descriptors)])
-
-
-def join_shipments(shipments: Iterable[Shipment]) -> Shipment:
-    """Return several as one."""
-    attached: list[tuple[int, Descriptors]] = []
-    frames: list[bytes] = []
-    at = 0
-    for shipment in shipments:
-        attached += [(at + offset, descriptors) for offset, descriptors in shipment.release()]
-        frames.append(shipment)
-        at += len(shipment)
-    return Shipment(b"".join(frames), attached)
-
-
-def _parcel(frame: Frame, arrivals: Arrivals) -> Parcel:
-    count, body = split_count(frame[1], frame[4])
-    return Parcel(body, Descriptors(arrivals.take(count)))

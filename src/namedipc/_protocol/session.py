@@ -13,11 +13,13 @@ from enum import Enum, auto
 from typing import Final
 
 from .._errors import LimitReached, ProtocolError
+from .attachments import Arrivals, open_parcel, pack_parcel
 from .frames import (
     BIND,
     CALL,
     CANCEL,
     CREDIT,
+    DESCRIPTORS_FLAG,
     END,
     ERROR,
     GOODBYE,
@@ -52,6 +54,10 @@ class ServerSession:
         methods: How many methods there are.
         held_frames: How many frames may wait for BIND.
         held_bytes: How many bytes may.
+        carries_descriptors: Whether any method does.
+
+    Attributes:
+        arrivals: Descriptors that have come and wait for their frame; None where no method carries any.
     """
 
     __slots__ = (
@@ -65,6 +71,7 @@ class ServerSession:
         "_reader",
         "_said_hello",
         "_schema",
+        "arrivals",
         "last_id",
         "outgoing",
         "said_goodbye",
@@ -74,7 +81,16 @@ class ServerSession:
         "their_stream_items",
     )
 
-    def __init__(self, hello: Hello, schema: bytes, *, methods: int, held_frames: int, held_bytes: int) -> None:
+    def __init__(
+        self,
+        hello: Hello,
+        schema: bytes,
+        *,
+        methods: int,
+        held_frames: int,
+        held_bytes: int,
+        carries_descriptors: bool = False,
+    ) -> None:
         self._hello: Final = hello
         self._schema: Final = schema
         self._methods: Final = methods
@@ -85,6 +101,7 @@ class ServerSession:
         self._held: deque[Frame] = deque()
         self._bindings: list[int] | None = None
         self._said_hello = False
+        self.arrivals: Final = Arrivals() if carries_descriptors else None
         self.state: State = State.HELLO
         self.outgoing: list[bytes] = []
         self.said_goodbye: bool = False
@@ -117,8 +134,11 @@ class ServerSession:
         while True:
             frame = self._held.popleft() if self._held else self._reader.next_frame()
             if frame is None:
+                self._settle()
                 return None
             kind = frame[0]
+            if frame[1] & DESCRIPTORS_FLAG:
+                frame = open_parcel(frame, self.arrivals)
             if kind == CALL:
                 return self._bound(frame)
             if kind in _OF_A_CALL:
@@ -129,11 +149,11 @@ class ServerSession:
 
     def reply(self, id: int, body: bytes) -> None:  # noqa: A002
         """Answer a call with its result."""
-        self.outgoing.append(pack_frame(REPLY, body, id=id))
+        self.outgoing.append(pack_parcel(REPLY, body, id=id))
 
     def item(self, id: int, body: bytes) -> None:  # noqa: A002
         """Send an item of the stream that a call is answered with."""
-        self.outgoing.append(pack_frame(ITEM, body, id=id))
+        self.outgoing.append(pack_parcel(ITEM, body, id=id))
 
     def end(self, id: int) -> None:  # noqa: A002
         """Answer a call whose stream has ended."""
@@ -158,6 +178,16 @@ class ServerSession:
             self._said_hello = True
             self.outgoing.append(self._hello.pack())
 
+    def _settle(self) -> None:
+        if self.arrivals is not None:
+            self.arrivals.settle(unfinished=self._reader.unfinished)
+
+    def close(self) -> None:
+        """Close the descriptors that nobody will take."""
+        self._held.clear()
+        if self.arrivals is not None:
+            self.arrivals.close()
+
     def _bound(self, frame: Frame) -> Frame:
         kind, flags, method, id_, body = frame
         bindings = self._bindings
@@ -180,7 +210,10 @@ class ServerSession:
         while self.state is State.HELD:
             frame = self._reader.next_frame()
             if frame is None:
+                self._settle()
                 return None
+            if frame[1] & DESCRIPTORS_FLAG:
+                frame = open_parcel(frame, self.arrivals)
             self._take_while_held(frame)
         return self.next_event()
 

@@ -7,6 +7,7 @@ while the socket is full the leader both reads and writes, so that neither side 
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import threading
@@ -15,12 +16,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from .. import lowlevel
-from .._errors import Closed, IPCError, NoServer, TimedOut, TooLarge, renewed
+from .._errors import Closed, ConnectionLost, IPCError, LimitReached, NoServer, TimedOut, TooLarge, renewed
 from .._faults import DRAINING, code_of, error_of
+from .._protocol.attachments import close_frame
 from .._protocol.calls import LOST, NOT_RUN, WAITING, ClientSession, Feeding, NotRun, StreamedCall, Waiter
 from .._protocol.frames import END, ITEM, REPLY
 from .._schema import Method
 from .._values import ConnectionStatistics, Limits, Peer
+from .departures import send_frame
 from .in_child import forget_in_child
 from .polling import Spinner
 from .waiting import Clock
@@ -80,7 +83,8 @@ class BlockingClientLink:
         self._spinner = Spinner() if spin else None
         self._lock = threading.Lock()
         self._reader: _Waiter | None = None
-        self._outbound = b""
+        self._outbound: deque[bytes] = deque()
+        self._outbound_bytes = 0
         self._closed = False
         self._abandoned: deque[OpenCall] = deque()
         self._calls = 0
@@ -209,7 +213,7 @@ class BlockingClientLink:
     def may_feed(self, call: OpenCall, number: int) -> bool:
         """Whether an item of a stream of requests may be sent now."""
         feeding = call.waiter.feedings[number]
-        return feeding.kind != LOST and feeding.outflow.is_open and len(self._outbound) <= OUTBOUND_BYTES
+        return feeding.kind != LOST and feeding.outflow.is_open and self._outbound_bytes <= OUTBOUND_BYTES
 
     def feed(self, call: OpenCall, number: int, body: bytes, clock: Clock) -> None:
         """Send an item of a stream of requests, for which there is leave; nothing happens once the call is over."""
@@ -454,7 +458,7 @@ class BlockingClientLink:
             data = self._receive_if_ready() or self._spinner.wait(self._receive_if_ready)
             if data is not None:
                 return data
-        if clock.timeout is not None:
+        if clock.timeout is not None or self._session.arrivals is not None:
             return None
         try:
             return self._socket.recv(READ_BYTES) or _EOF
@@ -466,12 +470,20 @@ class BlockingClientLink:
         return self._receive_now() if self._poll.poll(0) else None
 
     def _receive_now(self) -> bytes | None:
+        arrivals = self._session.arrivals
         try:
-            return lowlevel.receive_now(self._socket, READ_BYTES) or _EOF
+            if arrivals is None:
+                return lowlevel.receive_now(self._socket, READ_BYTES) or _EOF
+            data, numbers = lowlevel.receive_descriptors(self._socket, READ_BYTES)
         except BlockingIOError:
             return None
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.EMSGSIZE:
+                with self._lock:
+                    self._fail(ConnectionLost(f"{self.where}: {error.strerror}"))
             return _EOF
+        arrivals.add(numbers)
+        return data or _EOF
 
     def _take(self, data: bytes) -> None:
         session = self._session
@@ -538,19 +550,50 @@ class BlockingClientLink:
 
     def _write(self, frame: bytes) -> None:
         """Under the lock: send, in order; what the socket does not take is written on by the leader."""
-        data = self._outbound + frame if self._outbound else frame
-        if not data:
+        outbound = self._outbound
+        if frame and not outbound:
+            sent = self._send(frame)
+            if sent == len(frame):
+                return
+            outbound.append(frame[sent:] if sent else frame)
+            self._outbound_bytes = len(frame) - sent
             return
+        if frame:
+            outbound.append(frame)
+            self._outbound_bytes += len(frame)
+        while outbound:
+            first = outbound[0]
+            sent = self._send(first)
+            self._outbound_bytes -= sent
+            if sent < len(first):
+                outbound[0] = first[sent:] if sent else first
+                return
+            outbound.popleft()
+
+    def _send(self, frame: bytes) -> int:
         try:
-            sent = lowlevel.send_now(self._socket, data)
+            sent = lowlevel.send_now(self._socket, frame) if type(frame) is bytes else send_frame(self._socket, frame)
         except BlockingIOError:
-            sent = 0
-        except OSError:
+            return 0
+        except OSError as error:
             # The peer is gone, or reads no more. What it has sent is still received; its EOF then ends the calls.
-            sent = len(data)
-        else:
-            self._sent += sent
-        self._outbound = data[sent:]
+            close_frame(frame)
+            if error.errno == errno.ETOOMANYREFS:
+                self._fail(LimitReached(f"{self.where}: too many descriptors of this user are on their way"))
+            return len(frame)
+        self._sent += sent
+        return sent
+
+    def _fail(self, error: IPCError) -> None:
+        """Under the lock: end the connection from this side."""
+        self._ring(self._session.fail(error))
+        lowlevel.shutdown(self._socket)
+
+    def _drop_outbound(self) -> None:
+        for frame in self._outbound:
+            close_frame(frame)
+        self._outbound.clear()
+        self._outbound_bytes = 0
 
     # ------------------------------------------------------------ the end
 
@@ -563,6 +606,7 @@ class BlockingClientLink:
             if self._pid == os.getpid():
                 if self._session.failure is None and not self._outbound:
                     self._write(self._session.goodbye())
+                self._drop_outbound()
                 self._ring(self._session.fail(Closed(f"{self.where}: this client has been closed")))
                 if self._reader is not None:
                     # Wakes the thread that sleeps in recv; it finds its call resolved.
@@ -574,6 +618,8 @@ class BlockingClientLink:
         self._closed = True
         self._lock = threading.Lock()  # another thread of the parent may have held it
         self._socket.close()
+        self._drop_outbound()
+        self._session.close()
 
     @property
     def is_leaving(self) -> bool:

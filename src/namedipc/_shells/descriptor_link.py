@@ -7,16 +7,17 @@ or does not arrive as a value, are closed.
 from __future__ import annotations
 
 import errno
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from .. import lowlevel
 from .._codec import Codec
-from .._descriptors import Descriptors
 from .._errors import ConnectionLost, LimitReached
-from .._protocol.messages import MessageSession, Parcel, Shipment, join_shipments, pack_parcel
+from .._protocol.attachments import Parcel, Shipment, join_frames, pack_parcel
+from .._protocol.frames import MESSAGE
+from .._protocol.messages import MessageSession
 from .._values import Peer
+from .departures import Departures
 from .message_link import READ_BYTES, MessageLink
 
 T = TypeVar("T")
@@ -32,8 +33,7 @@ class DescriptorLink(MessageLink):
         session: MessageSession,
         closed: Callable[[], object] | None,
     ) -> None:
-        # In order: how many bytes have to be sent before, and what leaves with the next one.
-        self._departures: deque[tuple[int, Descriptors]] = deque()
+        self._departures = Departures()
         super().__init__(socket, peer, session, closed)
 
     # ------------------------------------------------------------ the form of messages
@@ -49,20 +49,17 @@ class DescriptorLink(MessageLink):
         return encode, decode
 
     def pack(self, body: bytes) -> bytes:
-        assert isinstance(body, Parcel)
-        return pack_parcel(body)
+        return pack_parcel(MESSAGE, body)
 
     def pack_many(self, bodies: Iterable[bytes]) -> tuple[bytes, int]:
-        shipments: list[Shipment] = []
+        frames: list[bytes] = []
         try:
-            for body in bodies:
-                assert isinstance(body, Parcel)
-                shipments.append(pack_parcel(body))
+            frames += map(self.pack, bodies)
         except BaseException:
-            for shipment in shipments:
-                shipment.close()
+            for frame in frames:
+                self.drop(frame)
             raise
-        return join_shipments(shipments), len(shipments)
+        return join_frames(frames), len(frames)
 
     def drop(self, frames: bytes) -> None:
         if isinstance(frames, Shipment):
@@ -81,27 +78,17 @@ class DescriptorLink(MessageLink):
     def enqueue(self, frames: bytes, messages: int = 1) -> None:
         begin = self._bytes_sent + len(self._outbound)
         super().enqueue(frames, messages)
-        if isinstance(frames, Shipment):
-            self._departures += [(begin + at, descriptors) for at, descriptors in frames.release()]
+        self._departures.add(begin, frames)
 
     def withdraw(self, frames: bytes, messages: int = 1) -> bool:
         if not super().withdraw(frames, messages):
             return False
-        end = self._bytes_sent + len(self._outbound)
-        while self._departures and self._departures[-1][0] >= end:
-            self._departures.pop()[1].close()
+        self._departures.withdraw(self._bytes_sent + len(self._outbound))
         return True
 
     def _send_front(self) -> int:
-        if not self._departures:
-            return super()._send_front()
-        at, descriptors = self._departures[0]
-        before = at - self._bytes_sent
-        if before:
-            return lowlevel.send_now(self.socket, self._outbound[:before])
-        end = self._departures[1][0] - self._bytes_sent if len(self._departures) > 1 else None
         try:
-            sent = lowlevel.send_descriptors(self.socket, self._outbound[:end], descriptors.numbers)
+            return self._departures.send(self.socket, self._bytes_sent, self._outbound)
         except OSError as error:
             if error.errno != errno.ETOOMANYREFS:
                 raise
@@ -110,14 +97,10 @@ class DescriptorLink(MessageLink):
                 f"{self.where}: too many descriptors of this user are on their way, until they are received; "
                 "this message has not been sent"
             ) from error
-        self._departures.popleft()
-        descriptors.sent()
-        return sent
 
     def _drop_outbound(self) -> None:
         super()._drop_outbound()
-        while self._departures:
-            self._departures.pop()[1].close()
+        self._departures.close()
 
     # ------------------------------------------------------------ receiving
 

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Final
 from .. import lowlevel
 from .._errors import IPCError, LimitReached, NoServer, NotAllowed, TimedOut
 from .._faults import Fault, fault_of, pack_fault
+from .._protocol.attachments import join_frames
 from .._protocol.frames import Frame
 from .._protocol.session import ServerSession, State
 from .._values import Allow, Limits, Peer
 from .connecting import peer_of
+from .departures import Departures
 from .in_child import forget_in_child
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ class Connection:
 
     Attributes:
         outbound: What waits for the client because its socket is full.
+        departures: Descriptors which leave with it; None where none do.
+        sent_bytes: How many bytes have left, where descriptors may.
         postponed: One-way calls which begin once others have ended.
         when_drained: Is called, once, when a congested client has read on, or has gone; added to only while congested.
     """
@@ -68,6 +72,7 @@ class Connection:
         "calls",
         "closed",
         "context",
+        "departures",
         "expires",
         "fd",
         "interest",
@@ -77,6 +82,7 @@ class Connection:
         "postponed",
         "queued",
         "reading",
+        "sent_bytes",
         "session",
         "slow",
         "socket",
@@ -95,6 +101,8 @@ class Connection:
         # It grows at its end and shrinks at its front without a copy of what is between.
         self.outbound: bytearray = bytearray()
         self.outbound_limit: int = outbound_limit
+        self.sent_bytes: int = 0
+        self.departures: Departures | None = None if session.arrivals is None else Departures()
         self.when_drained: list[Callable[[], object]] = []
         self.interest: int = _READ
         self.reading: bool = True
@@ -139,6 +147,7 @@ class Clients:
         where: How messages call the service: its path.
         allow: Who may connect.
         limits: The bounds.
+        carries_descriptors: Whether they may send any.
 
     Attributes:
         connections: By descriptor.
@@ -158,7 +167,9 @@ class Clients:
         where: str,
         allow: Allow,
         limits: Limits,
+        carries_descriptors: bool = False,
     ) -> None:
+        self._carries_descriptors = carries_descriptors
         self._listener = listener
         self._make_session = make_session
         self._where = where
@@ -205,8 +216,13 @@ class Clients:
             self._half_closed(connection)
 
     def _read(self, connection: Connection) -> None:
+        arrivals = connection.session.arrivals
         try:
-            data = connection.socket.recv(READ_BYTES)
+            if arrivals is None:
+                data = connection.socket.recv(READ_BYTES)
+            else:
+                data, numbers = lowlevel.receive_descriptors(connection.socket, READ_BYTES)
+                arrivals.add(numbers)
         except BlockingIOError:
             return
         except OSError:
@@ -240,7 +256,11 @@ class Clients:
         outgoing = connection.session.outgoing
         if not outgoing:
             return
-        data = outgoing[0] if len(outgoing) == 1 else b"".join(outgoing)
+        if connection.departures is not None:
+            data = join_frames(outgoing)
+            connection.departures.add(connection.sent_bytes + len(connection.outbound), data)
+        else:
+            data = outgoing[0] if len(outgoing) == 1 else b"".join(outgoing)
         outgoing.clear()
         if connection.outbound:
             connection.outbound += data
@@ -273,7 +293,11 @@ class Clients:
         if connection.closed:
             return len(data)
         try:
-            sent = lowlevel.send(connection.socket, data)
+            if connection.departures is None:
+                sent = lowlevel.send(connection.socket, data)
+            else:
+                sent = connection.departures.send(connection.socket, connection.sent_bytes, data)
+                connection.sent_bytes += sent
         except BlockingIOError:
             return 0
         except OSError:
@@ -319,7 +343,8 @@ class Clients:
 
     def _welcome(self, socket: lowlevel.Socket) -> None:
         try:
-            lowlevel.refuse_descriptors(socket)
+            if not self._carries_descriptors:
+                lowlevel.refuse_descriptors(socket)
             peer = peer_of(socket)
         except OSError:
             socket.close()
@@ -414,6 +439,9 @@ class Clients:
             return
         connection.closed = True
         connection.outbound.clear()
+        connection.session.close()
+        if connection.departures is not None:
+            connection.departures.close()
         del self.connections[connection.fd]
         self.watched.discard(connection)
         self._of_uid[connection.peer.uid] -= 1
@@ -479,6 +507,9 @@ class Clients:
         for connection in self.connections.values():
             connection.closed = True
             connection.socket.close()
+            connection.session.close()
+            if connection.departures is not None:
+                connection.departures.close()
         self.connections.clear()
         self.epoll.close()
 

@@ -11,7 +11,6 @@ until it first waits; only then does it become a task's business (`trio_service`
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -24,11 +23,11 @@ from .. import lowlevel
 from .._errors import InvalidMessage, IPCError, LimitReached, NoServer, NotAllowed, ProtocolError, TooLarge
 from .._faults import DEADLINE, Fault, fault_of, fault_of_handler, pack_fault, unpack_headers
 from .._marks import rules_of
+from .._protocol.attachments import Parcel, replaced
 from .._protocol.frames import (
     CALL,
     CANCEL,
     END,
-    HEADERS_FLAG,
     ITEM,
     ONE_WAY_FLAG,
     Frame,
@@ -91,8 +90,8 @@ class ServiceLoop:
     ) -> None:
         schema.check_implementation(implementation)
         self._schema = schema
-        self._methods: list[tuple[Method, Handler, tuple[Allow, ...]]] = [
-            (method, handler, rules_of(handler))
+        self._methods: list[tuple[Method, Handler, tuple[Allow, ...], bool]] = [
+            (method, handler, rules_of(handler), method.is_plain)
             for method in schema.methods
             for handler in [getattr(implementation, method.name)]
         ]
@@ -111,7 +110,14 @@ class ServiceLoop:
         self._step = step
         self._counts = _Counts()
         self.spinner: Spinner | None = Spinner() if spin else None
-        self.clients: Clients = Clients(listener, self._session, where=where, allow=allow, limits=limits)
+        self.clients: Clients = Clients(
+            listener,
+            self._session,
+            where=where,
+            allow=allow,
+            limits=limits,
+            carries_descriptors=schema.carries_descriptors,
+        )
         self._poll = self._poll_now
 
     def _session(self) -> ServerSession:
@@ -121,6 +127,7 @@ class ServiceLoop:
             methods=len(self._methods),
             held_frames=self._limits.calls_in_flight,
             held_bytes=max(self._limits.message_bytes, self._limits.outbound_bytes),
+            carries_descriptors=self._schema.carries_descriptors,
         )
 
     # ------------------------------------------------------------ the turn
@@ -215,16 +222,13 @@ class ServiceLoop:
         _kind, flags, index, id_, body = frame
         deadline = None
         headers: dict[str, str] = {}
-        method, handler, rules = self._methods[index]
+        method, handler, rules, is_plain = self._methods[index]
         if flags:
-            deadline, body = split_deadline(flags, body)
-            if flags & HEADERS_FLAG:
-                packed, body = split_headers(flags, body)
-                headers = unpack_headers(packed)
             if flags & ONE_WAY_FLAG:
                 if self._postpone(connection, frame):
                     return None
                 id_ = connection.one_way_id()
+            deadline, headers, body = _split(flags, body)
         self._counts.calls += 1
         refusal = self._refusal(connection, id_, deadline, method, rules)
         if refusal is not None:
@@ -232,12 +236,12 @@ class ServiceLoop:
             return None
         streams = None
         try:
-            args, kwargs = method.arguments.decode(body)
-            if method.requests or method.is_stream:
+            if is_plain:
+                args, kwargs = method.arguments.decode(body)
+            else:
                 streams = self._open_streams(connection, id_, method, self._limits, self.clients.flush)
-                args, kwargs = method.join_streams(args, kwargs, streams.request)
-                if method.is_stream:
-                    handler = functools.partial(streams.drive, handler)
+                args, kwargs = streams.arguments(body)
+                handler = streams.around(handler)
         except InvalidMessage as error:
             self._fail(connection, id_, fault_of(error))
             return None
@@ -362,7 +366,10 @@ class ServiceLoop:
             connection.session.end(id)
             return
         try:
-            body = method.result.encode(result)
+            if method.result.carries_descriptors:
+                body: bytes = Parcel(*method.result.encode_with(result, consume=True))
+            else:
+                body = method.result.encode(result)
         except InvalidMessage as error:
             log.debug("%s: %s returned what its interface does not declare: %s", self._where, method.where, error)
             self._fail(connection, id, fault_of(InvalidMessage(f"the result of {method.where}: {error}")))
@@ -414,6 +421,13 @@ class ServiceLoop:
             bytes_received=self.clients.bytes_received,
             bytes_sent=self.clients.bytes_sent,
         )
+
+
+def _split(flags: int, body: bytes) -> tuple[float | None, dict[str, str], bytes]:
+    """Return the deadline and the headers of a call, and its arguments."""
+    deadline, rest = split_deadline(flags, body)
+    packed, rest = split_headers(flags, rest)
+    return deadline, unpack_headers(packed) if packed else {}, replaced(body, rest)
 
 
 def deadline_fault() -> Fault:

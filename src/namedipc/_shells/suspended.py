@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
 import attrs
 
+from .._codec import Arguments
 from .._errors import IPCError
 from .._protocol.frames import JSON_FLAG, ONE_WAY_FLAG
 from .._schema import Method
@@ -54,11 +55,13 @@ class ItemRefused(Exception):
 class CallStreams(Protocol):
     """The streams of a call, as the loop sees them: what arrives for them, and what they have to send."""
 
-    def request(self, number: int) -> object:
-        """Open a stream of requests: what the handler draws from."""
+    def arguments(self, body: bytes) -> Arguments:
+        """Decode the arguments of the call, with what its handler draws from in the place of streams of requests."""
+        ...
 
-    async def drive(self, handler: Callable[..., Any], *args: object, **kwargs: object) -> None:
-        """Send what a handler yields until it ends."""
+    def around(self, handler: Handler) -> Handler:
+        """Return what answers the call: a handler that yields is driven."""
+        ...
 
     def arrived(self, number: int, body: bytes) -> None:
         """An item of a stream of requests has come."""

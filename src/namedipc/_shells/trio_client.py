@@ -8,6 +8,7 @@ does not take is written on by a flusher, never by a caller.
 
 from __future__ import annotations
 
+import errno
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -17,13 +18,15 @@ from typing import Final
 import trio
 
 from .. import lowlevel
-from .._errors import IPCError, NoServer, TooLarge
+from .._errors import ConnectionLost, IPCError, LimitReached, NoServer, TooLarge
 from .._faults import DEADLINE, DRAINING, code_of, error_of
+from .._protocol.attachments import close_frame
 from .._protocol.calls import LOST, NOT_RUN, WAITING, ClientSession, Feeding, NotRun, StreamedCall, Waiter
 from .._protocol.frames import CANCEL, END, ITEM, REPLY, pack_frame
 from .._schema import Method
 from .._values import ConnectionStatistics, Limits, Peer
 from . import trio_errors
+from .departures import send_frame
 from .in_child import forget_in_child
 from .polling import Spinner
 from .suspended import active_call
@@ -367,11 +370,18 @@ class TrioClientLink:
 
     def _receive_now(self) -> bytes | None:
         """What is there; None if nothing is; b"" cannot be told from nothing by the spinner, so EOF is `_EOF`."""
+        arrivals = self._session.arrivals
         try:
-            data = self._socket.recv(READ_BYTES)
+            if arrivals is None:
+                data = self._socket.recv(READ_BYTES)
+            else:
+                data, numbers = lowlevel.receive_descriptors(self._socket, READ_BYTES)
+                arrivals.add(numbers)
         except BlockingIOError:
             return None
-        except (ConnectionResetError, BrokenPipeError):
+        except OSError as error:
+            if error.errno == errno.EMSGSIZE:
+                self._fail(ConnectionLost(f"{self.where}: {error.strerror}"))
             return _EOF
         return data or _EOF
 
@@ -425,6 +435,7 @@ class TrioClientLink:
             if waiting is frame and not (index == 0 and self._begun):
                 del self._outbound[index]
                 self._outbound_bytes -= len(frame)
+                close_frame(frame)
                 return True
         return False
 
@@ -486,14 +497,23 @@ class TrioClientLink:
 
     def _send(self, data: bytes) -> int:
         try:
-            sent = lowlevel.send(self._socket, data)
+            sent = lowlevel.send(self._socket, data) if type(data) is bytes else send_frame(self._socket, data)
         except BlockingIOError:
             return 0
-        except OSError:
+        except OSError as error:
             # The peer is gone, or reads no more. What it has sent is still received; then its EOF ends the calls.
+            close_frame(data)
+            if error.errno == errno.ETOOMANYREFS:
+                self._fail(LimitReached(f"{self.where}: too many descriptors of this user are on their way"))
             return len(data)
         self._sent += sent
         return sent
+
+    def _fail(self, error: IPCError) -> None:
+        """End the connection from this side."""
+        for waiter in self._session.fail(error):
+            self._wake(waiter)
+        lowlevel.shutdown(self._socket)
 
     async def _flush(self, scope: trio.CancelScope) -> None:
         with scope:
@@ -522,6 +542,8 @@ class TrioClientLink:
             self._drained = trio.Event()
 
     def _stop_writing(self) -> None:
+        for frame in self._outbound:
+            close_frame(frame)
         self._outbound.clear()
         self._outbound_bytes = 0
         if self._flusher is not None:
@@ -546,6 +568,9 @@ class TrioClientLink:
         """In a forked child: a copy of the socket would hide from the service that the parent has died."""
         self._closed = True
         self._socket.close()
+        for frame in self._outbound:
+            close_frame(frame)
+        self._session.close()
 
     @property
     def is_leaving(self) -> bool:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
 
+from .._codec import Arguments
 from .._errors import InvalidMessage, ProtocolError, TooLarge
+from .._protocol.attachments import Parcel, descriptors_of, receiving
 from .._protocol.streams import Inflow, Outflow
 from .._schema import Method
 from .._values import Limits
-from .suspended import ItemRefused
+from .suspended import Handler, ItemRefused
 from .trio_errors import Busy
 
 if TYPE_CHECKING:
@@ -95,7 +98,7 @@ class IncomingRequests(AsyncIterator[object]):
 
 
 class ServedStreams:
-    """The streams of one call.
+    """The streams of one call, and its descriptors.
 
     Args:
         connection: The client's.
@@ -123,18 +126,33 @@ class ServedStreams:
         self._outflow = Outflow(connection.session.their_stream_items, connection.session.their_stream_bytes)
         self._place = _Place()
 
-    def request(self, number: int) -> IncomingRequests:
-        """Return the stream of requests of this number, for the handler."""
+    def arguments(self, body: bytes) -> Arguments:
+        """Decode the arguments of the call, with what its handler draws from in the place of streams of requests.
 
+        Raises:
+            InvalidMessage: They do not fit.
+        """
+        codec = self._method.arguments
+        if codec.carries_descriptors:
+            args, kwargs = codec.decode_with(body, descriptors_of(body))
+        else:
+            args, kwargs = codec.decode(body)
+        return self._method.join_streams(args, kwargs, self._open_request)
+
+    def around(self, handler: Handler) -> Handler:
+        """Return what answers the call: a handler that yields is driven."""
+        return partial(self._drive, handler) if self._method.is_stream else handler
+
+    def _open_request(self, number: int) -> IncomingRequests:
         def credit(body: bytes) -> None:
             self._session.credit(self._id, number, body)
 
         inflow = Inflow(self._limits.stream_items, self._limits.stream_bytes)
-        stream = IncomingRequests(self._method.requests[number].item.decode, inflow, credit)
+        stream = IncomingRequests(receiving(self._method.requests[number].item), inflow, credit)
         self._requests[number] = stream
         return stream
 
-    async def drive(self, handler: Callable[..., Any], *args: object, **kwargs: object) -> None:
+    async def _drive(self, handler: Callable[..., Any], *args: object, **kwargs: object) -> None:
         """Send what a handler yields until it ends."""
         items = handler(*args, **kwargs)
         if not hasattr(items, "aclose"):
@@ -185,8 +203,12 @@ class ServedStreams:
 
     def _encode(self, item: object) -> bytes:
         where = self._method.where
+        codec = self._method.result
         try:
-            body = self._method.result.encode(item)
+            if codec.carries_descriptors:
+                body: bytes = Parcel(*codec.encode_with(item, consume=True))
+            else:
+                body = codec.encode(item)
         except InvalidMessage as error:
             raise ItemRefused(InvalidMessage(f"an item of {where}: {error}")) from error
         limit = self._session.their_message_bytes
