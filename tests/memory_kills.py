@@ -15,10 +15,10 @@ import sys
 from collections.abc import Callable
 
 from namedipc import BlockingMemory, OwnerDied, lowlevel
-from namedipc._protocol import records
+from namedipc._protocol.file_header import PAGE_BYTES
 
+from .kill_support import bytecodes, killed_at
 from .memory_support import PAIR, Pair
-from .region_kills import bytecodes, killed_at
 
 PairMemory = BlockingMemory[Pair]
 
@@ -40,7 +40,7 @@ WAYS: tuple[Callable[[PairMemory], None], ...] = (by_lock, by_recover)
 
 def is_marked(memory: PairMemory) -> bool:
     """Whether the file says that a change was begun and not ended: read as a foreign program would."""
-    data = os.pread(memory._memory.file._fd, records.PAGE_BYTES, 0)
+    data = os.pread(memory._memory.file._fd, PAGE_BYTES, 0)
     (mark,) = struct.unpack_from("<I", data, 92)
     even, odd = struct.unpack_from("<Q", data, 128)[0], struct.unpack_from("<Q", data, 192)[0]
     return bool(mark == max(even, odd) + 1)

@@ -11,12 +11,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from types import FrameType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from namedipc import lowlevel
 from namedipc._region_blocking import BlockingRegion
 
+from .kill_support import bytecodes, killed_at
 from .region_support import BOARD, Entry, advance
 
 Board = BlockingRegion[Entry]
@@ -40,32 +40,6 @@ def by_editing(board: Board) -> None:
 
 
 WAYS: tuple[Callable[[Board], None], ...] = (by_write, by_update, by_editing)
-
-
-def killed_at(point: int, way: Callable[[T], None], shared: T) -> int:
-    """Write, and die before bytecode number `point`; return how many there were if it is beyond the last one."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, argument: Any) -> Any:  # what sys.settrace wants
-        nonlocal count
-        frame.f_trace_opcodes = True
-        if event == "opcode":
-            count += 1
-            if count == point:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return trace
-
-    sys._getframe().f_trace_opcodes = True  # 3.12 looks whether any frame wants them when settrace is called
-    sys.settrace(trace)
-    way(shared)
-    sys.settrace(None)
-    return count
-
-
-def bytecodes(way: Callable[[T], None], shared: T) -> int:
-    """How many bytecodes one way to write has."""
-    way(shared)  # what happens only the first time is not wanted
-    return killed_at(-1, way, shared)
 
 
 def attempt(point: int, way: Callable[[Board], None]) -> None:

@@ -1,4 +1,4 @@
-"""What the tests of regions share: a value that shows whether it is whole, and work in a forked child."""
+"""What the tests of regions and broadcasts share: a value that shows whether it is whole, work in a forked child."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import attrs
 
+from namedipc._broadcast import Broadcast
 from namedipc._region import SharedRegion
 
 
@@ -33,6 +34,7 @@ class Entry:
 
 
 BOARD = SharedRegion("board", Entry)
+NEWS = Broadcast("news", Entry)
 
 
 def advance(entry: Entry) -> Entry:

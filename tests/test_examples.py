@@ -26,9 +26,9 @@ def shown_in_docstring(program: str) -> list[str]:
 
 
 def test_every_task_of_the_chapter_is_there_and_some_real_ones() -> None:
-    """One for each of the chapter's named mechanisms, five small real ones, and three at mapped memory."""
+    """One for each of the chapter's named mechanisms, six small real ones, and three at mapped memory."""
     chapter = ["counter.py", "instructor_service.py", "office_hours_fifo.py", "pennys_typed_channel.py"]
-    real = ["chat.py", "key_value.py", "shared_table.py", "work_queue.py", "zero_downtime_restart.py"]
+    real = ["chat.py", "key_value.py", "news_feed.py", "shared_table.py", "work_queue.py", "zero_downtime_restart.py"]
     memory = ["exact_counter.py", "image_pipeline.py", "shared_struct.py"]
     assert sorted([*chapter, "postbox.py", "tabs.py", *real, *memory]) == PROGRAMS
 
@@ -131,6 +131,16 @@ def test_zero_downtime_restart_loses_nothing() -> None:
         f"The client has bought {sum(sold.values())} tickets of 4 versions: "
         "0 lost, 0 sold twice, 0 connections refused.\n"
     ) in text
+
+
+def test_news_feed_reaches_every_subscriber() -> None:
+    """What each has not read it was told that it missed; everybody has the last one."""
+    text = output_of("news_feed.py")
+    counts = re.findall(r"^(\w[\w ]*) has read (\d+) headlines and missed (\d+)$", text, re.MULTILINE)
+    assert [name for name, *_ in counts] == ["ann", "bob", "eve", "a sleeper"]
+    assert all(int(read) + int(missed) == 500 for _, read, missed in counts)
+    assert counts[-1] == ("a sleeper", "64", "436")
+    assert text.endswith('"headline 500".\n')
 
 
 def test_chat_reaches_every_other_guest() -> None:

@@ -18,11 +18,12 @@ from .conftest import Children
 from .kitchen import Chef, Kitchen
 
 SURFACE = """
-    Service Channel RawChannel Fifo RawFifo SharedRegion SharedStruct Name
+    Service Channel RawChannel Fifo RawFifo Broadcast SharedRegion SharedStruct Name
     Opening ChannelEnd Client BlockingClient Server BlockingServer
     Connection BlockingConnection Listener BlockingListener RawConnection BlockingRawConnection
     FifoWriter FifoReader BlockingFifoWriter BlockingFifoReader
     RawFifoWriter RawFifoReader BlockingRawFifoWriter BlockingRawFifoReader
+    BroadcastWriter BroadcastReader BlockingBroadcastWriter BlockingBroadcastReader
     Region RegionView Draft BlockingRegion BlockingRegionView Memory BlockingMemory
     Fd HasFileno Peer Call Limits ServiceStatistics ConnectionStatistics StrPath Allow IfExists
     runtime_path current_call same_user anyone users groups
@@ -33,7 +34,6 @@ SURFACE = """
 """The surface of this version, name by name."""
 
 LATER = """
-    Broadcast BroadcastWriter BroadcastReader BlockingBroadcastWriter BlockingBroadcastReader
     Region RegionView Draft BlockingRegion BlockingRegionView Memory BlockingMemory
     Fd HasFileno Peer Call Limits ServiceStatistics ConnectionStatistics StrPath Allow IfExists
     aclosing feed raises idempotent one_way allow in_thread

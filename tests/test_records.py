@@ -10,22 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from namedipc import ProtocolError, WrongKind
 from namedipc._protocol import records
+from namedipc._protocol.file_header import DESCRIPTION_OFFSET, PAGE_BYTES, Flag
 from namedipc._protocol.records import (
-    PAGE_BYTES,
     RECORD_STRIDE,
     RECORDS_BYTES,
     RECORDS_OFFSET,
     Commit,
-    Flag,
     Header,
-    header_length,
-    is_region,
     live,
     pack_commit,
     record_offset,
-    unpack_header,
 )
 
 HEADER = Header(
@@ -41,11 +36,6 @@ HEADER = Header(
 def both(even: bytes, odd: bytes) -> bytes:
     """What a reader takes from the file when these two records are in it."""
     return even.ljust(RECORD_STRIDE, b"\0") + odd
-
-
-def test_a_header_comes_back_as_it_was() -> None:
-    """Every field survives the way into the file and out again."""
-    assert unpack_header(HEADER.pack(), where="board") == HEADER
 
 
 def test_the_layout_is_the_documented_one() -> None:
@@ -69,7 +59,7 @@ def test_slots_are_whole_pages_after_the_header() -> None:
     assert HEADER.file_bytes == 3 * PAGE_BYTES
     longer = attrs.evolve(HEADER, description=b"x" * 5000, capacity_bytes=4097)
     assert (longer.header_bytes, longer.slot_offset(1), longer.file_bytes) == (8192, 16384, 24576)
-    assert unpack_header(longer.pack(), where="board") == longer
+    assert Header.unpack(longer.pack(), where="board") == longer
 
 
 def test_mapped_memory_has_one_slot() -> None:
@@ -88,40 +78,6 @@ def test_a_change_has_begun_until_its_own_commit(version: int) -> None:
     assert not records.begun(mark, version + 1)
     assert not records.begun(records.pack_dirty(version), version)
     assert not records.begun(b"", version)
-
-
-@pytest.mark.parametrize("text", [b"", b"milk\neggs\n", bytes(9000), b"\x7fELF" * 2000])
-def test_what_is_no_region_is_said_to_be_something_else(text: bytes) -> None:
-    """A file with other content is WrongKind, however short or long it is."""
-    assert not is_region(text)
-    with pytest.raises(WrongKind, match="board: is a file, but no region"):
-        header_length(text[:PAGE_BYTES], where="board")
-
-
-def test_a_region_of_another_version_says_so() -> None:
-    """A later format is not taken for damage."""
-    data = bytearray(HEADER.pack())
-    data[8] = 9
-    with pytest.raises(ProtocolError, match="version 9, this program knows version 1"):
-        header_length(bytes(data), where="board")
-
-
-def test_a_region_cut_within_its_header_says_so() -> None:
-    """A header without its end is named as what it is."""
-    with pytest.raises(ProtocolError, match="cut short"):
-        header_length(HEADER.pack()[:100], where="board")
-    longer = attrs.evolve(HEADER, description=b"x" * 5000).pack()
-    with pytest.raises(ProtocolError, match="damaged"):
-        unpack_header(longer[:PAGE_BYTES], where="board")
-
-
-@pytest.mark.parametrize("offset", [*range(12, 92), 256, 269])
-def test_a_damaged_header_is_refused(offset: int) -> None:
-    """A flipped bit in any field that matters is found."""
-    data = bytearray(HEADER.pack())
-    data[offset] ^= 1
-    with pytest.raises(ProtocolError, match="damaged"):
-        unpack_header(bytes(data), where="board")
 
 
 def test_nothing_is_live_in_empty_records() -> None:
@@ -164,4 +120,4 @@ def test_records_lie_in_the_first_page_and_never_across_two() -> None:
     for version in (1, 2):
         offset = record_offset(version)
         assert offset // PAGE_BYTES == (offset + records.RECORD_BYTES - 1) // PAGE_BYTES == 0
-    assert RECORDS_OFFSET + RECORDS_BYTES <= records.DESCRIPTION_OFFSET
+    assert RECORDS_OFFSET + RECORDS_BYTES <= DESCRIPTION_OFFSET

@@ -28,12 +28,15 @@ from namedipc import (
     lowlevel,
 )
 from namedipc._protocol import records
-from namedipc._protocol.records import Flag
+from namedipc._protocol.file_header import PAGE_BYTES, Flag
+from namedipc._protocol.records import Header
 from namedipc._shells import region_file
-from namedipc._shells.region_file import BLOCKING, Contents, RegionFile, read_header
-from namedipc._shells.region_lock import OWNING, WRITING, RegionLock, open_again
-from namedipc._shells.region_making import create_region, open_region, remove_region
-from namedipc._shells.region_sidecar import needs_sidecar, sidecar_path, writers_only
+from namedipc._shells.region_file import RegionFile
+from namedipc._shells.region_making import create_region, open_region
+from namedipc._shells.shared_file import BLOCKING, Contents, read_header
+from namedipc._shells.shared_lock import OWNING, WRITING, FileLock, open_again
+from namedipc._shells.shared_making import remove_shared
+from namedipc._shells.shared_sidecar import needs_sidecar, sidecar_path, writers_only
 from namedipc._types import describe, fingerprint
 from namedipc._values import IfExists
 
@@ -116,7 +119,7 @@ def test_a_value_above_the_capacity_changes_nothing(region: RegionFile) -> None:
 def test_the_file_holds_what_the_module_says(region: RegionFile) -> None:
     """Somebody without this library finds type, version and value in the file."""
     data = Path(region.path).read_bytes()
-    header = records.unpack_header(data, where="board")
+    header = Header.unpack(data, where="board")
     assert json.loads(header.description) == describe(bytes)
     assert (header.capacity_bytes, header.flags, len(data)) == (100, Flag(0), header.file_bytes)
     assert header.boot_id.hex() == Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
@@ -131,7 +134,7 @@ def test_a_reader_overtaken_by_writers_tries_again(region: RegionFile, monkeypat
     pread = os.pread
 
     def overtaken_once(fd: int, size: int, offset: int) -> bytes:
-        if offset >= records.PAGE_BYTES and not overtaken:
+        if offset >= PAGE_BYTES and not overtaken:
             overtaken.append(offset)
             with locked(region):
                 region.publish(b"other")
@@ -172,7 +175,7 @@ def spoil_first_attempt(region: RegionFile, monkeypatch: pytest.MonkeyPatch) -> 
 
     def torn_once(fd: int, size: int, offset: int) -> bytes:
         data = pread(fd, size, offset)
-        if offset >= records.PAGE_BYTES and not spoiled:
+        if offset >= PAGE_BYTES and not spoiled:
             spoiled.append(offset)
             return b"\0" * len(data)
         return data
@@ -469,7 +472,7 @@ def test_of_many_creators_one_wins(tmp_path: Path) -> None:
             made.close()
             assert not os.listdir(tmp_path)
             assert forked(create_and_die) == -signal.SIGKILL
-        remove_region(tmp_path / "board", missing_ok=False)
+        remove_shared(tmp_path / "board", Header, missing_ok=False)
 
 
 def test_of_many_that_keep_all_have_the_same(tmp_path: Path) -> None:
@@ -520,7 +523,7 @@ def test_a_file_of_somebody_else_is_never_touched(tmp_path: Path, if_exists: IfE
     with pytest.raises(WrongKind):
         attach(tmp_path / "board")
     with pytest.raises(WrongKind):
-        remove_region(tmp_path / "board", missing_ok=True)
+        remove_shared(tmp_path / "board", Header, missing_ok=True)
     assert (tmp_path / "board").read_text() == "milk\n"
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(WrongKind):
@@ -532,11 +535,11 @@ def test_remove_takes_the_lock_file_along(tmp_path: Path) -> None:
     """Removing by name leaves nothing; a second time there is nothing to remove."""
     make(tmp_path / "board", persist=True, mode=0o644).close()
     assert len(os.listdir(tmp_path)) == 2
-    remove_region(tmp_path / "board", missing_ok=False)
+    remove_shared(tmp_path / "board", Header, missing_ok=False)
     assert not os.listdir(tmp_path)
-    remove_region(tmp_path / "board", missing_ok=True)
+    remove_shared(tmp_path / "board", Header, missing_ok=True)
     with pytest.raises(NameNotFound):
-        remove_region(tmp_path / "board", missing_ok=False)
+        remove_shared(tmp_path / "board", Header, missing_ok=False)
 
 
 def test_a_damaged_region_can_be_replaced_and_removed(tmp_path: Path) -> None:
@@ -547,7 +550,7 @@ def test_a_damaged_region_can_be_replaced_and_removed(tmp_path: Path) -> None:
         make(tmp_path / "board")
     make(tmp_path / "board", if_exists="replace", persist=True).close()
     os.truncate(tmp_path / "board", 300)
-    remove_region(tmp_path / "board", missing_ok=False)
+    remove_shared(tmp_path / "board", Header, missing_ok=False)
     assert not os.listdir(tmp_path)
 
 
@@ -729,8 +732,8 @@ def test_the_marks_of_writers_and_owner_are_different_bytes(region: RegionFile) 
         lowlevel.lock_ofd(fd, exclusive=True, start=OWNING, length=1)
     lowlevel.lock_ofd(fd, exclusive=True, start=WRITING, length=1)
     lowlevel.unlock_ofd(fd)
-    assert read_header(fd, where="board").uuid == region.header.uuid
-    lock = RegionLock(fd, where="board")
+    assert read_header(fd, Header, where="board").uuid == region.header.uuid
+    lock = FileLock(fd, where="board")
     assert not lock.own()
     lock.close()
     lock.close()

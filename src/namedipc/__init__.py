@@ -5,6 +5,7 @@ A name is a value: a path and a type. A verb opens it, by `async with` in trio a
     Service(path, Interface)       calls, each client answered on its own connection: serve, run, connect
     Channel(path, Message)         whole messages both ways, a connection a peer: listen, connect
     Fifo(path, Message)            whole messages one way, each to exactly one reader: writer, reader
+    Broadcast(path, Message)       every message to every reader, in shared memory: writer, reader
     SharedRegion(path, Value)      the latest value, in shared memory: create, open, view
     SharedStruct(path, Structure)  the memory itself, a C structure: create, open; `namedipc.numpy` has SharedArray
     RawChannel(path), RawFifo(path)   bytes as they are, for programs that know nothing of namedipc
@@ -18,6 +19,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 from . import lowlevel as lowlevel
+from ._broadcast import Broadcast as Broadcast
+from ._broadcast_blocking import BlockingBroadcastReader as BlockingBroadcastReader
+from ._broadcast_blocking import BlockingBroadcastWriter as BlockingBroadcastWriter
 from ._call import Call as Call
 from ._call import Trace as Trace
 from ._call import current_call as current_call
@@ -89,6 +93,8 @@ from ._values import same_user as same_user
 from ._values import users as users
 
 if TYPE_CHECKING:
+    from ._broadcast_trio import BroadcastReader as BroadcastReader
+    from ._broadcast_trio import BroadcastWriter as BroadcastWriter
     from ._channel_trio import Connection as Connection
     from ._channel_trio import Listener as Listener
     from ._fifo_trio import FifoReader as FifoReader
@@ -105,6 +111,8 @@ __version__ = "0.1.0"
 
 # What lives in a module that imports trio: loaded when it is first asked for.
 _IN_TRIO = {
+    "BroadcastReader": "_broadcast_trio",
+    "BroadcastWriter": "_broadcast_trio",
     "Connection": "_channel_trio",
     "FifoReader": "_fifo_trio",
     "FifoWriter": "_fifo_trio",

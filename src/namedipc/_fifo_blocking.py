@@ -7,18 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from threading import Lock
-from typing import Final, Generic, TypeVar, final
+from typing import Generic, TypeVar, final
 
-from ._errors import Busy, EndOfChannel, TimedOut, WouldBlock
+from ._errors import EndOfChannel, WouldBlock
 from ._shells.connecting import Pause
 from ._shells.fifo_bytes import check_max_bytes, receiving_bytes, sending_bytes
 from ._shells.fifo_end import ReadingEnd, WritingEnd
 from ._shells.fifo_messages import MessageReceiver, MessageSender
-from ._shells.waiting import Clock, carry_out
-
-_LONGEST_LOCK_SECONDS: Final = 4e6
-"""46 days: beyond what `threading.TIMEOUT_MAX` may be, acquiring raises."""
+from ._shells.waiting import Clock, ThreadQueue, carry_out, check_max_messages
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,7 +28,7 @@ class BlockingFifoWriter(Generic[T_contra]):
 
     def __init__(self, sender: MessageSender[T_contra]) -> None:
         self._sender = sender
-        self._turn = _Queue(sender.end.path)
+        self._turn = ThreadQueue(sender.end.path)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._sender.end.path!r}>"
@@ -101,7 +97,7 @@ class BlockingFifoReader(Generic[T_co]):
 
     def __init__(self, receiver: MessageReceiver[T_co]) -> None:
         self._receiver = receiver
-        self._turn = _Queue(receiver.end.path)
+        self._turn = ThreadQueue(receiver.end.path)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._receiver.end.path!r}>"
@@ -179,7 +175,7 @@ class BlockingRawFifoWriter:
 
     def __init__(self, end: WritingEnd) -> None:
         self._end = end
-        self._turn = _Queue(end.path)
+        self._turn = ThreadQueue(end.path)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._end.path!r}>"
@@ -211,7 +207,7 @@ class BlockingRawFifoReader:
 
     def __init__(self, end: ReadingEnd) -> None:
         self._end = end
-        self._turn = _Queue(end.path)
+        self._turn = ThreadQueue(end.path)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._end.path!r}>"
@@ -238,56 +234,6 @@ class BlockingRawFifoReader:
     def close(self) -> None:
         """Close the end; a thread that waits in it gets `Closed`. Safe to repeat."""
         self._end.close()
-
-
-@final
-class _Queue:
-    """The threads of this process that want to use one end."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._lock = Lock()
-
-    @contextmanager
-    def within(self, clock: Clock) -> Iterator[None]:
-        """Be the one who uses it, as soon as possible."""
-        left = clock.left()
-        if not self._lock.acquire(timeout=-1 if left is None else min(left, _LONGEST_LOCK_SECONDS)):
-            raise TimedOut(f"{self._path}: other threads have used this end for {clock.timeout} seconds")
-        try:
-            yield
-        finally:
-            self._lock.release()
-
-    @contextmanager
-    def at_once(self) -> Iterator[None]:
-        """Be the one, or do not wait."""
-        if not self._lock.acquire(blocking=False):
-            raise WouldBlock(f"{self._path}: another thread uses this end")
-        try:
-            yield
-        finally:
-            self._lock.release()
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Be the only one."""
-        if not self._lock.acquire(blocking=False):
-            raise Busy(f"{self._path}: another thread uses this end; give each its own")
-        try:
-            yield
-        finally:
-            self._lock.release()
-
-
-def check_max_messages(max_messages: int) -> None:
-    """Refuse a number of messages below 1.
-
-    Raises:
-        ValueError: It is.
-    """
-    if max_messages < 1:
-        raise ValueError(f"max_messages={max_messages}: at least 1")
 
 
 @contextmanager

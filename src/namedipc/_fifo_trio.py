@@ -12,14 +12,13 @@ from typing import TypeVar, final
 
 import trio
 
-from ._errors import IPCError
-from ._fifo_blocking import check_max_messages
 from ._shells import trio_errors
 from ._shells.connecting import Pause
 from ._shells.fifo_bytes import check_max_bytes, receiving_bytes, sending_bytes, waiting_to_send
 from ._shells.fifo_end import End, ReadingEnd, WritingEnd
 from ._shells.fifo_messages import MessageReceiver, MessageSender
-from ._shells.trio_waiting import wait
+from ._shells.trio_waiting import at_once, wait
+from ._shells.waiting import check_max_messages
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -68,7 +67,7 @@ class FifoWriter(trio.abc.SendChannel[T_contra]):
             WouldBlock: There is no room, or another task is sending. Nothing was sent.
             InvalidMessage, TooLarge, ConnectionLost, Closed: As `send`.
         """
-        with _at_once(self._turn, self._sender.end), _translating():
+        with at_once(self._turn, self._sender.end.path), trio_errors.translating():
             if not self._sender.send_at_once(value):
                 raise trio_errors.WouldBlock(f"{self._sender.end.path}: the FIFO is full")
 
@@ -130,7 +129,7 @@ class FifoReader(trio.abc.ReceiveChannel[T_co]):
             WouldBlock: There is none, or another reader or task is just taking one.
             EndOfChannel, SchemaMismatch, InvalidMessage, Closed: As `receive`.
         """
-        with _at_once(self._turn, self._receiver.end), _translating():
+        with at_once(self._turn, self._receiver.end.path), trio_errors.translating():
             values = self._receiver.receive_at_once(1)
         if not values:
             raise trio_errors.WouldBlock(f"{self._receiver.end.path}: no message is there")
@@ -276,26 +275,6 @@ class _Use:
             self._is_used = False
 
 
-@contextmanager
-def _at_once(turn: trio.Lock, end: End) -> Iterator[None]:
-    try:
-        turn.acquire_nowait()
-    except trio.WouldBlock:
-        raise trio_errors.WouldBlock(f"{end.path}: another task uses this end") from None
-    try:
-        yield
-    finally:
-        turn.release()
-
-
-@contextmanager
-def _translating() -> Iterator[None]:
-    try:
-        yield
-    except IPCError as error:
-        raise trio_errors.translate(error) from error.__cause__
-
-
 def close(end: End) -> None:
     """Close an end at once. Whoever waits for it is told."""
     if not end.is_closed:
@@ -306,7 +285,7 @@ def close(end: End) -> None:
 
 async def carry_out(plan: Generator[Pause, None, R]) -> R:
     """Do a plan's waiting. No checkpoint where there is nothing to wait for."""
-    with _translating():
+    with trio_errors.translating():
         try:
             while True:
                 await wait(next(plan))

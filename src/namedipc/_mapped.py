@@ -13,11 +13,14 @@ from . import _names, lowlevel
 from ._mapped_blocking import BlockingMemory, opened
 from ._name import Name
 from ._opening import Opening
+from ._protocol.file_header import Flag
 from ._protocol.layouts import Layout, difference
-from ._protocol.records import Flag
+from ._protocol.records import Header
 from ._shells.connecting import Pause
-from ._shells.region_file import BLOCKING, Contents, RegionFile, World
-from ._shells.region_making import check_making, create_region, opening, remove_region
+from ._shells.region_file import RegionFile
+from ._shells.region_making import create_region, opening
+from ._shells.shared_file import BLOCKING, Contents, World
+from ._shells.shared_making import check_making, remove_shared
 from ._values import IfExists, StrPath
 
 if TYPE_CHECKING:
@@ -121,7 +124,7 @@ class MappedName(Name, Generic[C]):
             WrongKind: Something else is there, be it only another file; it is not touched.
             NotAllowed: It belongs to somebody else.
         """
-        remove_region(self._path, missing_ok=missing_ok)
+        remove_shared(self._path, Header, missing_ok=missing_ok)
 
     def _opening(
         self, verb: str, plan: Callable[[World], Generator[Pause, None, RegionFile]]

@@ -18,11 +18,13 @@ from ._codec import Codec
 from ._errors import DeclarationError
 from ._name import Name
 from ._opening import Opening
-from ._protocol.records import LARGEST_CAPACITY_BYTES
+from ._protocol.records import LARGEST_CAPACITY_BYTES, Header
 from ._region_blocking import BlockingRegion, BlockingRegionView, opened, viewed
 from ._shells.connecting import Pause
-from ._shells.region_file import BLOCKING, Contents, RegionFile, World, refuse_larger
-from ._shells.region_making import check_making, create_region, opening, remove_region
+from ._shells.region_file import RegionFile, refuse_larger
+from ._shells.region_making import create_region, opening
+from ._shells.shared_file import BLOCKING, Contents, World
+from ._shells.shared_making import check_making, remove_shared
 from ._types import resolve_message
 from ._values import IfExists, StrPath
 
@@ -204,7 +206,7 @@ class SharedRegion(Name, Generic[T]):
             WrongKind: Something else is there, be it only another file; it is not touched.
             NotAllowed: It belongs to somebody else.
         """
-        remove_region(self._path, missing_ok=missing_ok)
+        remove_shared(self._path, Header, missing_ok=missing_ok)
 
     def _open(self, writable: bool, wait_seconds: float, world: World) -> Generator[Pause, None, RegionFile]:
         return opening(self._path, self._contents, writable=writable, wait_seconds=wait_seconds, world=world)

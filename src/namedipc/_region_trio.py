@@ -16,7 +16,8 @@ from ._codec import Codec
 from ._region_blocking import Draft
 from ._shells import trio_errors
 from ._shells.connecting import Pause
-from ._shells.region_file import RegionFile, World
+from ._shells.region_file import RegionFile
+from ._shells.shared_file import World
 from ._shells.trio_lock import Line
 from ._shells.trio_waiting import carry_out
 from ._shells.trio_watch import Watch

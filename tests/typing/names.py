@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, TypedDict
 
 import attrs
 
-from namedipc import Channel, Fifo, RawChannel, RawFifo, Service, SharedRegion, SharedStruct
+from namedipc import Broadcast, Channel, Fifo, RawChannel, RawFifo, Service, SharedRegion, SharedStruct
 
 
 @attrs.frozen
@@ -88,6 +88,7 @@ class Dance(Protocol):
 POST = Service("run/post", Post)
 COUNTER = Channel(Path("run/counter"), Letter | str)
 SLOT = Fifo("run/slot", Letter)
+GAZETTE = Broadcast("run/gazette", Letter)
 TARIFF = SharedRegion("run/tariff", Tariff)
 SCALE = SharedStruct("run/scale", Scale)
 WIRE = RawChannel("run/wire")

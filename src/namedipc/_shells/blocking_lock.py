@@ -1,4 +1,4 @@
-"""Holding a region's lock in ordinary blocking code, for as long as a `with` lasts."""
+"""Holding the lock of a file in shared memory in ordinary blocking code, for as long as a `with` lasts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from threading import Event, Thread, get_ident
 
 from namedipc._errors import TimedOut
 
-from .region_lock import Held, LockWait, RegionLock
+from .shared_lock import FileLock, Held, LockWait
 
 
 @contextmanager
-def locked(lock: RegionLock, timeout: float | None, *, exclusive: bool = True) -> Iterator[None]:
+def locked(lock: FileLock, timeout: float | None, *, exclusive: bool = True) -> Iterator[None]:
     """Wait for the lock, hold it in the body, and give it back.
 
     Args:
@@ -26,7 +26,7 @@ def locked(lock: RegionLock, timeout: float | None, *, exclusive: bool = True) -
     """
     me = get_ident()
     lock.refuse_again(me)
-    held = lock.take(me, exclusive=exclusive) or _wait(lock.wait(me, exclusive=exclusive), timeout, lock.where)
+    held = lock.take_soon(me, exclusive=exclusive) or _wait(lock.wait(me, exclusive=exclusive), timeout, lock.where)
     try:
         yield
     finally:

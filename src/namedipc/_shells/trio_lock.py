@@ -1,4 +1,4 @@
-"""Holding a region's lock in trio, for as long as an `async with` lasts."""
+"""Holding the lock of a file in shared memory in trio, for as long as an `async with` lasts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final, final
 
 import trio
 
-from .region_file import RegionFile
-from .region_lock import Held, RegionLock
+from .shared_file import AnyFile
+from .shared_lock import FileLock, Held
 
 LOCK_THREADS: Final = 64
-"""How many open regions of a trio run wait for another process's lock at once; each costs a thread."""
+"""How many open files of a trio run wait for another process's lock at once; each costs a thread."""
 
 _limiter: Final[trio.lowlevel.RunVar[trio.CapacityLimiter]] = trio.lowlevel.RunVar("namedipc lock threads")
 
@@ -21,7 +21,7 @@ _limiter: Final[trio.lowlevel.RunVar[trio.CapacityLimiter]] = trio.lowlevel.RunV
 class Line:
     """Where the tasks of one open handle stand in line for the lock: at most one of them waits in a thread."""
 
-    def __init__(self, file: RegionFile) -> None:
+    def __init__(self, file: AnyFile) -> None:
         self._file: Final = file
         self._turn: Final = trio.Semaphore(1, max_value=1)
 
@@ -31,7 +31,7 @@ class Line:
 
         Raises:
             Busy: This task holds it already.
-            Closed: The region was closed.
+            Closed: The file was closed.
         """
         me = trio.lowlevel.current_task()
         self._file.lock.refuse_again(me)
@@ -55,11 +55,11 @@ class Line:
             held.release()
 
     async def _take(self, me: object, *, exclusive: bool) -> Held:
-        lock = self._file.lock  # asked for again: the region may have been closed meanwhile
-        return lock.take(me, exclusive=exclusive) or await _wait(lock, me, exclusive=exclusive)
+        lock = self._file.lock  # asked for again: the file may have been closed meanwhile
+        return lock.take_soon(me, exclusive=exclusive) or await _wait(lock, me, exclusive=exclusive)
 
 
-async def _wait(lock: RegionLock, me: object, *, exclusive: bool) -> Held:
+async def _wait(lock: FileLock, me: object, *, exclusive: bool) -> Held:
     """Wait for a lock which another handle or process holds."""
     wait = lock.wait(me, exclusive=exclusive)
     try:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from math import inf
-from typing import TypeVar
+from threading import Lock
+from typing import Final, TypeVar, final
 
 from .. import lowlevel
-from .._errors import TimedOut
+from .._errors import Busy, TimedOut, WouldBlock
 from .connecting import Pause
 
 R = TypeVar("R")
+
+LONGEST_LOCK_SECONDS: Final = 4e6
+"""46 days: beyond what `threading.TIMEOUT_MAX` may be, acquiring raises."""
 
 
 class Clock:
@@ -59,3 +64,53 @@ def carry_out(plan: Generator[Pause, None, R], clock: Clock, what: str) -> R:
         return result
     finally:
         plan.close()
+
+
+@final
+class ThreadQueue:
+    """The threads of this process that want to use one end."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = Lock()
+
+    @contextmanager
+    def within(self, clock: Clock) -> Iterator[None]:
+        """Be the one who uses it, as soon as possible."""
+        left = clock.left()
+        if not self._lock.acquire(timeout=-1 if left is None else min(left, LONGEST_LOCK_SECONDS)):
+            raise TimedOut(f"{self._path}: other threads have used this end for {clock.timeout} seconds")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Be the one, or do not wait."""
+        if not self._lock.acquire(blocking=False):
+            raise WouldBlock(f"{self._path}: another thread uses this end")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only one."""
+        if not self._lock.acquire(blocking=False):
+            raise Busy(f"{self._path}: another thread uses this end; give each its own")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+
+def check_max_messages(max_messages: int) -> None:
+    """Refuse a number of messages below 1.
+
+    Raises:
+        ValueError: It is.
+    """
+    if max_messages < 1:
+        raise ValueError(f"max_messages={max_messages}: at least 1")

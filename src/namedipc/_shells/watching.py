@@ -1,4 +1,4 @@
-"""Waiting for the next change of a region or a mapped memory: what its watches in both worlds share.
+"""Waiting for the next change of a file in shared memory: what those who wait in both worlds share.
 
 The law: the listener is there before the first look, so that no change falls between a look and the wait after it.
 """
@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from .bell import POLL_SECONDS, Listener
 from .connecting import Pause
-from .region_file import RegionFile
+from .shared_file import AnyFile
 
 R = TypeVar("R")
 
@@ -20,11 +20,11 @@ class Superseded(Exception):  # says what has happened; never leaves the library
     """What is watched will not change any more: another has its name."""
 
 
-def waiting(file: RegionFile, listener: Listener, look: Callable[[], R | None]) -> Generator[Pause, None, R]:
+def waiting(file: AnyFile, listener: Listener, look: Callable[[], R | None]) -> Generator[Pause, None, R]:
     """Wait until a look finds something, and return that.
 
     Raises:
-        Closed: The region was closed, or the listener stopped, be it meanwhile.
+        Closed: The file was closed, or the listener stopped, be it meanwhile.
     """
     while True:
         if listener.is_stopped:

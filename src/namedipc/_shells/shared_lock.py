@@ -1,4 +1,4 @@
-"""The lock of a region: exclusion between processes, threads, tasks and handles. Held alone, or shared by readers.
+"""The lock of a file in shared memory, between processes, threads, tasks and handles: held alone, or shared by readers.
 
 The lock is an open file description lock, which the kernel frees when its holder is killed. It excludes every
 other open file description, in this process too; so a handle lends its own to one user at a time, and whoever
@@ -26,10 +26,13 @@ from .in_child import forget_in_child
 WRITING: Final = 0
 """The byte which writers lock."""
 OWNING: Final = 1
-"""The byte which the creator of a region locks for as long as it keeps the name."""
+"""The byte which is locked by whoever keeps the name: the creator of a region, alone; all writers of a broadcast."""
 TURN: Final = 2
 """The byte which whoever asks for the lock locks until it has it."""
 _EVERY_BYTE: Final = 3
+
+SOON_ATTEMPTS: Final = 16
+"""How often a lock is tried before a wait, which costs a thread in trio; each costs 5 us."""
 
 _holders: Final[set[tuple[tuple[int, int], object]]] = set()
 """Of which file which task or thread of this process holds the lock. Only to recognise who asks twice."""
@@ -41,7 +44,7 @@ def open_again(fd: int, *, writable: bool = True) -> int:
 
 
 @final
-class RegionLock:
+class FileLock:
     """The lock of one open handle. Owns its descriptor."""
 
     def __init__(self, fd: int, *, where: str, busy: type[Busy] = Busy) -> None:
@@ -89,6 +92,19 @@ class RegionLock:
         _holders.add((self._file, me))
         return Held(self, self._fd, me)
 
+    def take_soon(self, me: object, *, exclusive: bool = True) -> Held | None:
+        """Take the lock if it is free, or becomes free at once: most who hold it do so for microseconds.
+
+        Returns:
+            The lock; None where a wait is due.
+        """
+        for _ in range(SOON_ATTEMPTS):
+            held = self.take(me, exclusive=exclusive)
+            if held is not None or any(file == self._file for file, _ in list(_holders)):
+                return held  # whoever has it in this process may need this very thread to give it back
+            os.sched_yield()
+        return None
+
     def _share(self, me: object) -> Held | None:
         """Take the lock beside others who share it, and of whom one uses the handle's own descriptor."""
         fd = open_again(self._fd)
@@ -107,9 +123,20 @@ class RegionLock:
         return LockWait(self, open_again(self._fd), me, exclusive=exclusive)
 
     def own(self) -> bool:
-        """Take the mark of the region's owner, for as long as this handle is open. Does not wait."""
+        """Take the owner's mark, for as long as this handle is open; nobody else may have one. Does not wait."""
+        return self._mark(exclusive=True)
+
+    def share(self) -> bool:
+        """Take a mark which others may have as well, for as long as this handle is open. Does not wait.
+
+        Returns:
+            False where somebody owns the file alone.
+        """
+        return self._mark(exclusive=False)
+
+    def _mark(self, *, exclusive: bool) -> bool:
         try:
-            lowlevel.lock_ofd(self._fd, exclusive=True, start=OWNING, length=1)
+            lowlevel.lock_ofd(self._fd, exclusive=exclusive, start=OWNING, length=1)
         except BlockingIOError:
             return False
         return True
@@ -153,7 +180,7 @@ class RegionLock:
 class Held:
     """The lock, while it is held."""
 
-    def __init__(self, lock: RegionLock, fd: int, me: object, *, own_fd: bool = False) -> None:
+    def __init__(self, lock: FileLock, fd: int, me: object, *, own_fd: bool = False) -> None:
         self.me: Final = me
         self._lock = lock
         self._fd = fd
@@ -211,7 +238,7 @@ class LockWait:
     it; if it gets the lock, it gives it back at once.
     """
 
-    def __init__(self, lock: RegionLock, fd: int, me: object, *, exclusive: bool) -> None:
+    def __init__(self, lock: FileLock, fd: int, me: object, *, exclusive: bool) -> None:
         self._lock = lock
         self._fd = fd
         self._me = me

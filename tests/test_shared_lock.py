@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from namedipc import Busy, lowlevel
-from namedipc._shells.region_lock import TURN, LockWait, RegionLock, open_again
+from namedipc._shells.shared_lock import TURN, FileLock, LockWait, open_again
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -19,16 +19,16 @@ SECONDS = 20.0
 
 
 @pytest.fixture
-def locks(tmp_path: Path) -> Iterator[tuple[RegionLock, RegionLock]]:
+def locks(tmp_path: Path) -> Iterator[tuple[FileLock, FileLock]]:
     """Two handles of one file."""
     with open(tmp_path / "file", "wb+") as file:
-        both = [RegionLock(open_again(file.fileno()), where="file") for _ in range(2)]
+        both = [FileLock(open_again(file.fileno()), where="file") for _ in range(2)]
     yield both[0], both[1]
     for lock in both:
         lock.close()
 
 
-def is_free(lock: RegionLock, *, exclusive: bool) -> bool:
+def is_free(lock: FileLock, *, exclusive: bool) -> bool:
     """Whether somebody else would get it now."""
     held = lock.take("somebody", exclusive=exclusive)
     if held is not None:
@@ -43,7 +43,7 @@ def begin(wait: LockWait) -> threading.Thread:
     return thread
 
 
-def wait_until_free(lock: RegionLock, *, exclusive: bool, free: bool = True) -> None:
+def wait_until_free(lock: FileLock, *, exclusive: bool, free: bool = True) -> None:
     """Wait until somebody else would get it, or would not; fail after some time."""
     deadline = time.monotonic() + SECONDS
     while is_free(lock, exclusive=exclusive) is not free:
@@ -51,7 +51,7 @@ def wait_until_free(lock: RegionLock, *, exclusive: bool, free: bool = True) -> 
         os.sched_yield()
 
 
-def test_readers_share_it_and_exclude_a_writer(locks: tuple[RegionLock, RegionLock]) -> None:
+def test_readers_share_it_and_exclude_a_writer(locks: tuple[FileLock, FileLock]) -> None:
     """Any number, through one handle or several; the writer gets it when the last of them has gone."""
     first, second = locks
     held = [lock.take(number, exclusive=False) for number, lock in enumerate((first, first, second, second))]
@@ -64,7 +64,7 @@ def test_readers_share_it_and_exclude_a_writer(locks: tuple[RegionLock, RegionLo
     assert is_free(second, exclusive=True)
 
 
-def test_a_writer_excludes_readers(locks: tuple[RegionLock, RegionLock]) -> None:
+def test_a_writer_excludes_readers(locks: tuple[FileLock, FileLock]) -> None:
     """Through its own handle too."""
     held = locks[0].take("writer")
     assert held is not None
@@ -74,7 +74,7 @@ def test_a_writer_excludes_readers(locks: tuple[RegionLock, RegionLock]) -> None
     assert is_free(locks[0], exclusive=False)
 
 
-def test_a_reader_that_asks_again_is_told(locks: tuple[RegionLock, RegionLock]) -> None:
+def test_a_reader_that_asks_again_is_told(locks: tuple[FileLock, FileLock]) -> None:
     """Through either handle; the other readers are not, and once it has given the lock back it may."""
     held = locks[0].take("me", exclusive=False)
     also = locks[0].take("you", exclusive=False)
@@ -91,7 +91,7 @@ def test_a_reader_that_asks_again_is_told(locks: tuple[RegionLock, RegionLock]) 
     also.release()
 
 
-def test_a_waiting_writer_is_not_overtaken_by_readers(locks: tuple[RegionLock, RegionLock]) -> None:
+def test_a_waiting_writer_is_not_overtaken_by_readers(locks: tuple[FileLock, FileLock]) -> None:
     """While it waits for the present readers nobody joins them; given up, it stands in nobody's way."""
     present = locks[0].take("reader", exclusive=False)
     assert present is not None
@@ -113,7 +113,7 @@ def test_a_waiting_writer_is_not_overtaken_by_readers(locks: tuple[RegionLock, R
         thread.join(SECONDS)
 
 
-def test_a_wait_that_is_given_up_in_line_goes_without_the_lock(locks: tuple[RegionLock, RegionLock]) -> None:
+def test_a_wait_that_is_given_up_in_line_goes_without_the_lock(locks: tuple[FileLock, FileLock]) -> None:
     """Given up while another has the turn, it takes neither when the turn is free."""
     turn = open_again(locks[0]._fd)
     lowlevel.lock_ofd(turn, exclusive=True, start=TURN, length=1)
@@ -128,7 +128,7 @@ def test_a_wait_that_is_given_up_in_line_goes_without_the_lock(locks: tuple[Regi
     os.close(turn)
 
 
-def test_a_shared_wait_gets_it_when_the_writer_has_gone(locks: tuple[RegionLock, RegionLock]) -> None:
+def test_a_shared_wait_gets_it_when_the_writer_has_gone(locks: tuple[FileLock, FileLock]) -> None:
     """And shares it then."""
     held = locks[0].take("writer")
     assert held is not None

@@ -1,0 +1,321 @@
+"""The ring of a broadcast: what its file holds. Bytes only: nothing here touches a descriptor.
+
+The file is a header, an index of one entry a slot, and the messages' bytes one after the other, round and round.
+Messages are numbered from 1; message n has the entry n - 1 modulo `slots`. A writer, under the lock, writes the bytes
+behind those of the newest message, and then the entry: that write is the only commit. Whoever is killed before it has
+sent nothing, and the next writer writes over what was left. A reader needs no more than its own number: the entry of
+that number is there, or an older one (nothing new), or a newer one (the reader was lapped).
+
+The law: everything that is read without the lock carries a checksum; and the bytes of the last `slots` messages are
+not written over before newer ones are committed, for there is room for a batch more.
+
+All numbers are little-endian. The first page is a header as `file_header.py` has it, and in it:
+
+    24  longest message u32    28  slots u32    128  end: number of the last message u64, crc32 of these 8 bytes u32
+
+An entry has 32 bytes: number u64, position u64, length u32, crc32 of the message u32, crc32 of these 24 bytes u32, 0
+u32. A position counts all bytes that were ever written; modulo the size of the data it is a place in the file. A
+message lies in one piece: where it would not, the rest of the round is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from struct import Struct
+from typing import ClassVar, Final, NamedTuple
+from zlib import crc32
+
+import attrs
+
+from .file_header import PAGE_BYTES, FileHeader, whole_pages
+
+END_OFFSET: Final = 128
+ENTRY_BYTES: Final = 32
+"""Half a cache line, and never across two pages."""
+
+BATCH_BYTES: Final = 1 << 16
+"""How much is committed at once, if a message is not larger: what the ring has room for beyond its slots."""
+BATCH_MESSAGES: Final = 128
+"""So many entries are one page: one write, and one read."""
+
+LARGEST_SLOTS: Final = 1 << 24
+LARGEST_MESSAGE_BYTES: Final = (1 << 32) - PAGE_BYTES
+"""An entry holds the length in 32 bits."""
+
+_GEOMETRY: Final = Struct("<II")
+_CRC: Final = Struct("<I")
+_END: Final = Struct("<QI")
+_CHECKED_END_BYTES: Final = 8
+_ENTRY: Final = Struct("<QQIIII")
+_CHECKED_ENTRY_BYTES: Final = 24
+
+END_BYTES: Final = _END.size
+
+_pack_start = Struct("<QQII").pack
+_pack_rest = Struct("<II").pack
+_unpack_entry = _ENTRY.unpack_from
+
+
+@attrs.frozen(kw_only=True)
+class Header(FileHeader):
+    """What never changes in a broadcast.
+
+    Attributes:
+        slots: How many messages it keeps.
+        message_bytes: The longest encoded message.
+    """
+
+    magic: ClassVar[bytes] = b"\x89NIPCrng"
+    noun: ClassVar[str] = "broadcast"
+
+    slots: int
+    message_bytes: int
+
+    @cached_property
+    def batch_bytes(self) -> int:
+        """How many bytes may be written before they are committed."""
+        return max(self.message_bytes, BATCH_BYTES)
+
+    @cached_property
+    def batch_messages(self) -> int:
+        """How many messages may be committed at once."""
+        return min(self.slots, BATCH_MESSAGES)
+
+    @cached_property
+    def data_start(self) -> int:
+        """Where in the file the messages begin; before it is the index."""
+        return whole_pages(self.header_bytes + self.slots * ENTRY_BYTES)
+
+    @cached_property
+    def data_bytes(self) -> int:
+        """How much room the messages have: for all slots, for a batch, and for what a round leaves out at its end."""
+        return whole_pages(self.slots * self.message_bytes + 2 * self.batch_bytes)
+
+    @cached_property
+    def file_bytes(self) -> int:
+        """The size of the file."""
+        return self.data_start + self.data_bytes
+
+    def entry_offset(self, number: int) -> int:
+        """Return where in the file the entry of a message is."""
+        return self.header_bytes + (number - 1) % self.slots * ENTRY_BYTES
+
+    def entries_in_a_row(self, number: int) -> int:
+        """Return how many entries lie side by side from that of a message on."""
+        return self.slots - (number - 1) % self.slots
+
+    def place(self, position: int, length_bytes: int) -> int:
+        """Return the first position from this one on where a message of this length lies in one piece."""
+        left = self.data_bytes - position % self.data_bytes
+        return position if length_bytes <= left else position + left
+
+    def data_offset(self, position: int) -> int:
+        """Return where in the file a position is."""
+        return self.data_start + position % self.data_bytes
+
+    def _geometry(self) -> bytes:
+        return _GEOMETRY.pack(self.message_bytes, self.slots)
+
+    @classmethod
+    def _of_geometry(cls, geometry: bytes) -> dict[str, int]:
+        message_bytes, slots = _GEOMETRY.unpack(geometry)
+        return {"slots": slots, "message_bytes": message_bytes}
+
+
+class Entry(NamedTuple):
+    """One message as the index has it."""
+
+    number: int
+    position: int
+    length_bytes: int
+    payload_crc: int
+
+    @property
+    def end(self) -> int:
+        """The position behind it."""
+        return self.position + self.length_bytes
+
+    def matches(self, payload: bytes) -> bool:
+        """Whether these bytes are the message, whole."""
+        return len(payload) == self.length_bytes and crc32(payload) == self.payload_crc
+
+
+NOTHING: Final = Entry(0, 0, 0, 0)
+"""What is before the first message."""
+
+
+def pack_entry(number: int, position: int, payload: bytes) -> bytes:
+    """Return the entry which commits a message."""
+    start = _pack_start(number, position, len(payload), crc32(payload))
+    return start + _pack_rest(crc32(start), 0)
+
+
+def unpack_entry(data: bytes, offset: int = 0) -> Entry | None:
+    """Return the entry that is there; None where none is, or not whole."""
+    number, position, length_bytes, payload_crc, entry_crc, _ = _unpack_entry(data, offset)
+    if crc32(data[offset : offset + _CHECKED_ENTRY_BYTES]) != entry_crc:
+        return None
+    return Entry(number, position, length_bytes, payload_crc)
+
+
+def pack_end(number: int) -> bytes:
+    """Return the mark that no message will follow the one of this number."""
+    start = number.to_bytes(_CHECKED_END_BYTES, "little")
+    return start + _CRC.pack(crc32(start))
+
+
+def unpack_end(data: bytes) -> int | None:
+    """Return the number of the last message; None where others may follow.
+
+    Args:
+        data: `END_BYTES` of the file from `END_OFFSET` on.
+    """
+    if len(data) < END_BYTES:
+        return None
+    number, end_crc = _END.unpack(data)
+    return number if crc32(data[:_CHECKED_END_BYTES]) == end_crc else None
+
+
+# --- writing
+
+
+class Write(NamedTuple):
+    """Some bytes and where in the file they go."""
+
+    offset: int
+    data: bytes
+
+
+class Batch(NamedTuple):
+    """What a writer writes, in this order."""
+
+    payloads: list[Write]
+    commits: list[Write]
+    newest: Entry
+    """The last message of the batch."""
+
+
+def make_batch(header: Header, newest: Entry, payloads: Sequence[bytes]) -> Batch:
+    """Return what commits some messages behind the newest one.
+
+    Args:
+        header: Of the file.
+        newest: The message before.
+        payloads: 1 to `batch_messages` messages, of `batch_bytes` altogether at most; at most `message_bytes` each.
+    """
+    data, commits = _Pieces(), _Pieces()
+    number, position = newest.number, newest.end
+    for payload in payloads:
+        number += 1
+        position = header.place(position, len(payload))
+        data.add(header.data_offset(position), payload)
+        commits.add(header.entry_offset(number), pack_entry(number, position, payload))
+        last = position
+        position += len(payload)
+    return Batch(data.writes(), commits.writes(), Entry(number, last, position - last, 0))
+
+
+class _Pieces:
+    """Bytes for a file, put together where they follow each other."""
+
+    def __init__(self) -> None:
+        self._runs: list[tuple[int, list[bytes]]] = []
+        self._end = -1
+
+    def add(self, offset: int, data: bytes) -> None:
+        if offset != self._end:
+            self._runs.append((offset, []))
+        self._runs[-1][1].append(data)
+        self._end = offset + len(data)
+
+    def writes(self) -> list[Write]:
+        return [Write(offset, b"".join(data)) for offset, data in self._runs]
+
+
+# --- reading
+
+
+class Look(NamedTuple):
+    """What some neighbouring entries of the index say to a reader."""
+
+    entries: list[Entry]
+    """Of the wanted number and those after it, as many as are there."""
+    ahead: int
+    """Where there are none: a higher number, which is in the first place or the second; 0 where there is none."""
+
+
+def look(index: bytes, number: int) -> Look:
+    """Look for a message and those which follow it.
+
+    Args:
+        index: Entries as the file has them, from that of `number` on.
+        number: The wanted message.
+    """
+    entries: list[Entry] = []
+    for offset in range(0, len(index) - ENTRY_BYTES + 1, ENTRY_BYTES):
+        entry = unpack_entry(index, offset)
+        if entry is None or entry.number != number + len(entries):
+            break
+        entries.append(entry)
+    if entries:
+        return Look(entries, 0)
+    ahead = 0
+    for offset in range(0, min(len(index), 2 * ENTRY_BYTES), ENTRY_BYTES):
+        entry = unpack_entry(index, offset)
+        if entry is not None and entry.number > number:
+            ahead = max(ahead, entry.number)
+    return Look([], ahead)
+
+
+def in_one_piece(header: Header, entries: Sequence[Entry], most_bytes: int) -> list[Entry]:
+    """Return the first of some entries, as many as lie side by side; if they are several, of `most_bytes` together."""
+    start, end = entries[0].position, entries[0].end
+    most_bytes = min(most_bytes, header.data_bytes - start % header.data_bytes)
+    count = 1
+    for entry in entries[1:]:
+        if entry.position != end or entry.end - start > most_bytes:
+            break
+        end = entry.end
+        count += 1
+    return list(entries[:count])
+
+
+def find_newest(slots: int, number_at: Callable[[int], int]) -> int:
+    """Return the number of the newest message, by halving; 0 where there is none.
+
+    Where messages are committed meanwhile it is one that was the newest before, or a little after: go on from there.
+
+    Args:
+        slots: How many entries there are.
+        number_at: Returns the number which the entry at a place has, 0 where it has none.
+    """
+    first = number_at(0)
+    if not first:
+        return 0
+    low, high = 0, slots
+    while high - low > 1:  # the entry at `low` is of the same round as the first one, that at `high` of the one before
+        middle = (low + high) // 2
+        if number_at(middle) == first + middle:
+            low = middle
+        else:
+            high = middle
+    return first + low
+
+
+def is_lapped(slots: int, number: int, ahead: int) -> bool:
+    """Whether a message has been written over, as a number that is there shows."""
+    return ahead - slots >= number
+
+
+def resume_at(slots: int, newest: int, laps: int, most_laps: int) -> int:
+    """Return with which number a lapped reader goes on.
+
+    Args:
+        slots: How many messages there are.
+        newest: The number of the newest.
+        laps: 0 for the oldest message; more, up to `most_laps`, for one nearer to the newest: who was lapped again
+            in this very moment needs a longer lead.
+        most_laps: How many there can be.
+    """
+    return max(1, newest - slots + 1) + (slots - 1) * min(laps, most_laps) // most_laps

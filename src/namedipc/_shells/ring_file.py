@@ -1,0 +1,260 @@
+"""A broadcast's open file: read without a lock, written under it. What the trio and the blocking ends share.
+
+Both the index and the messages are read by pread, many at once: 64 messages of 64 bytes cost two calls of 0.65 us,
+their checksums 15 us. A mapping would save one of these microseconds, for the price of SIGBUS where the file is cut.
+
+The law: a message is published by one write, of its entry; nothing before it can be seen, nothing after it is needed.
+That write is also the bell (`bell.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final, final
+
+from namedipc._errors import ProtocolError, TooLarge
+from namedipc._protocol import ring
+from namedipc._protocol.file_header import Flag
+from namedipc._protocol.ring import BATCH_MESSAGES, ENTRY_BYTES, NOTHING, Entry, Header, Look
+
+from .shared_file import SharedFile, World, write_all
+from .shared_lock import FileLock
+
+READ_ATTEMPTS: Final = 16
+"""How often a message is looked for at once, while writers overtake the reader or something seems to be damaged."""
+
+READ_BYTES: Final = 1 << 16
+"""How many bytes of messages are read at once, unless one is longer."""
+
+
+@final
+class RingFile(SharedFile[Header]):
+    """One open broadcast. Opened to write, it holds a mark, which it shares with the other writers."""
+
+    def __init__(self, path: str, fd: int, header: Header, lock: FileLock | None, *, world: World) -> None:
+        super().__init__(path, fd, header, lock, world=world)
+        self._newest = NOTHING
+        self._is_writer = False
+        self._is_over = False
+
+    def refuse_larger(self, payload: bytes) -> None:
+        """Raise where a message does not fit.
+
+        Raises:
+            TooLarge: It is longer than `message_bytes`.
+        """
+        if len(payload) > self.header.message_bytes:
+            raise TooLarge(
+                f"{self.path}: the message has {len(payload)} bytes encoded, the broadcast takes "
+                f"{self.header.message_bytes}; make it anew with a larger message_bytes"
+            )
+
+    # --- writing
+
+    def publish(self, payloads: Sequence[bytes]) -> None:
+        """Make some messages the newest. The caller holds the lock.
+
+        Args:
+            payloads: No more than one batch takes (`ring.make_batch`).
+
+        Raises:
+            ProtocolError: The file was cut short; nothing has changed.
+            Closed: It was closed.
+        """
+        with self.gate:
+            if self._is_over:
+                raise self.closed()
+            self.whole_fd()
+            batch = ring.make_batch(self.header, self._go_to_newest(), payloads)
+            for offset, data in batch.payloads:
+                write_all(self._fd, data, offset)
+            for offset, data in batch.commits:  # each of them the only commit of its messages, and the bell
+                write_all(self._fd, data, offset)
+            self._newest = batch.newest
+
+    def join(self) -> bool:
+        """Become one of the writers, which `close` ends. Does not wait.
+
+        Returns:
+            False where somebody is about to end the broadcast, or has ended or replaced it.
+        """
+        self._is_writer = self.lock.share() and self.ended_after() is None and self.has_name()
+        return self._is_writer
+
+    def joined(self) -> RingFile:
+        """Note that this handle has its mark from the beginning: it has made the file."""
+        self._is_writer = True
+        return self
+
+    def end_if_unused(self) -> None:
+        """Say that no message will follow, if nobody writes. This handle has not joined, or is the last that has."""
+        with suppress(ProtocolError):  # cut short: every reader is told so
+            if self.lock.own() and self.ended_after() is None:
+                self._end()
+
+    def close(self) -> None:
+        """Close it. The last writer says that this is the end, and removes the name, unless it is to stay.
+
+        Raises:
+            NotAllowed: The name may not be removed any more.
+        """
+        is_writer, self._is_writer = self._is_writer, False
+        try:
+            if is_writer and self._fd >= 0 and not self._is_to_stay() and self.lock.own():
+                self.take_name()
+                self.end_if_unused()
+        finally:
+            super().close()
+
+    def forget(self) -> None:
+        """Close the descriptor in a forked child; the mark and the name stay the parent's."""
+        self._is_writer = False
+        super().forget()
+
+    def _is_to_stay(self) -> bool:
+        return bool(self.header.flags & Flag.PERSIST) and self.has_name()
+
+    def _end(self) -> None:
+        with self.gate:
+            self.whole_fd()
+            self._is_over = True
+            os.pwrite(self._fd, ring.pack_end(self._go_to_newest().number), ring.END_OFFSET)
+
+    def _go_to_newest(self) -> Entry:
+        """Return the newest message. The caller holds the lock, so that it stays that."""
+        if self._newest is NOTHING:
+            self._newest = self._found_newest()
+        while True:
+            found = self.look(self._newest.number + 1, BATCH_MESSAGES)
+            if found.entries:
+                self._newest = found.entries[-1]
+            elif found.ahead:
+                self._newest = self._found_newest()
+            else:
+                return self._newest
+
+    # --- reading
+
+    def newest_number(self) -> int:
+        """Return the number of the newest message; 0 where there is none."""
+        number = self._found_newest().number
+        while True:
+            found = self.look(number + 1, BATCH_MESSAGES)
+            if not found.entries:
+                # Overtaken by a whole round since it was looked for, if something is ahead.
+                return max(number, found.ahead)
+            number = found.entries[-1].number
+
+    def look(self, number: int, most: int) -> Look:
+        """Look for a message and those which follow it, at most `most`.
+
+        Raises:
+            ProtocolError: The file was cut short.
+            Closed: It was closed.
+        """
+        # Two at least: where the first is damaged, the second shows that.
+        in_a_row = min(max(most, 2), self.header.entries_in_a_row(number))
+        entries, ahead = ring.look(self._read(in_a_row * ENTRY_BYTES, self.header.entry_offset(number)), number)
+        return Look(entries[:most], ahead)
+
+    def payloads(self, entries: Sequence[Entry]) -> list[bytes]:
+        """Return the messages of the first of some entries: as many as lie side by side, and are whole."""
+        near = ring.in_one_piece(self.header, entries, READ_BYTES)
+        start = near[0].position
+        data = self._read(near[-1].end - start, self.header.data_offset(start))
+        found: list[bytes] = []
+        for entry in near:
+            payload = data[entry.position - start : entry.end - start]
+            if not entry.matches(payload):
+                break
+            found.append(payload)
+        return found
+
+    def ended_after(self) -> int | None:
+        """Return the number of the last message, if no other will follow."""
+        return ring.unpack_end(self._read(ring.END_BYTES, ring.END_OFFSET))
+
+    def _found_newest(self) -> Entry:
+        number = ring.find_newest(self.header.slots, self._number_at)
+        found = self.look(number, 1).entries if number else ()
+        return found[0] if found else NOTHING._replace(number=number)
+
+    def _number_at(self, place: int) -> int:
+        offset = self.header.header_bytes + place * ENTRY_BYTES
+        for _ in range(READ_ATTEMPTS):
+            data = self._read(ENTRY_BYTES, offset)
+            entry = ring.unpack_entry(data)
+            if entry is not None:
+                return entry.number
+            if not any(data):
+                break
+        return 0
+
+    def _read(self, size_bytes: int, offset: int) -> bytes:
+        fd = self._fd
+        if fd < 0:
+            raise self.closed()
+        data = os.pread(fd, size_bytes, offset)
+        if len(data) < size_bytes:
+            raise self._cut_short()
+        return data
+
+
+@final
+class Cursor:
+    """Where a reader is in a broadcast."""
+
+    def __init__(self, file: RingFile, *, oldest: bool) -> None:
+        """Begin behind the newest message, or with the oldest one."""
+        newest = file.newest_number()
+        self.missed: int = 0
+        self._file = file
+        self._number = max(1, newest - file.header.slots + 1) if oldest else newest + 1
+
+    def take(self, most: int) -> list[bytes]:
+        """Return the next messages, at most `most`; none where there is nothing new.
+
+        Where the reader was lapped, they are the oldest that are there, and `missed` has become more.
+
+        Raises:
+            ProtocolError: A message is damaged; the next call goes on behind it. Or the file was cut short.
+            Closed: It was closed.
+        """
+        most = min(most, BATCH_MESSAGES)
+        laps = 0
+        is_damaged = False
+        for _ in range(READ_ATTEMPTS):
+            found = self._file.look(self._number, most)
+            if found.entries:
+                payloads = self._file.payloads(found.entries)
+                if payloads:
+                    self._number += len(payloads)
+                    return payloads
+                is_damaged = self._file.look(self._number, 1).entries == found.entries[:1]
+            elif ring.is_lapped(self._file.header.slots, self._number, found.ahead):
+                newest = max(self._file.newest_number(), found.ahead)
+                self._skip_to(ring.resume_at(self._file.header.slots, newest, laps, READ_ATTEMPTS))
+                laps += 1
+                is_damaged = False
+            elif found.ahead:
+                is_damaged = True
+            else:
+                return []
+        if is_damaged:
+            self._skip_to(self._number + 1)
+            raise ProtocolError(
+                f"{self._file.path}: a message is damaged, and left out; somebody else has written to the file"
+            )
+        # Writers have overtaken this reader over and over: by that they have rung the bell, too.
+        return []
+
+    def is_at_end(self) -> bool:
+        """Whether every message has been taken, and no other will follow."""
+        last = self._file.ended_after()
+        return last is not None and last < self._number
+
+    def _skip_to(self, number: int) -> None:
+        self.missed += number - self._number
+        self._number = number

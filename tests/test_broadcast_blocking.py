@@ -1,0 +1,275 @@
+"""Broadcasts in ordinary blocking code: threads, processes, timeouts."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from namedipc import (
+    Broadcast,
+    Closed,
+    EndOfChannel,
+    InvalidMessage,
+    NameNotFound,
+    TimedOut,
+    TooLarge,
+    WouldBlock,
+    lowlevel,
+)
+from namedipc._broadcast_blocking import BlockingBroadcastWriter
+
+from .conftest import Children
+from .region_support import NEWS, Entry, forked, script
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+SHORT_SECONDS = 0.05
+LONG_SECONDS = 20.0
+
+ENTRIES = [Entry.of(number) for number in range(1, 5)]
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[BlockingBroadcastWriter[Entry]]:
+    """A broadcast that keeps four messages, open to send."""
+    with NEWS.at(tmp_path / "news").writer(slots=4) as opened:
+        yield opened
+
+
+def again(writer: BlockingBroadcastWriter[Entry]) -> Broadcast[Entry]:
+    """The name of an open broadcast."""
+    return NEWS.at(writer._sender.file.path)
+
+
+def test_every_reader_gets_every_message(writer: BlockingBroadcastWriter[Entry]) -> None:
+    """From the moment it was opened, or from the oldest message on."""
+    writer.send(ENTRIES[0])
+    with again(writer).reader() as new, again(writer).reader(start="oldest") as old, again(writer).writer() as other:
+        other.send_many(ENTRIES[1:])
+        assert [new.receive(timeout=0) for _ in range(3)] == ENTRIES[1:]
+        assert old.receive_many(max_messages=3) == ENTRIES[:3]
+        assert (old.receive_nowait(), old.missed) == (ENTRIES[3], 0)
+        with pytest.raises(WouldBlock, match="no message"):
+            old.receive_nowait()
+        with pytest.raises(TimedOut, match="no message within 0"):
+            new.receive(timeout=0)
+        assert repr(new).startswith("<BlockingBroadcastReader of ")
+        assert repr(other).startswith("<BlockingBroadcastWriter of ")
+
+
+def test_a_lapped_reader_is_told_how_many_it_has_missed(writer: BlockingBroadcastWriter[Entry]) -> None:
+    """It goes on with the oldest that is there; the writer waits for nobody."""
+    with again(writer).reader() as reader:
+        writer.send_many(Entry.of(number) for number in range(100))
+        assert reader.receive_many() == [Entry.of(number) for number in range(96, 100)]
+        assert reader.missed == 96
+
+
+def test_the_end_comes_after_the_last_message(tmp_path: Path) -> None:
+    """When the last writer has left; the name is gone by then."""
+    news = NEWS.at(tmp_path / "news")
+    with news.writer() as first, news.reader() as reader:
+        with news.writer() as second:
+            second.send(ENTRIES[0])
+        first.send(ENTRIES[1])
+        first.close()
+        first.close()
+        assert not news.exists()
+        assert list(reader) == ENTRIES[:2]
+        for _ in range(2):
+            with pytest.raises(EndOfChannel, match="the last writer has left"):
+                reader.receive()
+        with pytest.raises(EndOfChannel):
+            reader.receive_nowait()
+        with pytest.raises(Closed):
+            first.send(ENTRIES[2])
+        with news.writer() as third, news.reader() as another:
+            third.send(ENTRIES[2])
+            assert another.receive() == ENTRIES[2]
+
+
+def test_a_value_that_does_not_fit_is_not_sent(writer: BlockingBroadcastWriter[Entry]) -> None:
+    """Of several, those before it are."""
+    with again(writer).reader() as reader:
+        with pytest.raises(InvalidMessage):
+            writer.send("soup")  # type: ignore[arg-type]  # what a checker refuses too
+        with pytest.raises(TooLarge, match=r"5\d\d\d bytes encoded, the broadcast takes 4096"):
+            writer.send_nowait(Entry(1, "x" * 5000))
+        with pytest.raises(InvalidMessage):
+            writer.send_many([*ENTRIES[:2], 3])  # type: ignore[list-item]  # what a checker refuses too
+        writer.send_many([])
+        assert reader.receive_many() == ENTRIES[:2]
+        with pytest.raises(ValueError, match="max_messages=0"):
+            reader.receive_many(max_messages=0)
+
+
+def test_a_message_that_does_not_fit_is_dropped(tmp_path: Path) -> None:
+    """What came before it is returned first, and the reader goes on behind it."""
+    numbers = Broadcast(tmp_path / "news", int)
+    with numbers.writer() as writer, numbers.reader() as reader:
+        writer.send(1)
+        writer._sender.publish_at_once(b"\xc1")
+        writer.send(2)
+        assert reader.receive_many() == [1]
+        with pytest.raises(InvalidMessage, match="news"):
+            reader.receive_many()
+        assert reader.receive_many() == [2]
+
+
+def test_who_has_the_lock_is_waited_for(writer: BlockingBroadcastWriter[Entry]) -> None:
+    """With a limit; nothing was sent when it has passed, or when one does not wait at all."""
+    with again(writer).writer() as other:
+        held = other._sender.file.lock.take("somebody else")
+        assert held is not None
+        with pytest.raises(TimedOut, match="held the lock"):
+            writer.send(ENTRIES[0], timeout=SHORT_SECONDS)
+        with pytest.raises(WouldBlock, match="another writer"):
+            writer.send_nowait(ENTRIES[0])
+        held.release()
+        writer.send_nowait(ENTRIES[1])
+    with again(writer).reader(start="oldest") as reader:
+        assert reader.receive_many() == [ENTRIES[1]]
+    for thread in threading.enumerate():
+        if thread.name == "namedipc lock":
+            thread.join(LONG_SECONDS)
+
+
+def test_threads_share_the_ends(tmp_path: Path) -> None:
+    """Each message is received once by one of the threads of a reader, and once by each reader."""
+    numbers = Broadcast(tmp_path / "news", int)
+    with numbers.writer() as writer, numbers.reader() as shared, numbers.reader() as alone:
+        got: list[int] = []
+
+        def receive() -> None:
+            for number in shared:
+                got.append(number)
+
+        def send(first: int) -> None:
+            for number in range(first, first + 100):
+                writer.send(number)
+
+        threads = [threading.Thread(target=receive) for _ in range(2)]
+        senders = [threading.Thread(target=send, args=(first,)) for first in (0, 100)]
+        for thread in threads + senders:
+            thread.start()
+        for thread in senders:
+            thread.join(LONG_SECONDS)
+        writer.close()
+        for thread in threads:
+            thread.join(LONG_SECONDS)
+        assert sorted(got) == sorted(alone) == list(range(200))
+
+
+def test_close_ends_every_wait(writer: BlockingBroadcastWriter[Entry]) -> None:
+    """Closed from another thread, whoever waits gets Closed; afterwards everything does."""
+    with again(writer).reader() as reader:
+        later = threading.Timer(SHORT_SECONDS, reader.close)
+        later.start()
+        with pytest.raises(Closed):
+            reader.receive()
+        later.join()
+        reader.close()
+        for use in (reader.receive, reader.receive_nowait):
+            with pytest.raises(Closed):
+                use()
+
+
+def test_without_inotify_it_polls(writer: BlockingBroadcastWriter[Entry], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no instance left every wait still ends."""
+
+    def refuse() -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(lowlevel, "create_inotify", refuse)
+    with again(writer).reader() as reader:
+        later = threading.Timer(SHORT_SECONDS, writer.send, [ENTRIES[0]])
+        later.start()
+        assert reader.receive(timeout=LONG_SECONDS) == ENTRIES[0]
+        later.join()
+
+
+def test_waiting_for_a_broadcast_to_appear(tmp_path: Path) -> None:
+    """Opened while it is not there yet; NameNotFound if it never is."""
+    news = NEWS.at(tmp_path / "news")
+    with pytest.raises(NameNotFound), news.reader(wait_seconds=SHORT_SECONDS):
+        pass
+    done = threading.Event()
+
+    def publish() -> None:
+        with news.writer() as writer:
+            writer.send(ENTRIES[0])
+            done.wait(LONG_SECONDS)
+
+    later = threading.Timer(SHORT_SECONDS, publish)
+    later.start()
+    with news.reader(start="oldest", wait_seconds=LONG_SECONDS) as reader:
+        assert reader.receive(timeout=LONG_SECONDS) == ENTRIES[0]
+        done.set()
+        assert list(reader) == []
+    later.join()
+
+
+READER = script("""
+    from tests.region_support import NEWS
+    with NEWS.at(sys.argv[1]).reader(wait_seconds=20) as reader:
+        print("ready", flush=True)
+        last, count = {}, 0
+        for entry in reader:
+            assert entry.whole
+            writer, number = divmod(entry.number, 1000)
+            assert number > last.get(writer, -1), (entry.number, last)
+            last[writer] = number
+            count += 1
+        print(count + reader.missed, sorted(last.items()), flush=True)
+""")
+WRITER = script("""
+    from tests.region_support import NEWS, Entry
+    with NEWS.at(sys.argv[1]).writer() as writer:
+        print("ready", flush=True)
+        input()
+        for number in range(200):
+            writer.send(Entry.of(1000 * int(sys.argv[2]) + number))
+""")
+
+
+def test_processes_read_what_processes_write(writer: BlockingBroadcastWriter[Entry], child: Children) -> None:
+    """Whole messages, in each writer's order, read or missed; the end when the last writer has left."""
+    path = writer._sender.file.path
+    readers = [child(READER, path) for _ in range(2)]
+    writers = [child(WRITER, path, str(number)) for number in range(2)]
+    for process in (*readers, *writers):
+        process.expect("ready")
+    for process in writers:
+        process.say()
+    assert [process.wait() for process in writers] == [0, 0]
+    writer.send(Entry.of(2000))
+    writer.close()
+    for process in readers:
+        assert process.read_line().startswith("401 ")
+        assert process.wait() == 0
+
+
+def test_a_forked_child_opens_the_name_itself(writer: BlockingBroadcastWriter[Entry]) -> None:
+    """What it inherits is closed, its own ends work, and its end is not the end of the broadcast."""
+    with again(writer).reader() as reader:
+        writer.send_many(ENTRIES[:2])
+        assert reader.receive() == ENTRIES[0]
+
+        def in_child() -> None:
+            for use in (reader.receive, lambda: writer.send(ENTRIES[3])):
+                with pytest.raises(Closed, match="before a fork"):
+                    use()
+            with again(writer).writer() as own, again(writer).reader() as mine:
+                own.send(ENTRIES[2])
+                assert mine.receive() == ENTRIES[2]
+            writer.close()
+            reader.close()
+
+        assert forked(in_child) == 0
+        assert reader.receive_many() == ENTRIES[1:3]
+        assert again(writer).exists()

@@ -1,0 +1,325 @@
+"""A model of the ring's protocol, explored in full: every interleaving, a kill of a writer at every step.
+
+The bytes are the real ones: `ring.make_batch`, `look`, `resume_at`, `pack_end`, in a file of two slots. A store becomes
+visible in two halves, so that readers meet torn messages and torn entries. What the model says of the protocol is worth
+as much as what it says of variants that are wrong: each mutant must be caught.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple, TypeAlias
+
+import pytest
+
+from namedipc._protocol import ring
+from namedipc._protocol.ring import ENTRY_BYTES, NOTHING, Entry, Header, Write, is_lapped, look, resume_at
+
+Mutant: TypeAlias = Literal[
+    "no room",
+    "commit first",
+    "no checksum",
+    "no entry checksum",
+    "stale newest",
+    "watch late",
+    "drain late",
+    "early bell",
+    "end at once",
+    "end without looking",
+]
+NOBODY = -1
+SLOTS = 2
+SIZE = 2
+"""The length of every message, in bytes."""
+
+
+class Small(Header):
+    """A header with so little room that a round of it has four messages."""
+
+    header_bytes = 0
+    batch_bytes = SIZE
+    data_start = SLOTS * ENTRY_BYTES
+    data_bytes = SLOTS * SIZE + 2 * SIZE
+
+
+class Cramped(Small):
+    """The same without room for what is not committed yet."""
+
+    data_bytes = SLOTS * SIZE
+
+
+def header(mutant: Mutant | None) -> Header:
+    """The header of the modelled file."""
+    kind = Cramped if mutant == "no room" else Small
+    return kind(slots=SLOTS, message_bytes=SIZE, fingerprint=b"", uuid=b"", boot_id=b"", description=b"")
+
+
+class Violation(AssertionError):
+    """What the protocol must never let happen."""
+
+
+class Process(NamedTuple):
+    """One process: where it is, and what it knows."""
+
+    at: str
+    number: int = 0
+    """Of a reader: the message that it wants next."""
+    data: bytes = b""
+    entry: Entry | None = None
+    rounds: int = 0
+    newest: Entry = NOTHING
+    writes: tuple[Write, ...] = ()
+    marked: bool = False
+    """Of a writer: whether it has its mark."""
+    watching: bool = False
+    event: bool = False
+    """Of a reader: whether something lies in its queue."""
+
+
+class State(NamedTuple):
+    """The file, the lock, every process, and what has been committed (which no process can see)."""
+
+    file: bytes
+    end: bytes
+    holder: int
+    committed: tuple[tuple[bytes, int], ...]
+    """Each message, and where it is."""
+    processes: tuple[Process, ...]
+
+    def moved(self, who: int, process: Process, **changes: object) -> State:
+        """The state after a step of one process."""
+        processes = (*self.processes[:who], process, *self.processes[who + 1 :])
+        return self._replace(processes=processes)._replace(**changes)  # type: ignore[arg-type]  # of a field's type
+
+    def ringing(self) -> State:
+        """The same, with an event for everybody who watches."""
+        return self._replace(processes=tuple(p._replace(event=True) if p.watching else p for p in self.processes))
+
+    def stored(self, write: Write, size: int) -> State:
+        """The same, with the first bytes of a write in the file."""
+        data = write.data[:size]
+        return self._replace(file=self.file[: write.offset] + data + self.file[write.offset + len(data) :])
+
+
+def index_at(file: bytes, number: int) -> bytes:
+    """The entries from that of a message on, as a look takes them: up to the last slot."""
+    start = (number - 1) % SLOTS * ENTRY_BYTES
+    return file[start : SLOTS * ENTRY_BYTES]
+
+
+# --- the processes, a step each
+
+
+def writer(state: State, who: int, mutant: Mutant | None) -> Iterator[State]:
+    """Lock, find the newest, write a message, commit it, unlock, and at last leave; or be killed in between."""
+    me = state.processes[who]
+    if me.at == "lock":
+        if state.holder == NOBODY:
+            yield state.moved(who, me._replace(at="write"), holder=who)
+    elif me.at == "write":
+        yield _written(state, who, mutant)
+        return
+    elif me.at == "unlock":
+        rounds = me.rounds - 1
+        yield state.moved(who, me._replace(at="lock" if rounds else "leave", rounds=rounds), holder=NOBODY)
+    elif me.at == "leave":
+        yield _left(state, who)
+    elif me.at != "gone":
+        yield from _storing(state, who, mutant)
+    # Killed: the kernel frees the lock and takes off the mark. Not within a write, which is one system call.
+    if me.at not in {"gone", "second half"}:
+        yield state.moved(who, Process("gone"), holder=NOBODY if state.holder == who else state.holder)
+
+
+def _written(state: State, who: int, mutant: Mutant | None) -> State:
+    """Decide what to write, under the lock."""
+    me = state.processes[who]
+    newest = me.newest if mutant == "stale newest" and me.newest is not NOTHING else newest_in(state.file)
+    value = bytes([16 * (who + 1) + me.rounds] * SIZE)
+    batch = ring.make_batch(header(mutant), newest, [value])
+    writes = (*batch.payloads, *batch.commits)
+    writes = writes[::-1] if mutant == "commit first" else writes
+    return state.moved(who, me._replace(at="first half", data=value, writes=writes, newest=batch.newest))
+
+
+def _storing(state: State, who: int, mutant: Mutant | None) -> Iterator[State]:
+    """Half of a write, or the rest of it, which for an entry is the commit."""
+    me = state.processes[who]
+    write = me.writes[0]
+    if me.at == "first half":
+        yield state.moved(who, me._replace(at="second half")).stored(write, len(write.data) // 2)
+        return
+    rest = me.writes[1:]
+    after = state.moved(who, me._replace(at="first half" if rest else "unlock", writes=rest))
+    after = after.stored(write, len(write.data))
+    is_commit = len(write.data) == ENTRY_BYTES
+    if is_commit:
+        after = after._replace(committed=(*state.committed, (me.data, me.newest.position)))
+        if me.newest.number != len(after.committed):
+            raise Violation(f"message {me.newest.number} is written over")
+    yield after.ringing() if is_commit != (mutant == "early bell") else after
+
+
+def _left(state: State, who: int) -> State:
+    """The last writer who has a mark says that this is the end, in one step: nobody else can write."""
+    others = any(process.marked for number, process in enumerate(state.processes) if number != who)
+    after = state.moved(who, Process("gone"))
+    if others:
+        return after
+    return after._replace(end=ring.pack_end(newest_in(state.file).number)).ringing()
+
+
+def newest_in(file: bytes) -> Entry:
+    """The newest message that is found by halving; surely the newest only under the lock."""
+
+    def number_at(place: int) -> int:
+        entry = ring.unpack_entry(file, place * ENTRY_BYTES)
+        return entry.number if entry is not None else 0
+
+    number = ring.find_newest(SLOTS, number_at)
+    return (look(index_at(file, number), number).entries or [NOTHING])[0]
+
+
+def reader(state: State, who: int, mutant: Mutant | None) -> Iterator[State]:
+    """Watch; look at the entry and the message, each in two halves; where nothing is new, at the end; wait; drain."""
+    me = state.processes[who]
+    if me.at == "watch":
+        yield state.moved(who, me._replace(at="wait" if mutant == "watch late" else "entry 1", watching=True))
+    elif me.at == "entry 1":
+        yield state.moved(who, me._replace(at="entry 2", data=index_at(state.file, me.number)[: ENTRY_BYTES // 2]))
+    elif me.at == "entry 2":
+        index = me.data + index_at(state.file, me.number)[ENTRY_BYTES // 2 :]
+        yield state.moved(who, _looked(me, index, mutant))
+    elif me.at == "lapped":
+        number = resume_at(SLOTS, newest_in(state.file).number, 0, 1)
+        yield state.moved(who, me._replace(at="entry 1", number=max(me.number, number)))
+    elif me.at in {"message 1", "message 2"}:
+        yield _read(state, who, mutant)
+    elif me.at == "end":
+        yield state.moved(who, _end_looked_at(state, me, mutant))
+    elif me.at == "wait" and me.event:
+        yield state.moved(who, me._replace(at="entry 1" if mutant == "drain late" else "drain"))
+    elif me.at == "drain":
+        after = "wait" if mutant == "drain late" else "entry 1"
+        yield state.moved(who, me._replace(at=after, event=False))
+
+
+def _looked(me: Process, index: bytes, mutant: Mutant | None) -> Process:
+    """Where a reader goes on from what the index says."""
+    found = look(index, me.number)
+    entries = found.entries
+    if mutant == "no entry checksum" and not entries:
+        torn = Entry(*ring._ENTRY.unpack_from(index)[:4])
+        entries = [torn] if torn.number == me.number else []
+    if entries:
+        return me._replace(at="message 1", data=b"", entry=entries[0])
+    if is_lapped(SLOTS, me.number, found.ahead):
+        return me._replace(at="lapped", data=b"")
+    if found.ahead:  # an entry that is half written
+        return me._replace(at="entry 1", data=b"")
+    after = "watch" if mutant == "watch late" and not me.watching else "end"
+    return me._replace(at="drain" if mutant == "drain late" and me.event else after, data=b"")
+
+
+def _read(state: State, who: int, mutant: Mutant | None) -> State:
+    """Read half of a message, or the rest of it, and go on to the next."""
+    me = state.processes[who]
+    assert me.entry is not None
+    offset = header(mutant).data_offset(me.entry.position)
+    if me.at == "message 1":
+        return state.moved(who, me._replace(at="message 2", data=state.file[offset : offset + 1]))
+    value = me.data + state.file[offset + 1 : offset + SIZE]
+    bare = me._replace(at="entry 1", data=b"", entry=None)
+    if mutant != "no checksum" and not me.entry.matches(value):
+        return state.moved(who, bare)
+    sent = [message for message, _ in state.committed]
+    if sent[me.number - 1 : me.number] != [value]:
+        raise Violation(f"read {value!r} as message {me.number} of {sent}")
+    return state.moved(who, bare._replace(number=me.number + 1))
+
+
+def _end_looked_at(state: State, me: Process, mutant: Mutant | None) -> Process:
+    """Nothing is new: is it the end?"""
+    last = ring.unpack_end(state.end) if state.end else None
+    if last is None or mutant == "end without looking":
+        return me._replace(at="wait")
+    if last < me.number or mutant == "end at once":
+        return me._replace(at="ended")
+    return me._replace(at="entry 1")
+
+
+Step: TypeAlias = Callable[[State, int, Mutant | None], Iterator[State]]
+
+
+def explore(*processes: Process, mutant: Mutant | None = None) -> int:
+    """Visit every state that can be reached; return how many. A violation is raised where it is found."""
+    size = SLOTS * ENTRY_BYTES + header(mutant).data_bytes
+    start = State(bytes(size), b"", NOBODY, (), processes)
+    steps: list[Step] = [writer if process.marked else reader for process in processes]
+    seen, todo = {start}, [start]
+    while todo:
+        state = todo.pop()
+        following = [after for who, step in enumerate(steps) for after in step(state, who, mutant)]
+        check(state, mutant)
+        if not following:
+            check_end(state)
+        for after in following:
+            if after not in seen:
+                seen.add(after)
+                todo.append(after)
+    return len(seen)
+
+
+def check(state: State, mutant: Mutant | None) -> None:
+    """At any time: the last messages are whole in the file, whatever is being written."""
+    for value, position in state.committed[-SLOTS:]:
+        offset = header(mutant).data_offset(position)
+        if state.file[offset : offset + SIZE] != value:
+            raise Violation(f"{value!r}, one of the last {SLOTS} messages, is damaged")
+
+
+def check_end(state: State) -> None:
+    """Where nobody can go on: the lock is free, and every reader has seen the last message, and the end."""
+    if state.holder != NOBODY:
+        raise Violation("the lock is held by nobody who lives")
+    for process in state.processes:
+        if process.at == "wait" and state.end:
+            raise Violation("a reader sleeps after the end")
+        if process.at in {"wait", "ended"} and process.number != len(state.committed) + 1:
+            raise Violation(f"a reader {process.at}s at message {process.number} of {len(state.committed)}")
+
+
+def model(mutant: Mutant | None = None, *, rounds: int = 2) -> int:
+    """Two writers, and a reader from the beginning."""
+    at = "entry 1" if mutant == "watch late" else "watch"
+    one = Process("lock", rounds=rounds, marked=True)
+    return explore(one, one._replace(rounds=2), Process(at, number=1), mutant=mutant)
+
+
+# --- what it says
+
+
+def test_no_reader_gets_a_torn_message_or_sleeps_through_one() -> None:
+    """Whatever the interleaving and wherever writers are killed: whole messages, in order, to the last, and the end."""
+    assert model(rounds=3) > 10_000
+
+
+@pytest.mark.parametrize("mutant", ["no room", "commit first", "stale newest"])
+def test_a_wrong_way_to_write_is_caught(mutant: Mutant) -> None:
+    """The model finds the message which each wrong variant damages."""
+    with pytest.raises(Violation, match=r"damaged|written over"):
+        model(mutant)
+
+
+@pytest.mark.parametrize("mutant", ["no checksum", "no entry checksum"])
+def test_a_wrong_way_to_read_is_caught(mutant: Mutant) -> None:
+    """The model finds the torn message that each wrong variant lets through."""
+    with pytest.raises(Violation, match="read"):
+        model(mutant, rounds=3)
+
+
+@pytest.mark.parametrize("mutant", ["watch late", "drain late", "early bell", "end at once", "end without looking"])
+def test_a_wrong_way_to_wait_is_caught(mutant: Mutant) -> None:
+    """The model finds the wake-up, or the last message, that each wrong variant loses."""
+    with pytest.raises(Violation, match="a reader"):
+        model(mutant)
