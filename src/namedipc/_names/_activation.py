@@ -11,8 +11,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from namedipc import lowlevel
-
+from .. import lowlevel
 from ._place import Place
 
 _FIRST_FD: Final = 3  # sd_listen_fds(3): SD_LISTEN_FDS_START

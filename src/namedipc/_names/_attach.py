@@ -13,10 +13,9 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Final, TypeAlias
 
-from namedipc import lowlevel
-from namedipc._errors import IPCError, NotAllowed, WrongKind
-from namedipc._values import StrPath
-
+from .. import lowlevel
+from .._errors import IPCError, NotAllowed, WrongKind
+from .._values import StrPath
 from ._lock import LONGEST_CARD_BYTES, Record, lock_name
 from ._place import Kind, Place, check_path, located
 from ._trouble import kind_of, translate, translating

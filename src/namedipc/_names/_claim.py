@@ -18,10 +18,9 @@ import weakref
 from contextlib import suppress
 from typing import Final, final
 
-from namedipc import lowlevel
-from namedipc._errors import DeclarationError, IPCError, NameTaken, WrongKind
-from namedipc._values import StrPath
-
+from .. import lowlevel
+from .._errors import DeclarationError, IPCError, NameTaken, WrongKind
+from .._values import StrPath
 from ._activation import activated_listener
 from ._attach import refuse_other_kind
 from ._lock import LONGEST_CARD_BYTES, NameLock, Record, handover_name, new_name

@@ -19,9 +19,8 @@ from typing import Final, final
 
 import attrs
 
-from namedipc import lowlevel
-from namedipc._errors import NameTaken, NotAllowed, WrongKind
-
+from .. import lowlevel
+from .._errors import NameTaken, NotAllowed, WrongKind
 from ._place import Place
 from ._trouble import kind_of, translating
 

@@ -14,9 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, TypeAlias, final
 
-from namedipc._errors import DeclarationError, NameNotFound, NotAllowed
-from namedipc._values import StrPath
-
+from .._errors import DeclarationError, NameNotFound, NotAllowed
+from .._values import StrPath
 from ._trouble import kind_of, translate
 
 Kind: TypeAlias = Literal["socket", "fifo", "file"]

@@ -13,10 +13,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, final
 
-from namedipc import lowlevel
-from namedipc._errors import NameNotFound, NameTaken, NotAllowed
-from namedipc._values import IfExists, StrPath
-
+from .. import lowlevel
+from .._errors import NameNotFound, NameTaken, NotAllowed
+from .._values import IfExists, StrPath
 from ._attach import Owners, expected_owners, open_checked, open_file_at, refuse_other_kind
 from ._place import Place, check_mode
 from ._temporary import hold_temporary, sweep, unused_name

@@ -11,9 +11,8 @@ from typing import final
 
 import attrs
 
-from namedipc._errors import NameNotFound, NotAllowed
-from namedipc._values import StrPath
-
+from .._errors import NameNotFound, NotAllowed
+from .._values import StrPath
 from ._attach import read_card, refuse_other_kind
 from ._claim import refuse_living_or_other, remove_left_over
 from ._lock import NameLock, handover_name, lock_name, new_name

@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Final
 
-from namedipc import lowlevel
-
+from .. import lowlevel
 from ._place import Place
 
 _LONGEST_STEM_BYTES: Final = 200  # leaves room for the random part within the 255 bytes of a name

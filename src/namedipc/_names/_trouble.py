@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from namedipc._errors import (
+from .._errors import (
     DeclarationError,
     IPCError,
     NameNotFound,

@@ -14,9 +14,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, final
 
-from namedipc import lowlevel
-from namedipc._values import StrPath
-
+from .. import lowlevel
+from .._values import StrPath
 from ._place import Place
 from ._trouble import translating
 

@@ -21,7 +21,7 @@ from zlib import crc32
 
 import attrs
 
-from namedipc._errors import ProtocolError, WrongKind
+from .._errors import ProtocolError, WrongKind
 
 VERSION: Final = 1
 PAGE_BYTES: Final = 4096

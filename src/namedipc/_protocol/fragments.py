@@ -30,7 +30,7 @@ from zlib import crc32
 
 import attrs
 
-from namedipc._errors import TooLarge
+from .._errors import TooLarge
 
 PACKET_BYTES: Final = 4096
 """PIPE_BUF: pipe(7)."""

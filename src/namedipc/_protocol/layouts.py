@@ -13,8 +13,8 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from namedipc._compatibility import Description, fingerprint
-from namedipc._errors import DeclarationError
+from .._compatibility import Description, fingerprint
+from .._errors import DeclarationError
 
 Field: TypeAlias = tuple[str, int, str]
 """A field's name, where it begins in bytes, and its type in words (`lowlevel.StructureField`)."""

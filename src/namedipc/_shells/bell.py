@@ -20,8 +20,7 @@ from threading import RLock
 from typing import Final, final
 from weakref import WeakSet
 
-from namedipc import lowlevel
-
+from .. import lowlevel
 from .in_child import forget_in_child
 
 POLL_SECONDS: Final = 0.01

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread, get_ident
 
-from namedipc._errors import TimedOut
-
+from .._errors import TimedOut
 from .shared_lock import FileLock, Held, LockWait
 
 

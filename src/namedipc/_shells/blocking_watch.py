@@ -7,8 +7,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Self, TypeVar, final
 
-from namedipc._errors import Busy
-
+from .._errors import Busy
 from .bell import Listener
 from .region_file import RegionFile
 from .waiting import Clock, carry_out

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Final
 
-from namedipc._errors import EndOfChannel
-
+from .._errors import EndOfChannel
 from .connecting import Pause
 from .fifo_end import ReadingEnd, WritingEnd
 

@@ -13,9 +13,8 @@ from math import inf
 from threading import Lock
 from typing import Final, final
 
-from namedipc import _names, lowlevel
-from namedipc._errors import Closed, ConnectionLost, EndOfChannel
-
+from .. import _names, lowlevel
+from .._errors import Closed, ConnectionLost, EndOfChannel
 from .connecting import Pause
 from .in_child import forget_in_child
 

@@ -16,9 +16,8 @@ from math import inf
 from time import monotonic
 from typing import Final, Generic, TypeVar, final
 
-from namedipc._errors import ConnectionLost, EndOfChannel, IPCError, SchemaMismatch
-from namedipc._protocol.fragments import Event, OtherType, Reassembler, Splitter, Writer
-
+from .._errors import ConnectionLost, EndOfChannel, IPCError, SchemaMismatch
+from .._protocol.fragments import Event, OtherType, Reassembler, Splitter, Writer
 from .connecting import Pause
 from .fifo_end import ReadingEnd, WritingEnd
 from .fifo_turn import READERS, WRITERS, Turn

@@ -12,11 +12,10 @@ from collections.abc import Generator
 from time import monotonic
 from typing import Final
 
-from namedipc import _names, lowlevel
-from namedipc._errors import NameNotFound, NoServer, TimedOut
-from namedipc._names._trouble import translate, translating
-from namedipc._values import StrPath
-
+from .. import _names, lowlevel
+from .._errors import NameNotFound, NoServer, TimedOut
+from .._names._trouble import translate, translating
+from .._values import StrPath
 from .connecting import Pause
 from .fifo_end import ReadingEnd, WritingEnd, own_path
 

@@ -18,9 +18,8 @@ from typing import Final, Literal, final
 
 import attrs
 
-from namedipc import lowlevel
-from namedipc._names._trouble import translate, translating
-
+from .. import lowlevel
+from .._names._trouble import translate, translating
 from .fifo_end import End, own_path
 from .in_child import forget_in_child
 

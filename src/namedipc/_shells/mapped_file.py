@@ -15,11 +15,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Generic, TypeVar, final
 
-from namedipc import lowlevel
-from namedipc._errors import OwnerDied
-from namedipc._names._trouble import translating
-from namedipc._protocol import records
-
+from .. import lowlevel
+from .._errors import OwnerDied
+from .._names._trouble import translating
+from .._protocol import records
 from .in_child import forget_in_child
 from .region_file import RegionFile
 from .watching import Superseded

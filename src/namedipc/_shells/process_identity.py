@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from zlib import crc32
 
-from namedipc import lowlevel
+from .. import lowlevel
 
 
 def namespaces() -> int:

@@ -10,12 +10,11 @@ import os
 from contextlib import suppress
 from typing import Final, final
 
-from namedipc import lowlevel
-from namedipc._errors import ProtocolError, TooLarge
-from namedipc._protocol import records
-from namedipc._protocol.file_header import Flag
-from namedipc._protocol.records import Commit, Header
-
+from .. import lowlevel
+from .._errors import ProtocolError, TooLarge
+from .._protocol import records
+from .._protocol.file_header import Flag
+from .._protocol.records import Commit, Header
 from .shared_file import SharedFile, World, write_all
 from .shared_lock import WRITING, FileLock, open_again
 

@@ -12,13 +12,12 @@ from contextlib import suppress
 from secrets import token_bytes
 from typing import Final, final
 
-from namedipc import _names, lowlevel
-from namedipc._errors import NameNotFound, NameTaken, NotAllowed, ProtocolError
-from namedipc._protocol import records
-from namedipc._protocol.file_header import NO_FLAGS, Flag
-from namedipc._protocol.records import Header
-from namedipc._values import IfExists, StrPath
-
+from .. import _names, lowlevel
+from .._errors import NameNotFound, NameTaken, NotAllowed, ProtocolError
+from .._protocol import records
+from .._protocol.file_header import NO_FLAGS, Flag
+from .._protocol.records import Header
+from .._values import IfExists, StrPath
 from .connecting import Pause
 from .region_file import RegionFile, refuse_larger
 from .shared_file import Contents, World, write_all

@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, final
 
-from namedipc._errors import ProtocolError, TooLarge
-from namedipc._protocol import ring
-from namedipc._protocol.file_header import Flag
-from namedipc._protocol.ring import BATCH_MESSAGES, ENTRY_BYTES, NOTHING, Entry, Header, Look
-
+from .._errors import ProtocolError, TooLarge
+from .._protocol import ring
+from .._protocol.file_header import Flag
+from .._protocol.ring import BATCH_MESSAGES, ENTRY_BYTES, NOTHING, Entry, Header, Look
 from .shared_file import SharedFile, World, write_all
 from .shared_lock import FileLock
 

@@ -16,12 +16,11 @@ from secrets import token_bytes
 from time import monotonic
 from typing import Final, final
 
-from namedipc import _names, lowlevel
-from namedipc._errors import NameNotFound, NameTaken, NotAllowed, ProtocolError
-from namedipc._protocol.file_header import NO_FLAGS, Flag
-from namedipc._protocol.ring import Header
-from namedipc._values import IfExists, StrPath
-
+from .. import _names, lowlevel
+from .._errors import NameNotFound, NameTaken, NotAllowed, ProtocolError
+from .._protocol.file_header import NO_FLAGS, Flag
+from .._protocol.ring import Header
+from .._values import IfExists, StrPath
 from .connecting import Pause
 from .ring_file import RingFile
 from .shared_file import BLOCKING, Contents, write_all

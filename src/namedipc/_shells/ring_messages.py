@@ -12,8 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from threading import Lock
 from typing import Final, Generic, Literal, TypeAlias, TypeVar, final
 
-from namedipc._errors import Closed, EndOfChannel, IPCError, WouldBlock
-
+from .._errors import Closed, EndOfChannel, IPCError, WouldBlock
 from .connecting import Pause
 from .in_child import forget_in_child
 from .ring_file import Cursor, RingFile

@@ -237,6 +237,8 @@ class ServiceLoop:
         streams = None
         try:
             if is_plain:
+                if type(body) is not bytes:
+                    raise InvalidMessage(f"{method.where}: descriptors have come, and it takes none")
                 args, kwargs = method.arguments.decode(body)
             else:
                 streams = self._open_streams(connection, id_, method, self._limits, self.clients.flush)

@@ -17,11 +17,10 @@ from weakref import WeakSet
 
 import attrs
 
-from namedipc import _names
-from namedipc._errors import Busy, Closed, ProtocolError, SchemaMismatch, WrongKind
-from namedipc._protocol.file_header import NO_FLAGS, PAGE_BYTES, FileHeader, Flag
-from namedipc._types import Description, difference
-
+from .. import _names
+from .._errors import Busy, Closed, ProtocolError, SchemaMismatch, WrongKind
+from .._protocol.file_header import NO_FLAGS, PAGE_BYTES, FileHeader, Flag
+from .._types import Description, difference
 from .bell import Listener
 from .in_child import forget_in_child
 from .shared_lock import FileLock

@@ -18,9 +18,8 @@ import os
 from threading import Lock
 from typing import Final, Literal, TypeAlias, final
 
-from namedipc import lowlevel
-from namedipc._errors import Busy
-
+from .. import lowlevel
+from .._errors import Busy
 from .in_child import forget_in_child
 
 WRITING: Final = 0

@@ -12,11 +12,10 @@ from collections.abc import Callable, Generator
 from time import monotonic
 from typing import Final, Generic, NamedTuple, TypeVar, final, get_args
 
-from namedipc import _names, lowlevel
-from namedipc._errors import Busy, DeclarationError, NameNotFound, NotAllowed, ProtocolError
-from namedipc._protocol.file_header import FileHeader, Flag
-from namedipc._values import IfExists, StrPath
-
+from .. import _names, lowlevel
+from .._errors import Busy, DeclarationError, NameNotFound, NotAllowed, ProtocolError
+from .._protocol.file_header import FileHeader, Flag
+from .._values import IfExists, StrPath
 from .connecting import Pause
 from .shared_file import Contents, HeaderT, is_same, read_header
 from .shared_lock import OWNING, FileLock, open_again

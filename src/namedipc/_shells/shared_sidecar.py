@@ -11,9 +11,8 @@ import os
 import stat
 from contextlib import suppress
 
-from namedipc._errors import NotAllowed
-from namedipc._protocol.file_header import FileHeader, Flag
-
+from .._errors import NotAllowed
+from .._protocol.file_header import FileHeader, Flag
 from .shared_lock import open_again
 
 
