@@ -11,7 +11,6 @@ from namedipc._errors import IPCError, NotAllowed, ProtocolError, RemoteError
 from namedipc._faults import (
     CANCELLED,
     DEADLINE,
-    LONGEST_TEXT,
     REMOTE,
     Fault,
     code_of,
@@ -22,6 +21,7 @@ from namedipc._faults import (
 )
 from namedipc._protocol.frames import LONGEST_ERROR_BYTES
 from namedipc._shells import trio_errors
+from namedipc._texts import LONGEST_TEXT
 
 CODES: dict[str, type[IPCError]] = {
     "remote": _errors.RemoteError,
@@ -41,7 +41,9 @@ CODES: dict[str, type[IPCError]] = {
 
 def arrived(fault: Fault) -> IPCError:
     """What a fault becomes at the other side."""
-    return error_of(pack_fault(fault), where="Kitchen.cook")
+    error = error_of(pack_fault(fault), where="Kitchen.cook")
+    assert isinstance(error, IPCError)
+    return error
 
 
 def raised(error: Exception) -> Exception:
