@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -85,15 +86,16 @@ def test_a_sender_is_closed_until_the_window_is_known() -> None:
 def test_a_sender_counts_items_and_bytes() -> None:
     """Whichever is used up first; an item longer than the window may go while any of it is left."""
     outflow = Outflow(2, 10)
-    seen = []
-    for step in (
+    steps: list[Callable[[], None]] = [
         lambda: outflow.sent(0),
         lambda: outflow.sent(0),
         lambda: outflow.credited(credit(2, 0)),
         lambda: outflow.sent(1000),
         lambda: outflow.credited(credit(0, 990)),
         lambda: outflow.credited(credit(0, 1)),
-    ):
+    ]
+    seen = []
+    for step in steps:
         step()
         seen.append(outflow.is_open)
     assert seen == [True, False, True, False, False, True]

@@ -157,4 +157,3 @@ def _library_error(fault: Fault, where: str) -> IPCError:
 def _tell_traceback(error: Exception, fault: Fault) -> None:
     if fault.traceback_text:
         error.add_note(f"at the other side:\n{fault.traceback_text.rstrip()}")
-
