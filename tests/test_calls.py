@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -19,16 +20,32 @@ from namedipc._errors import (
     WrongKind,
 )
 from namedipc._faults import Fault, fault_of, pack_fault
-from namedipc._protocol.calls import LARGEST_ID, LOST, WAITING, ClientSession, Waiter
+from namedipc._protocol.calls import (
+    LARGEST_ID,
+    LOST,
+    NOT_RUN,
+    WAITING,
+    ClientSession,
+    Feeding,
+    NotRun,
+    StreamedCall,
+    Waiter,
+)
 from namedipc._protocol.frames import (
     BIND,
     CALL,
     CANCEL,
+    CREDIT,
+    DEADLINE_FLAG,
+    END,
     ERROR,
     GOODBYE,
     HEADER,
+    HEADERS_FLAG,
+    ITEM,
     LONGEST_ERROR_BYTES,
     MESSAGE,
+    ONE_WAY_FLAG,
     REPLY,
     SCHEMA,
     pack_frame,
@@ -214,6 +231,260 @@ def test_any_split_gives_the_same(places: list[int]) -> None:
     assert session.last_run is not None
 
 
+# --- streams
+
+
+THEIR_LIMITS = Hello(SERVICE, 7000, b"m" * 16, stream_items=2, stream_bytes=100, calls_in_flight=5)
+
+
+def streaming_session() -> Session:
+    """A session with windows on both sides: 4 items of 100 bytes here, 2 of 100 there."""
+    mine = Hello(SERVICE, 1000, b"m" * 16, stream_items=4, stream_bytes=100)
+    session: Session = ClientSession(PATH, mine, lambda theirs: "they differ")
+    session.feed(THEIR_LIMITS.pack())
+    session.outgoing.clear()
+    return session
+
+
+def begin_stream(session: Session, *, feeds: int = 0, replies: bool = True) -> tuple[int, StreamedCall[str]]:
+    """A call with streams in flight: its id and its waiter."""
+    feedings = tuple(Feeding[str]("Kitchen.mix", number) for number in range(feeds))
+    call = StreamedCall("Kitchen.mix", feedings, session.new_inflow() if replies else None)
+    id_, _ = session.begin(call, 0, b"arguments", None)
+    return id_, call
+
+
+def item(id_: int, body: bytes = b"item") -> bytes:
+    """An ITEM frame."""
+    return pack_frame(ITEM, body, id=id_)
+
+
+def credit(id_: int, items: int, size_bytes: int, number: int = 0) -> bytes:
+    """A CREDIT frame."""
+    return pack_frame(CREDIT, struct.pack("<II", items, size_bytes), method=number, id=id_)
+
+
+def end(id_: int) -> bytes:
+    """An END frame."""
+    return pack_frame(END, id=id_)
+
+
+def test_the_hello_tells_the_limits_of_the_service() -> None:
+    """Before it one call and no item may be sent."""
+    session = new_session()
+    assert (session.their_calls_in_flight, session.their_stream_items, session.their_stream_bytes) == (1, 0, 0)
+    session = streaming_session()
+    assert (session.their_calls_in_flight, session.their_stream_items, session.their_stream_bytes) == (5, 2, 100)
+
+
+def test_items_wait_to_be_taken() -> None:
+    """The first one decides the call's fate for who sleeps for it; the others only follow it."""
+    session = streaming_session()
+    id_, call = begin_stream(session)
+    assert session.feed(item(id_, b"1")) == [call]
+    assert session.feed(item(id_, b"2") + item(id_, b"3")) == []
+    assert call.kind == ITEM
+    assert session.take_item(id_, call) == (b"1", None)
+    assert session.take_item(id_, call) == (b"2", credit(id_, 2, 2))
+    assert call.kind == ITEM
+    assert session.take_item(id_, call) == (b"3", None)
+    assert call.kind == WAITING
+    assert session.feed(item(id_, b"4")) == [call]
+    assert session.pending == {id_: call}
+
+
+def test_the_end_of_a_stream_ends_its_call() -> None:
+    """Once everything that came before it has been taken; what comes later is ignored."""
+    session = streaming_session()
+    id_, call = begin_stream(session)
+    assert session.feed(item(id_, b"1") + end(id_)) == [call]
+    assert call.kind == ITEM
+    assert session.pending == {}
+    assert session.feed(item(id_) + end(id_) + reply(id_) + fault(id_, NoServer("late"))) == []
+    assert session.take_item(id_, call) == (b"1", None)
+    assert call.kind == END
+    id_, call = begin_stream(session)
+    assert session.feed(end(id_)) == [call]
+    assert call.kind == END
+
+
+def test_items_come_before_the_error_that_follows_them() -> None:
+    """An error of the handler, and the loss of the connection, are seen behind what was sent before."""
+    session = streaming_session()
+    (one, first), (two, second) = begin_stream(session), begin_stream(session)
+    frame = fault(one, NoServer("no soup"))
+    assert session.feed(item(one, b"1") + item(one, b"2") + frame + item(two, b"3")) == [first, second]
+    assert session.end() == []
+    assert (first.kind, second.kind) == (ITEM, ITEM)
+    assert [session.take_item(one, first)[0] for _ in range(2)] == [b"1", b"2"]
+    assert (first.kind, first.body) == (ERROR, frame[HEADER.size :])
+    assert session.take_item(two, second) == (b"3", None)
+    assert second.kind == LOST
+
+
+def test_no_credit_is_given_for_a_stream_that_is_over() -> None:
+    """Nobody is there to take it."""
+    session = streaming_session()
+    id_, call = begin_stream(session)
+    session.feed(b"".join(item(id_) for _ in range(4)) + end(id_))
+    assert [session.take_item(id_, call)[1] for _ in range(4)] == [None] * 4
+
+
+def test_streams_of_requests_wait_for_the_hello() -> None:
+    """The window is the service's to tell; then whoever wants to send is woken."""
+    session = new_session()
+    id_, call = begin_stream(session, feeds=2, replies=False)
+    first, second = call.feedings
+    before = first.outflow.is_open
+    assert session.feed(THEIR_LIMITS.pack()) == [first, second]
+    assert (first.kind, second.kind, call.kind) == (REPLY, REPLY, WAITING)
+    assert (before, first.outflow.is_open) == (False, True)
+    assert session.pending == {id_: call}
+
+
+def test_items_of_requests_are_frames() -> None:
+    """With the number of their stream; each uses up the window of its own stream only."""
+    session = streaming_session()
+    id_, call = begin_stream(session, feeds=2, replies=False)
+    first, second = call.feedings
+    assert session.item(id_, first, b"one") == pack_frame(ITEM, b"one", method=0, id=id_)
+    assert session.item(id_, second, b"two") == pack_frame(ITEM, b"two", method=1, id=id_)
+    session.item(id_, second, b"")
+    assert (first.outflow.is_open, second.outflow.is_open) == (True, False)
+    assert session.end_stream(id_, second) == pack_frame(END, method=1, id=id_)
+
+
+def test_credit_wakes_its_stream_only() -> None:
+    """Once, if it waits; the call goes on waiting."""
+    session = streaming_session()
+    id_, call = begin_stream(session, feeds=2, replies=False)
+    first, second = call.feedings
+    for _ in range(2):
+        session.item(id_, second, b"x" * 10)
+    assert session.feed(credit(id_, 1, 10, 1) + credit(id_, 1, 10, 1)) == [second]
+    assert second.outflow.is_open
+    assert (first.kind, second.kind, call.kind) == (WAITING, REPLY, WAITING)
+
+
+@pytest.mark.parametrize("answer", [reply, lambda id_: fault(id_, NoServer("x"))])
+def test_an_answer_ends_the_streams_of_requests(answer: Callable[[int], bytes]) -> None:
+    """Whoever feeds the call learns that nobody draws any more."""
+    session = streaming_session()
+    id_, call = begin_stream(session, feeds=1, replies=False)
+    assert session.feed(answer(id_)) == [call, *call.feedings]
+    assert call.kind in {REPLY, ERROR}
+    assert call.feedings[0].kind == LOST
+    assert session.pending == {}
+
+
+def test_the_end_of_the_replies_ends_the_requests() -> None:
+    """A call with streams both ways is over with its replies."""
+    session = streaming_session()
+    id_, call = begin_stream(session, feeds=1)
+    assert session.feed(end(id_)) == [call, *call.feedings]
+    assert (call.kind, call.feedings[0].kind) == (END, LOST)
+
+
+def test_what_arrives_for_streams_that_are_given_up_is_ignored() -> None:
+    """Items, ends and credit of a call that was cancelled, of ids that never were, and of the connection itself."""
+    session = streaming_session()
+    id_, call = begin_stream(session, feeds=1)
+    session.cancel(id_)
+    for other in (id_, 77, 0):
+        assert session.feed(item(other) + end(other) + credit(other, 9, 9, 9)) == []
+    assert session.failure is None
+    assert call.kind == WAITING
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (item, "Kitchen.mix is answered with one result, and an item of a stream came"),
+        (end, "Kitchen.mix is answered with one result, and the end of a stream came"),
+        (lambda id_: credit(id_, 0, 0, 1), "CREDIT for stream 1 of Kitchen.mix, which has 1"),
+        (lambda id_: credit(id_, 1, 0), "CREDIT for 1 items of 0 bytes, which were not sent"),
+        (lambda id_: pack_frame(CREDIT, b"short", id=id_), "CREDIT has 8 bytes, not 5"),
+    ],
+)
+def test_what_does_not_fit_a_call_with_one_result(frame: Callable[[int], bytes], message: str) -> None:
+    """It ends the connection, for everybody."""
+    session = streaming_session()
+    _, bystander = begin(session)
+    id_, call = begin_stream(session, feeds=1, replies=False)
+    assert session.feed(frame(id_)) == [bystander, call, *call.feedings]
+    assert {bystander.kind, call.kind, call.feedings[0].kind} == {LOST}
+    assert type(session.failure) is ProtocolError
+    assert str(session.failure) == f"{PATH}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (reply, "Kitchen.mix is answered with a stream, and one result came"),
+        (lambda id_: 5 * item(id_), "an item was sent without credit: the window is 4 items, 100 bytes"),
+        (lambda id_: item(id_, bytes(100)) + item(id_), "an item was sent without credit: the window is 4 items, 100"),
+        (lambda id_: credit(id_, 0, 0), "CREDIT for stream 0 of Kitchen.mix, which has 0"),
+    ],
+)
+def test_what_does_not_fit_a_stream_of_replies(frames: Callable[[int], bytes], message: str) -> None:
+    """Who waits for it learns that the connection is lost, behind what had come; the bystander at once."""
+    session = streaming_session()
+    _, bystander = begin(session)
+    id_, call = begin_stream(session)
+    assert set(session.feed(frames(id_))) == {bystander, call}
+    assert str(session.failure).startswith(f"{PATH}: {message}")
+    while call.kind == ITEM:
+        session.take_item(id_, call)
+    assert (call.kind, bystander.kind) == (LOST, LOST)
+    assert session.pending == {}
+
+
+@pytest.mark.parametrize("frame", [item, end, lambda id_: credit(id_, 0, 0)])
+def test_frames_of_streams_for_a_call_without(frame: Callable[[int], bytes]) -> None:
+    """It ends the connection."""
+    session = streaming_session()
+    id_, waiter = begin(session)
+    assert session.feed(frame(id_)) == [waiter]
+    assert str(session.failure) == f"{PATH}: Kitchen.cook has no streams, and a frame of one came"
+    assert waiter.kind == LOST
+
+
+@pytest.mark.parametrize("frame", [item(1), end(1), credit(1, 0, 0)])
+def test_streams_before_the_hello(frame: bytes) -> None:
+    """The first bytes of a service are its hello."""
+    session = new_session()
+    id_, call = begin_stream(session, feeds=1)
+    assert id_ == 1
+    assert session.feed(frame + bytes(40)) == [call, *call.feedings]
+    assert "does not speak namedipc" in str(session.failure)
+
+
+def test_everybody_who_may_sleep_is_found() -> None:
+    """Calls, the streams which feed them, and greeters: to pass the reading on, or to wake them all."""
+    session = new_session()
+    greeter: Waiter[str] = Waiter("Kitchen.cook")
+    session.greeters.append(greeter)
+    _, plain = begin(session)
+    _, call = begin_stream(session, feeds=2)
+    assert list(session.sleepers()) == [plain, call, *call.feedings, greeter]
+
+
+def test_a_one_way_call_is_a_frame_and_nothing_is_pending() -> None:
+    """Nobody answers it; its flags and its deadline are those of any call."""
+    session = new_session()
+    assert session.one_way(3, b"arguments", None) == pack_frame(CALL, b"arguments", flags=ONE_WAY_FLAG, method=3)
+    frame = session.one_way(3, b"arguments", 2.5, HEADERS_FLAG)
+    assert HEADER.unpack_from(frame)[1:] == (CALL, ONE_WAY_FLAG | HEADERS_FLAG | DEADLINE_FLAG, 3, 0)
+    assert session.pending == {}
+    assert begin(session)[0] == 1
+
+
+def test_flags_of_a_call() -> None:
+    """They go into its header beside that of the deadline."""
+    _, frame = new_session().begin(Waiter("Kitchen.cook"), 3, b"", 2.5, HEADERS_FLAG)
+    assert HEADER.unpack_from(frame)[2] == HEADERS_FLAG | DEADLINE_FLAG
+
+
 # --- greeters: who waits for the hello
 
 
@@ -322,6 +593,79 @@ def test_an_end_after_a_goodbye_says_so() -> None:
     assert session.failure.calls == ("Kitchen.cook",)
 
 
+def test_calls_behind_the_goodbye_were_not_run() -> None:
+    """It names the last one that is run: later ones are certain, earlier ones are lost, and only they are listed."""
+    session = greeted_session()
+    waiters = [begin(session, name)[1] for name in ("cook", "ping", "seat", "stew")]
+    session.feed(pack_frame(GOODBYE, id=2) + reply(1))
+    assert session.last_run == 2
+    assert session.end() == waiters[1:]
+    assert [waiter.kind for waiter in waiters] == [REPLY, LOST, NOT_RUN, NOT_RUN]
+    assert isinstance(session.failure, ConnectionLost)
+    assert session.failure.calls == ("Kitchen.ping",)
+
+
+def test_a_service_that_has_run_nothing_says_so() -> None:
+    """Its goodbye names 0."""
+    session = greeted_session()
+    (_, first), (_, second) = begin(session), begin(session)
+    session.feed(pack_frame(GOODBYE))
+    session.end()
+    assert (first.kind, second.kind) == (NOT_RUN, NOT_RUN)
+    assert isinstance(session.failure, ConnectionLost)
+    assert session.failure.calls == ()
+
+
+def test_later_is_told_beyond_the_largest_id() -> None:
+    """Ids begin again: what was begun after the largest one is later than it."""
+    session = greeted_session()
+    session._last_id = LARGEST_ID - 2
+    waiters = [begin(session)[1] for _ in range(4)]
+    assert list(session.pending) == [LARGEST_ID - 1, LARGEST_ID, 1, 2]
+    session.feed(pack_frame(GOODBYE, id=LARGEST_ID))
+    session.end()
+    assert [waiter.kind for waiter in waiters] == [LOST, LOST, NOT_RUN, NOT_RUN]
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@given(start=st.integers(0, LARGEST_ID), calls=st.integers(1, 9), run=st.integers(0, 9))
+def test_what_was_run_is_told_wherever_the_ids_are(start: int, calls: int, run: int) -> None:
+    """Exactly the calls behind the last one that was run were not."""
+    session = greeted_session()
+    session._last_id = start
+    waiters = [begin(session)[1] for _ in range(calls)]
+    last_run = [start, *session.pending][min(run, calls)]
+    session.feed(pack_frame(GOODBYE, id=last_run))
+    session.end()
+    assert [waiter.kind for waiter in waiters] == [LOST if at < run else NOT_RUN for at in range(calls)]
+
+
+def test_streamed_calls_behind_the_goodbye_were_not_run() -> None:
+    """As any other; what feeds them is told that they are over."""
+    session = streaming_session()
+    (_, first), (_, second) = begin_stream(session, feeds=1), begin_stream(session, feeds=1)
+    session.feed(pack_frame(GOODBYE, id=1))
+    assert session.end() == [first, *first.feedings, second, *second.feedings]
+    assert (first.kind, second.kind) == (LOST, NOT_RUN)
+    assert {first.feedings[0].kind, second.feedings[0].kind} == {LOST}
+
+
+def test_a_loss_without_a_goodbye_leaves_nothing_certain() -> None:
+    """Whatever was begun may have been run."""
+    session = greeted_session()
+    _, waiter = begin(session)
+    session.end()
+    assert waiter.kind == LOST
+    assert session.last_run is None
+
+
+def test_not_run_keeps_its_reason() -> None:
+    """It is what the caller gets, if nobody sends the call again."""
+    reason = ConnectionLost("gone")
+    error = NotRun(reason)
+    assert (error.reason, str(error)) == (reason, "gone")
+
+
 def test_an_end_in_the_middle_of_a_frame_says_so() -> None:
     """Of a frame, and of the hello."""
     for session, begun in ((greeted_session(), reply(1)[:-1]), (new_session(), THEIRS[:-1])):
@@ -375,7 +719,7 @@ def test_an_error_of_id_0_is_the_connections() -> None:
     assert waiter.kind == LOST
 
 
-@pytest.mark.parametrize("kind", [0, CALL, CANCEL, MESSAGE, BIND, 9, 255])
+@pytest.mark.parametrize("kind", [0, CALL, CANCEL, MESSAGE, BIND, 12, 255])
 def test_frames_that_a_service_may_not_send(kind: int) -> None:
     """They end the connection; what was answered before them counts."""
     session = greeted_session()

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from namedipc import _errors
-from namedipc._errors import IPCError, NotAllowed, ProtocolError, RemoteError
+from namedipc._errors import InvalidMessage, IPCError, NotAllowed, ProtocolError, RemoteError
 from namedipc._faults import (
     CANCELLED,
     DEADLINE,
-    LONGEST_TEXT,
+    DECLARED,
+    LARGEST_HEADERS_BYTES,
     REMOTE,
     Fault,
     code_of,
+    connection_error_of,
     error_of,
     fault_of,
     fault_of_handler,
     pack_fault,
+    pack_headers,
+    unpack_headers,
 )
 from namedipc._protocol.frames import LONGEST_ERROR_BYTES
+from namedipc._raised import LARGEST_FIELDS_BYTES, NO_ERRORS, DeclaredErrors
 from namedipc._shells import trio_errors
+from namedipc._texts import LONGEST_TEXT
 
 CODES: dict[str, type[IPCError]] = {
     "remote": _errors.RemoteError,
@@ -41,7 +50,9 @@ CODES: dict[str, type[IPCError]] = {
 
 def arrived(fault: Fault) -> IPCError:
     """What a fault becomes at the other side."""
-    return error_of(pack_fault(fault), where="Kitchen.cook")
+    error = error_of(pack_fault(fault), where="Kitchen.cook")
+    assert isinstance(error, IPCError)
+    return error
 
 
 def raised(error: Exception) -> Exception:
@@ -164,6 +175,120 @@ def test_a_group_of_exceptions_is_told_whole() -> None:
     assert fault.type_name == "ExceptionGroup"
     assert "ValueError: one" in fault.traceback_text
     assert "KeyError: 'other'" in fault.traceback_text
+
+
+# --- declared exceptions
+
+
+@attrs.define
+class Sold(Exception):
+    """One with fields."""
+
+    dish: str
+
+
+class Empty(Exception):
+    """One with a text."""
+
+
+DECLARED_ERRORS = DeclaredErrors("Kitchen.cook", [Sold, Empty])
+
+
+@pytest.mark.parametrize("error", [Sold("soup"), Empty("no soup")])
+def test_a_declared_exception_arrives_as_itself(error: Exception) -> None:
+    """The same class with the same text, and the traceback as a note; for those who may see it."""
+    for with_traceback in (True, False):
+        fault = fault_of_handler(raised(error), with_traceback=with_traceback, declared=DECLARED_ERRORS)
+        assert (fault.code, fault.message, fault.type_name) == (DECLARED, str(error), type(error).__name__)
+        arrived = error_of(pack_fault(fault), where="Kitchen.cook", declared=DECLARED_ERRORS)
+        assert type(arrived) is type(error)
+        assert str(arrived) == str(error)
+        assert bool(getattr(arrived, "__notes__", ())) == with_traceback
+
+
+def test_an_exception_declared_by_the_service_only_is_remote() -> None:
+    """Its class and its text are there for a caller who does not know it."""
+    for declared in (NO_ERRORS, DeclaredErrors("Kitchen.cook", [Empty])):
+        fault = fault_of_handler(raised(Sold("soup")), with_traceback=True, declared=DECLARED_ERRORS)
+        error = error_of(pack_fault(fault), where="Kitchen.cook", declared=declared)
+        assert isinstance(error, RemoteError)
+        assert str(error).startswith("Kitchen.cook: Sold: ")
+        assert error.type_name == "Sold"
+        assert error.traceback_text == fault.traceback_text
+
+
+def test_another_exception_of_the_handler_is_remote() -> None:
+    """Whatever is declared."""
+    fault = fault_of_handler(ValueError("no soup"), with_traceback=False, declared=DECLARED_ERRORS)
+    assert fault == Fault(REMOTE, "no soup", "ValueError")
+
+
+def test_an_error_of_the_library_may_be_declared() -> None:
+    """A method that asks another service may say so."""
+    declared = DeclaredErrors("Kitchen.cook", [NotAllowed])
+    fault = fault_of_handler(NotAllowed("another service"), with_traceback=False, declared=declared)
+    error = error_of(pack_fault(fault), where="Kitchen.cook", declared=declared)
+    assert type(error) is NotAllowed
+    assert str(error) == "another service"
+
+
+@pytest.mark.parametrize("fields", [b"", b"\xc1", b"\x80", b"\x91\x05"])
+def test_fields_that_cannot_be_read_are_one_of_the_protocol(fields: bytes) -> None:
+    """The caller gets an error of the library all the same."""
+    for name in ("Sold", "Empty"):
+        body = pack_fault(Fault(DECLARED, "text", name, "", fields))
+        error = error_of(body, where="Kitchen.cook", declared=DECLARED_ERRORS)
+        assert type(error) is ProtocolError
+        assert str(error).startswith("Kitchen.cook: the peer sent an error which cannot be read: ")
+
+
+def test_the_longest_declared_exception_fits_a_frame() -> None:
+    """Two long texts and long fields together."""
+    error = Sold("\N{PILE OF POO}" * (LARGEST_FIELDS_BYTES // 4 - 4))
+    fault = fault_of_handler(raised(error), with_traceback=True, declared=DECLARED_ERRORS)
+    assert len(fault.fields) > LARGEST_FIELDS_BYTES - 32
+    assert len(pack_fault(fault)) <= LONGEST_ERROR_BYTES
+
+
+def test_a_connection_has_no_declared_errors() -> None:
+    """One of id 0 is always the library's own."""
+    fault = fault_of_handler(Sold("soup"), with_traceback=False, declared=DECLARED_ERRORS)
+    error = connection_error_of(pack_fault(fault), where="/run/kitchen")
+    assert isinstance(error, RemoteError)
+    assert str(error).startswith("/run/kitchen: Sold: ")
+    assert type(connection_error_of(b"\xc1", where="/run/kitchen")) is ProtocolError
+
+
+# --- headers
+
+
+def test_headers_there_and_back() -> None:
+    """A map of texts, an empty one too."""
+    for headers in ({}, {"traceparent": "00-1-2-01", "": "é"}):
+        assert unpack_headers(pack_headers(headers)) == headers
+
+
+def test_headers_have_a_limit() -> None:
+    """Their length has 16 bits on the wire."""
+    overhead = len(pack_headers({"a": "x" * 60_000})) - 60_000
+    longest = LARGEST_HEADERS_BYTES - overhead
+    assert len(pack_headers({"a": "x" * longest})) == LARGEST_HEADERS_BYTES
+    with pytest.raises(InvalidMessage, match=f"^headers of {LARGEST_HEADERS_BYTES + 1} bytes; a call carries 65535$"):
+        pack_headers({"a": "x" * (longest + 1)})
+
+
+@pytest.mark.parametrize("headers", [5, [("a", "b")], {"a": object()}, {"a": "\udcff"}])
+def test_other_headers_are_refused(headers: Any) -> None:
+    """Before anything is sent, with the library's own error."""
+    with pytest.raises(InvalidMessage):
+        pack_headers(headers)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x80\x80", b"\x93\1\2\3", b"\x81\xa1a\5", b"\x81\xa1a\xa1\xff"])
+def test_headers_that_cannot_be_read_are_an_offence(data: bytes) -> None:
+    """They are no map of texts."""
+    with pytest.raises(ProtocolError, match=r"^the headers of a call cannot be read: "):
+        unpack_headers(data)
 
 
 # --- every text fits

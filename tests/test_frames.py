@@ -12,12 +12,17 @@ from hypothesis import strategies as st
 from namedipc._errors import ProtocolError
 from namedipc._protocol.frames import (
     CALL,
+    DEADLINE_FLAG,
     ERROR,
     GOODBYE,
     HEADER,
     HEADER_BYTES,
+    HEADERS_FLAG,
+    JSON_FLAG,
+    KNOWN_FLAGS,
     LONGEST_ERROR_BYTES,
     MESSAGE,
+    ONE_WAY_FLAG,
     Flag,
     Frame,
     FrameReader,
@@ -25,6 +30,8 @@ from namedipc._protocol.frames import (
     pack_call,
     pack_frame,
     split_deadline,
+    split_headers,
+    with_headers,
 )
 
 LIMIT_BYTES = 40
@@ -156,3 +163,44 @@ def test_a_deadline_that_is_too_short() -> None:
     """A call which announces a deadline has to hold one."""
     with pytest.raises(ProtocolError, match="too short"):
         split_deadline(Flag.DEADLINE, b"1234567")
+
+
+@pytest.mark.parametrize("deadline", [None, 2.5])
+@pytest.mark.parametrize("headers", [b"", b"headers", bytes(65_535)])
+def test_a_call_carries_its_headers(deadline: float | None, headers: bytes) -> None:
+    """Behind the deadline and before the arguments."""
+    reader = FrameReader(1 << 20)
+    reader.feed(pack_call(7, 9, with_headers(headers, b"arguments"), deadline, HEADERS_FLAG))
+    frame = reader.next_frame()
+    assert frame is not None
+    _, flags, _, _, body = frame
+    found, rest = split_deadline(flags, body)
+    assert found == deadline
+    assert split_headers(flags, rest) == (headers, b"arguments")
+
+
+def test_a_call_without_headers_is_all_arguments() -> None:
+    """Whatever they look like."""
+    assert split_headers(0, b"\1\0xarguments") == (b"", b"\1\0xarguments")
+
+
+@pytest.mark.parametrize("body", [b"", b"\0"])
+def test_headers_that_are_too_short(body: bytes) -> None:
+    """A call which announces headers has to hold their length."""
+    with pytest.raises(ProtocolError, match=r"^a call announces headers and is too short to hold any$"):
+        split_headers(Flag.HEADERS, body)
+
+
+@pytest.mark.parametrize("body", [b"\1\0", b"\4\0abc", b"\xff\xff" + bytes(65_534)])
+def test_headers_that_are_too_long(body: bytes) -> None:
+    """They end within the call, at its very end if there are no arguments."""
+    with pytest.raises(ProtocolError, match=r"^a call announces headers which are longer than the call$"):
+        split_headers(Flag.HEADERS, body)
+    assert split_headers(Flag.HEADERS, body + b"x") == (body[2:] + b"x", b"")
+
+
+def test_numbers_of_the_wire() -> None:
+    """They may not change: each kind, and each flag has a bit of its own."""
+    assert [int(kind) for kind in Kind] == list(range(1, 12))
+    assert (DEADLINE_FLAG, HEADERS_FLAG, JSON_FLAG, ONE_WAY_FLAG) == (1, 2, 4, 8)
+    assert KNOWN_FLAGS == 15

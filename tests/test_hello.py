@@ -1,4 +1,4 @@
-"""The hello: 32 bytes, which say what a side is; anything else is told apart."""
+"""The hello: 40 bytes, which say what a side is; anything else is told apart."""
 
 from __future__ import annotations
 
@@ -16,9 +16,17 @@ def test_there_and_back() -> None:
     """What was packed is read again, and its bytes are the documented ones."""
     hello = Hello(CHANNEL, 1 << 20, PRINT)
     packed = hello.pack()
-    assert packed == b"NIPC" + bytes([1, 2, 0, 0]) + b"\x00\x00\x10\x00" + PRINT + bytes(4)
-    assert len(packed) == HELLO_BYTES == 32
+    assert packed == b"NIPC" + bytes([1, 2, 0, 0]) + b"\x00\x00\x10\x00" + PRINT + bytes(12)
+    assert len(packed) == HELLO_BYTES == 40
     assert unpack_hello(packed, role=CHANNEL) == hello
+
+
+def test_the_limits_of_a_service() -> None:
+    """They stand at the end: the window of a stream in items and in bytes, and how many calls run at once."""
+    hello = Hello(SERVICE, 1, PRINT, stream_items=0x102, stream_bytes=0x30000, calls_in_flight=4)
+    packed = hello.pack()
+    assert packed[28:] == b"\2\1\0\0" + b"\0\0\3\0" + b"\4\0\0\0"
+    assert unpack_hello(packed, role=SERVICE) == hello
 
 
 @pytest.mark.parametrize(

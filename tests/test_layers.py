@@ -29,6 +29,9 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "_service",
             "_client",
+            "_client_options",
+            "_call",
+            "_streams",
             "_reach",
             "_channel",
             "_channel_end",
@@ -49,6 +52,8 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "_protocol",
             "_faults",
+            "_raised",
+            "_texts",
             "_schema",
             "_json_schema",
             "_codec",
@@ -59,7 +64,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "_nodes",
         ),
     ),
-    ("values", ("_values", "_opening", "_fd", "_held", "_descriptors")),
+    ("values", ("_values", "_marks", "_opening", "_fd", "_held", "_descriptors")),
     ("lowlevel", ("lowlevel",)),
     ("errors", ("_errors",)),
 )

@@ -9,16 +9,17 @@ import inspect
 import json
 import sys
 import types
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Generator
+import typing
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, overload
 
 import attrs
 import pytest
 
-from namedipc import Service
-from namedipc._errors import DeclarationError
-from namedipc._schema import Schema
+from namedipc import Service, feed, idempotent, one_way, raises
+from namedipc._errors import DeclarationError, InvalidMessage
+from namedipc._schema import Method, Schema
 
 if TYPE_CHECKING:
     from decimal import Decimal as Price
@@ -263,6 +264,211 @@ def test_annotations_that_are_no_strings_are_read_as_well() -> None:
     assert schema.by_name["cook"].arguments.description == schema_of(Kitchen).by_name["cook"].arguments.description
     assert schema.by_name["cook"].result.type_name == "str"
     assert schema.by_name["ping"].result.type_name == "int"
+
+
+# --- streams and marks
+
+
+@attrs.define
+class Sold(Exception):
+    """A declared exception with fields."""
+
+    dish: str
+    left: int = 0
+
+
+class Empty(Exception):
+    """One of which the text travels."""
+
+
+NOTHING: AsyncIterable[str] = feed([])
+
+
+class Streams(Protocol):
+    """Streams in every place, and every mark."""
+
+    def progress(self, table: int) -> AsyncIterator[float]: ...
+
+    async def deliver(self, crates: AsyncIterable[bytes], weight: int = 1) -> int: ...
+
+    def mixed(self, first: int, /, xs: AsyncIterator[int], *, zs: AsyncIterable[str]) -> AsyncGenerator[str, None]: ...
+
+    async def later(self, *, ys: AsyncIterable[int], xs: AsyncIterable[str] = NOTHING) -> None: ...
+
+    @one_way
+    async def note(self, text: str) -> None: ...
+
+    @idempotent
+    async def seats(self) -> int: ...
+
+    @raises(Sold, Empty)
+    async def cook(self) -> str: ...
+
+
+def stream_method(name: str) -> Method:
+    """One of these methods."""
+    return schema_of(Streams).by_name[name]
+
+
+async def stream(*items: T) -> AsyncIterator[T]:
+    """Any stream."""
+    for item in items:
+        yield item
+
+
+def test_streams_of_results() -> None:
+    """A plain `def` which returns an AsyncIterator, or an AsyncGenerator; the result's codec is that of an item."""
+    for name, item in (("progress", "float"), ("mixed", "str")):
+        method = stream_method(name)
+        assert method.is_stream
+        assert method.result.type_name == item
+    assert not stream_method("deliver").is_stream
+
+
+def test_an_async_generator_is_a_stream() -> None:
+    """In a class which implements itself an `async def` with `yield` is one."""
+
+    class Local:
+        async def progress(self, table: int) -> AsyncIterator[float]:
+            yield 0.5
+
+    schema = schema_of(Local)
+    assert schema.by_name["progress"].is_stream
+    schema.check_implementation(Local())
+
+
+def test_streams_of_requests_are_numbered_as_declared() -> None:
+    """In their place among the arguments there is an int."""
+    assert [(r.name, r.place, r.item.type_name) for r in stream_method("deliver").requests] == [("crates", 0, "bytes")]
+    assert [(r.name, r.place) for r in stream_method("mixed").requests] == [("xs", 1), ("zs", None)]
+    assert [(r.name, r.place) for r in stream_method("later").requests] == [("ys", None), ("xs", None)]
+    assert stream_method("progress").requests == ()
+    assert parameters_of(schema_of(Streams), "later") == {
+        "ys": (int, False, True, False),
+        "xs": (int, True, True, False),
+    }
+
+
+def test_streams_are_annotated_by_anything_that_names_them() -> None:
+    """As text or as a type, from `typing` or from `collections.abc`."""
+    for annotation in ("AsyncIterable[bytes]", AsyncIterable[bytes], "typing.AsyncIterator[bytes]"):
+
+        async def deliver(self: object, crates: object) -> None: ...
+
+        deliver.__annotations__["crates"] = annotation
+        (request,) = schema_of(type("Local", (), {"deliver": deliver}), typing=typing).by_name["deliver"].requests
+        assert request.item.type_name == "bytes"
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_streams_travel_as_their_numbers(by_name: bool) -> None:
+    """Split off where they are given, and joined again at the other side, whatever way they were given."""
+    method = stream_method("mixed")
+    xs, zs = stream(1), stream("a")
+    args: tuple[object, ...] = (4,) if by_name else (4, xs)
+    kwargs: dict[str, object] = {"xs": xs, "zs": zs} if by_name else {"zs": zs}
+    rest, streams = method.split_streams(args, kwargs)
+    assert streams == {0: xs, 1: zs}
+    arrived = method.arguments.decode(method.arguments.encode(*rest))
+    assert method.join_streams(*arrived, lambda number: f"stream {number}") == (
+        (4, "stream 0"),
+        {"zs": "stream 1"},
+    )
+
+
+def test_a_stream_that_is_left_out_is_not_sent() -> None:
+    """The default of the implementation applies, as for any other parameter."""
+    method = stream_method("later")
+    ys = stream(1)
+    rest, streams = method.split_streams((), {"ys": ys})
+    assert streams == {0: ys}
+    arrived = method.arguments.decode(method.arguments.encode(*rest))
+    assert method.join_streams(*arrived, lambda number: f"stream {number}") == ((), {"ys": "stream 0"})
+
+
+def test_the_arguments_of_the_caller_are_left_as_they_are() -> None:
+    """Splitting makes new ones."""
+    kwargs: dict[str, object] = {"ys": stream(1)}
+    before = dict(kwargs)
+    stream_method("later").split_streams((), kwargs)
+    assert kwargs == before
+
+
+@pytest.mark.parametrize("given", [[b"crate"], b"crate", None, 0, iter([b"crate"])])
+def test_what_is_no_stream_is_told(given: object) -> None:
+    """With what makes one of it."""
+    with pytest.raises(TypeError) as caught:
+        stream_method("deliver").split_streams((given,), {})
+    assert str(caught.value) == (
+        f"Streams.deliver: parameter 'crates' is a stream, and a {type(given).__name__} is none; write feed(...) "
+        "around an iterable"
+    )
+
+
+def test_a_stream_given_twice_or_missing_is_told_as_python_does() -> None:
+    """By the encoder of the arguments, as for any other parameter."""
+    method = stream_method("deliver")
+    rest, streams = method.split_streams((stream(b""),), {"crates": stream(b"")})
+    assert len(streams) == 1
+    with pytest.raises(TypeError, match="multiple values for argument 'crates'"):
+        method.arguments.encode(*rest)
+    rest, streams = method.split_streams((), {"weight": 2})
+    assert streams == {}
+    with pytest.raises(TypeError, match="missing 1 required argument: 'crates'"):
+        method.arguments.encode(*rest)
+
+
+@pytest.mark.parametrize(("args", "kwargs"), [((4, 1), {"zs": 1}), ((4, 0), {"zs": 0}), ((4,), {"xs": -1, "zs": 1})])
+def test_another_number_than_the_streams_is_refused(args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+    """A caller cannot make one stream of two parameters, nor name one that is not there."""
+    made: list[int] = []
+    with pytest.raises(InvalidMessage, match=r"Streams.mixed: parameter '[xz]s': expected the number of its stream, "):
+        stream_method("mixed").join_streams(args, kwargs, made.append)
+
+
+def test_marks_are_read() -> None:
+    """What the interface marks stands in the method; what it does not is as usual."""
+    assert stream_method("note").is_one_way
+    assert stream_method("seats").is_idempotent
+    assert set(stream_method("cook").errors.description) == {"Sold", "Empty"}
+    deliver = stream_method("deliver")
+    assert (deliver.is_one_way, deliver.is_idempotent, deliver.errors.description) == (False, False, {})
+
+
+def test_the_usual_is_left_out_of_the_description() -> None:
+    """So that an interface without streams has the description, and the fingerprint, that it always had."""
+    assert set(stream_method("seats").description) == {"parameters", "result"}
+    assert set(stream_method("mixed").description) == {"parameters", "result", "requests", "stream"}
+    assert set(stream_method("note").description) == {"parameters", "result", "one_way"}
+    assert set(stream_method("cook").description) == {"parameters", "result", "raises"}
+
+
+def test_streams_and_marks_have_a_part_in_the_fingerprint() -> None:
+    """Whatever changes what travels does; being idempotent does not."""
+
+    class Plain(Protocol):
+        async def m(self, xs: int) -> None: ...
+
+    class Takes(Protocol):
+        async def m(self, xs: AsyncIterable[int]) -> None: ...
+
+    class Gives(Protocol):
+        def m(self, xs: int) -> AsyncIterator[None]: ...
+
+    class OneWay(Protocol):
+        @one_way
+        async def m(self, xs: int) -> None: ...
+
+    class Raises(Protocol):
+        @raises(Empty)
+        async def m(self, xs: int) -> None: ...
+
+    class Idempotent(Protocol):
+        @idempotent
+        async def m(self, xs: int) -> None: ...
+
+    assert len({schema_of(interface).fingerprint for interface in (Plain, Takes, Gives, OneWay, Raises)}) == 5
+    assert schema_of(Idempotent).fingerprint == schema_of(Plain).fingerprint
 
 
 # --- the same for everybody
@@ -517,56 +723,148 @@ def test_a_checkers_only_name_is_explained() -> None:
     assert "TYPE_CHECKING" in refusal(interface)
 
 
-def test_a_stream_of_results_is_refused() -> None:
-    """A plain `def` that returns an AsyncIterator is a stream, of which this version has none."""
+def refused_streams() -> Generator[tuple[type, str]]:
+    """Interfaces whose streams are not what was meant, and what they are refused with."""
 
-    class Local(Protocol):
-        def progress(self, table: int) -> AsyncIterator[float]: ...
-
-    message = refusal(Local)
-    assert message.startswith("Local.progress: streams of results are not part of this version; return a list, or use")
-    assert "plain 'def' is meant" not in message
-
-
-def test_a_bare_stream_is_refused_too() -> None:
-    """Also where it does not say of what."""
-
-    class Local(Protocol):
-        def progress(self) -> AsyncIterator: ...  # type: ignore[type-arg]  # the mistake that is refused
-
-    assert "streams of results are not part" in refusal(Local)
-
-
-def test_an_async_def_which_returns_an_iterator_is_explained() -> None:
-    """The classic mistake: in a Protocol that is a coroutine which delivers an iterator."""
-
-    class Local(Protocol):
+    class Coroutine(Protocol):
         async def progress(self, table: int) -> AsyncIterator[float]: ...
 
-    assert "would be a coroutine that returns one: plain 'def' is meant" in refusal(Local)
+    yield (
+        Coroutine,
+        "Coroutine.progress: 'async def' with an AsyncIterator as its result is a coroutine which returns one; write "
+        "'def progress(...) -> AsyncIterator[...]', without 'async', for a stream of results",
+    )
 
+    class Plain(Protocol):
+        def progress(self, table: int) -> float: ...
 
-def test_an_async_generator_is_a_stream() -> None:
-    """In a plain class an `async def` with `yield` is a stream, whatever it is annotated with."""
+    yield (
+        Plain,
+        "Plain.progress: a plain 'def' with a plain result; write 'async def' instead, or '-> AsyncIterator[...]' for "
+        "a stream of results",
+    )
 
-    class Local:
-        async def progress(self) -> AsyncIterator[float]:
+    class Yields:
+        async def progress(self) -> float:  # type: ignore[misc]  # the mistake that is refused
             yield 0.5
 
-    assert refusal(Local).startswith("Local.progress: streams of results are not part of this version")
+    yield Yields, "Yields.progress yields, and its result is no stream; write '-> AsyncIterator[...]'"
 
+    class OfNothing(Protocol):
+        def progress(self) -> AsyncIterator: ...  # type: ignore[type-arg]  # the mistake that is refused
 
-@pytest.mark.parametrize("annotation", ["AsyncIterable[bytes]", "AsyncIterator", AsyncIterable[bytes]])
-def test_a_stream_of_arguments_is_refused(annotation: object) -> None:
-    """Written as a string or not."""
+    nothing = "a stream of nothing; write 'AsyncIterator[...]' with what it delivers"
+    yield OfNothing, f"OfNothing.progress, the result: {nothing}"
 
-    async def deliver(self: object, crates: bytes) -> None: ...
+    class TakesNothing(Protocol):
+        async def deliver(self, crates: AsyncIterable) -> int: ...  # type: ignore[type-arg]  # likewise
 
-    deliver.__annotations__["crates"] = annotation
-    message = refusal(type("Local", (), {"deliver": deliver}))
-    assert message.endswith(
-        ".deliver, parameter 'crates': streams are not part of this version; pass a list, or use a Channel or a Fifo"
+    yield TakesNothing, f"TakesNothing.deliver, parameter 'crates': {nothing}"
+
+    class OfAny(Protocol):
+        def progress(self) -> AsyncIterator[Any]: ...
+
+    yield OfAny, "OfAny.progress, the result, an item: Any says nothing of what is sent; write the types that occur"
+
+    class TakesList(Protocol):
+        async def deliver(self, crates: AsyncIterable[list]) -> int: ...  # type: ignore[type-arg]  # likewise
+
+    yield TakesList, "TakesList.deliver, parameter 'crates', an item: list says nothing of its content; write list[int]"
+
+    class TakesUnknown(Protocol):
+        async def deliver(self, crates: AsyncIterable[Price]) -> int: ...
+
+    yield TakesUnknown, "TakesUnknown.deliver, parameter 'crates': there is no 'Price'"
+
+    class GivesUnknown(Protocol):
+        def progress(self) -> AsyncIterator[Price]: ...
+
+    yield GivesUnknown, "GivesUnknown.progress, the result: there is no 'Price'"
+
+    class OfVariable(Protocol):
+        def progress(self, items: AsyncIterable[int]) -> AsyncIterator[list[T]]: ...
+
+    yield (
+        OfVariable,
+        "OfVariable.progress, the result, an item: T is a type variable, and cannot be carried; write the type",
     )
+
+    whole = "only a whole parameter, or the whole result, of a service's method may be a stream"
+
+    class OfStreams(Protocol):
+        def progress(self) -> AsyncIterator[AsyncIterator[int]]: ...
+
+    yield OfStreams, f"OfStreams.progress, the result, an item: AsyncIterator cannot be sent; {whole}"
+
+    class Perhaps(Protocol):
+        async def deliver(self, crates: AsyncIterable[bytes] | None = None) -> int: ...
+
+    yield Perhaps, f"Perhaps.deliver, parameter 'crates': AsyncIterable cannot be sent; {whole}"
+
+    class Inside(Protocol):
+        async def deliver(self, crates: dict[str, AsyncGenerator[bytes, None]]) -> int: ...
+
+    yield Inside, f"Inside.deliver, parameter 'crates': [value]: AsyncGenerator cannot be sent; {whole}"
+
+
+WRONG_STREAMS = list(refused_streams())
+
+
+@pytest.mark.parametrize(("interface", "message"), WRONG_STREAMS, ids=[cls.__name__ for cls, _ in WRONG_STREAMS])
+def test_a_stream_that_is_not_what_was_meant_is_refused(interface: type, message: str) -> None:
+    """The two classic mistakes, streams of nothing, and streams inside of something else, each with what to write."""
+    assert refusal(interface).startswith(message)
+
+
+def refused_marks() -> Generator[tuple[type, str]]:
+    """Interfaces whose marks contradict what they declare, and what they are refused with."""
+
+    class Answered(Protocol):
+        @one_way  # type: ignore[type-var]  # the mistake that is refused
+        async def note(self, text: str) -> int: ...
+
+    yield Answered, "Answered.note is @one_way, and declares a result; write '-> None'"
+
+    class Streamed(Protocol):
+        @one_way  # type: ignore[type-var]  # the mistake that is refused
+        def note(self, text: str) -> AsyncIterator[None]: ...
+
+    yield Streamed, "Streamed.note is @one_way, and declares a result; write '-> None'"
+
+    class Unheard(Protocol):
+        @one_way
+        @raises(Sold)
+        async def note(self, text: str) -> None: ...
+
+    yield Unheard, "Unheard.note is @one_way: nobody learns what it @raises; leave one of the marks out"
+
+    class Repeated(Protocol):
+        @idempotent
+        async def deliver(self, crates: AsyncIterable[bytes]) -> int: ...
+
+    yield (
+        Repeated,
+        "Repeated.deliver is @idempotent, and takes a stream, which cannot be sent a second time; leave the mark out",
+    )
+
+    class Unknown(Protocol):
+        @raises(Sold, UnicodeDecodeError)
+        async def cook(self) -> None: ...
+
+    yield (
+        Unknown,
+        "Unknown.cook, @raises(UnicodeDecodeError): what its __init__ takes is not known here; decorate it with "
+        "@attrs.define and declare its fields",
+    )
+
+
+WRONG_MARKS = list(refused_marks())
+
+
+@pytest.mark.parametrize(("interface", "message"), WRONG_MARKS, ids=[cls.__name__ for cls, _ in WRONG_MARKS])
+def test_marks_which_contradict_the_declaration_are_refused(interface: type, message: str) -> None:
+    """The message names the method, and which of both is to go."""
+    assert refusal(interface) == message
 
 
 def test_overloads_are_refused() -> None:
@@ -762,6 +1060,136 @@ def test_more_methods_than_can_be_numbered_are_refused() -> None:
     assert schema_of(Old).bindings(b"{}") == "Old.cook: the service has no such method (it has none)"
 
 
+class OldStreams(Protocol):
+    """What a client has."""
+
+    @raises(Sold, Empty)
+    async def cook(self, crates: AsyncIterable[int], *, salt: AsyncIterable[str] = NOTHING) -> None: ...
+
+    def progress(self, table: int) -> AsyncIterator[int]: ...
+
+
+def different_streams() -> Generator[tuple[type, str]]:
+    """Services that a client of `OldStreams` cannot use, and why."""
+
+    class NoStream(OldStreams, Protocol):
+        async def cook(self, crates: int, *, salt: AsyncIterable[str] = NOTHING) -> None: ...  # type: ignore[override]
+
+    yield NoStream, "OldStreams.cook: parameter 'crates' is a stream on this side, and not at the service"
+
+    class MoreStreams(OldStreams, Protocol):
+        def progress(self, table: AsyncIterable[int]) -> AsyncIterator[int]: ...  # type: ignore[override]
+
+    yield MoreStreams, "OldStreams.progress: parameter 'table' is a stream at the service, and not on this side"
+
+    class OneResult(OldStreams, Protocol):
+        async def progress(self, table: int) -> int: ...  # type: ignore[override]
+
+    yield OneResult, "OldStreams.progress: it is answered with a stream on this side, and not at the service"
+
+    class ManyResults(OldStreams, Protocol):
+        def cook(  # type: ignore[override]
+            self, crates: AsyncIterable[int], *, salt: AsyncIterable[str] = NOTHING
+        ) -> AsyncIterator[None]: ...
+
+    yield ManyResults, "OldStreams.cook: it is answered with a stream at the service, and not on this side"
+
+    class OneWay(OldStreams, Protocol):
+        @one_way
+        async def cook(self, crates: AsyncIterable[int], *, salt: AsyncIterable[str] = NOTHING) -> None: ...
+
+    yield OneWay, "OldStreams.cook: it is one way at the service, and not on this side"
+
+    class OtherItems(OldStreams, Protocol):
+        async def cook(self, crates: AsyncIterable[str], *, salt: AsyncIterable[str] = NOTHING) -> None: ...  # type: ignore[override]
+
+    yield OtherItems, "OldStreams.cook: parameter 'crates', an item: int here, str there"
+
+    class OtherResults(OldStreams, Protocol):
+        def progress(self, table: int) -> AsyncIterator[str]: ...  # type: ignore[override]
+
+    yield OtherResults, "OldStreams.progress: int here, str there"
+
+    def other_sold() -> type[Exception]:
+        @attrs.define
+        class Sold(Exception):
+            dish: bytes
+
+        return Sold
+
+    class OtherFields(OldStreams, Protocol):
+        @raises(other_sold())
+        async def cook(self, crates: AsyncIterable[int], *, salt: AsyncIterable[str] = NOTHING) -> None: ...
+
+    yield OtherFields, "OldStreams.cook: @raises(Sold): Sold.dish: str here, bytes there"
+
+    class NoFields(OldStreams, Protocol):
+        @raises(type("Sold", (Exception,), {}))
+        async def cook(self, crates: AsyncIterable[int], *, salt: AsyncIterable[str] = NOTHING) -> None: ...
+
+    yield NoFields, "OldStreams.cook: @raises(Sold): it has fields on one side, and only a text on the other"
+
+
+DIFFERENT = list(different_streams())
+
+
+@pytest.mark.parametrize(("service", "sentence"), DIFFERENT, ids=[cls.__name__ for cls, _ in DIFFERENT])
+def test_different_streams_and_marks_are_told_by_a_sentence(service: type, sentence: str) -> None:
+    """The first difference, as seen from the client."""
+    assert schema_of(OldStreams).bindings(schema_of(service).text) == sentence
+
+
+def test_a_one_way_method_here_is_told_as_well() -> None:
+    """The service would answer what nobody waits for."""
+
+    class Here(Protocol):
+        @one_way
+        async def note(self) -> None: ...
+
+    class There(Protocol):
+        async def note(self) -> None: ...
+
+    assert (
+        schema_of(Here).bindings(schema_of(There).text)
+        == "Here.note: it is one way on this side, and not at the service"
+    )
+
+
+def test_exceptions_of_one_side_only_are_compatible() -> None:
+    """At the caller they arrive as `RemoteError`, or never."""
+
+    class Local(Protocol):
+        @raises(Empty, type("Burnt", (Exception,), {}))
+        async def cook(self, crates: AsyncIterable[int], *, salt: AsyncIterable[str] = NOTHING) -> None: ...
+
+        def progress(self, table: int) -> AsyncIterator[int]: ...
+
+    assert schema_of(OldStreams).bindings(schema_of(Local).text) == [0, 1]
+    assert schema_of(Local).bindings(schema_of(OldStreams).text) == [0, 1]
+
+
+@pytest.mark.parametrize("part", ["requests", "raises"])
+def test_damaged_streams_are_a_sentence_too(part: str) -> None:
+    """Where an object should be there is a list."""
+    description: dict[str, dict[str, object]] = json.loads(schema_of(OldStreams).text)
+    description["cook"][part] = []
+    answer = schema_of(OldStreams).bindings(json.dumps(description).encode())
+    assert answer == (
+        "the service's schema cannot be read: method 'cook': its streams or its exceptions are no objects"
+    )
+
+
+@pytest.mark.parametrize("item", [3, [], {}, {"records": 3}])
+@pytest.mark.parametrize(("part", "name"), [("requests", "crates"), ("raises", "Sold")])
+def test_damaged_items_are_a_sentence_too(part: str, name: str, item: object) -> None:
+    """A description of an item, or of an exception, which is something else."""
+    description = json.loads(schema_of(OldStreams).text)
+    description["cook"][part][name] = item
+    answer = schema_of(OldStreams).bindings(json.dumps(description).encode())
+    assert isinstance(answer, str)
+    assert "the other side's description cannot be read" in answer
+
+
 # --- implementations
 
 
@@ -905,6 +1333,73 @@ def test_a_wrapper_of_the_declaration_is_an_implementation() -> None:
             return order.dish
 
     schema_of(Kitchen).check_implementation(Wrapping())
+
+
+class Streamer:
+    """What implements Streams."""
+
+    async def progress(self, table: int) -> AsyncIterator[float]:
+        """Yield."""
+        yield 0.5
+
+    async def deliver(self, crates: AsyncIterable[bytes], weight: int = 1) -> int:
+        """Draw."""
+        return sum([len(crate) async for crate in crates])
+
+    def mixed(self, first: int, /, xs: AsyncIterator[int], *, zs: AsyncIterable[str]) -> AsyncGenerator[str, None]:
+        """Hand on another's stream."""
+        return strings(xs)
+
+    async def later(self, *, ys: AsyncIterable[int], xs: AsyncIterable[str] = NOTHING) -> None:
+        """Do nothing."""
+
+    async def note(self, text: str) -> None:
+        """Do nothing."""
+
+    async def seats(self) -> int:
+        """Count."""
+        return 3
+
+    async def cook(self) -> str:
+        """Fail."""
+        raise Sold("soup")
+
+
+async def strings(xs: AsyncIterable[int]) -> AsyncGenerator[str, None]:
+    """Each as text."""
+    async for x in xs:
+        yield str(x)
+
+
+def test_streams_are_implemented_by_generators_and_by_what_returns_one() -> None:
+    """An `async def` with `yield`, or a plain `def` that returns an asynchronous iterator."""
+    schema_of(Streams).check_implementation(Streamer())
+
+
+def test_what_gives_no_stream_is_refused() -> None:
+    """A coroutine and a generator which is not `async` are none."""
+
+    async def coroutine(self: object, table: int) -> float:
+        return 0.5
+
+    def generator(self: object, table: int) -> Generator[float]:
+        yield 0.5
+
+    for function in (coroutine, generator):
+        assert rejection(with_method("progress", function, Streamer), Streams) == (
+            "shop.Local.progress does not give what Streams.progress declares, a stream: write 'async def' with "
+            "'yield' in it, or a plain 'def' that returns an asynchronous iterator"
+        )
+
+
+def test_an_inherited_declaration_of_a_stream_is_a_missing_method() -> None:
+    """A plain `def` with an empty body that a Protocol declares gives no stream."""
+
+    members = {name: vars(Streamer)[name] for name in schema_of(Streams).by_name if name != "progress"}
+    forgetful = type("Forgetful", (Streams,), members)()
+    assert "does not implement Streams.progress: it inherits the interface's empty body" in rejection(
+        forgetful, Streams
+    )
 
 
 def test_what_cannot_be_called_is_no_method() -> None:

@@ -14,10 +14,15 @@ from namedipc._protocol.frames import (
     BIND,
     CALL,
     CANCEL,
+    CREDIT,
+    END,
     ERROR,
     GOODBYE,
     HEADER,
+    ITEM,
+    KNOWN_FLAGS,
     MESSAGE,
+    ONE_WAY_FLAG,
     REPLY,
     SCHEMA,
     Frame,
@@ -95,6 +100,14 @@ def test_before_the_hello_this_sides_limit_stands_for_theirs() -> None:
     assert not session.unfinished
 
 
+def test_the_windows_of_the_other_side_come_with_its_hello() -> None:
+    """Before it there are none; so they are where schemas differ."""
+    assert (new_session().their_stream_items, new_session().their_stream_bytes) == (0, 0)
+    for print_ in (b"m", b"o"):
+        session, _ = session_after(Hello(SERVICE, 500, print_ * 16, stream_items=3, stream_bytes=70_000).pack())
+        assert (session.their_stream_items, session.their_stream_bytes) == (3, 70_000)
+
+
 def test_a_frame_that_has_begun_is_unfinished() -> None:
     """From its first byte to its last."""
     session, _ = session_after(SAME)
@@ -120,6 +133,34 @@ def test_cancel_is_an_event() -> None:
     assert events == [(CANCEL, 0, 0, 9, b"")]
 
 
+def test_what_belongs_to_a_call_is_an_event() -> None:
+    """Items, ends and credit go on as they came, for ids that nobody knows as well: their call may be over."""
+    _, events = session_after(
+        SAME + pack_frame(ITEM, b"item", method=3, id=9) + pack_frame(END, id=9) + pack_frame(CREDIT, b"8 bytes.", id=8)
+    )
+    assert events == [(ITEM, 0, 3, 9, b"item"), (END, 0, 0, 9, b""), (CREDIT, 0, 0, 8, b"8 bytes.")]
+
+
+def test_a_one_way_call_has_no_id() -> None:
+    """Whatever id it carries: nobody answers it, and the goodbye does not speak of it."""
+    session, events = session_after(SAME + pack_call(1, 7, b"", None) + pack_call(2, 8, b"x", 1.5, ONE_WAY_FLAG))
+    assert events[1] == (CALL, ONE_WAY_FLAG | 1, 2, 0, struct.pack("<d", 1.5) + b"x")
+    assert session.last_id == 7
+
+
+def test_all_known_flags_go_on() -> None:
+    """Who runs the call reads them."""
+    _, events = session_after(SAME + pack_call(1, 7, b"", None, KNOWN_FLAGS & ~ONE_WAY_FLAG))
+    assert events == [(CALL, KNOWN_FLAGS & ~ONE_WAY_FLAG, 1, 7, b"")]
+
+
+@pytest.mark.parametrize("flag", [16, 32, 64, 128])
+def test_unknown_flags_of_a_call_are_refused(flag: int) -> None:
+    """What they would ask for cannot be left out silently."""
+    with pytest.raises(ProtocolError, match=rf"^a call with unknown flags: {flag | 1:#x}$"):
+        session_after(SAME + pack_call(0, 1, b"", 1.0, flag))
+
+
 def test_goodbye_is_remembered() -> None:
     """It is no event, and what has come before it is still answered."""
     session, events = session_after(SAME + pack_call(1, 1, b"", None) + pack_frame(GOODBYE))
@@ -128,14 +169,20 @@ def test_goodbye_is_remembered() -> None:
 
 
 def test_answers_are_frames() -> None:
-    """Results, errors, and the goodbye which names the last call that is run."""
+    """Results, errors, what belongs to streams, and the goodbye which names the last call that is run."""
     session, _ = session_after(SAME + pack_call(0, 8, b"", None))
     session.reply(8, b"result")
     session.fail(9, b"fault")
+    session.item(8, b"item")
+    session.end(8)
+    session.credit(8, 2, b"credit")
     session.goodbye()
     assert sent_by(session) == [
         (REPLY, 0, 0, 8, b"result"),
         (ERROR, 0, 0, 9, b"fault"),
+        (ITEM, 0, 0, 8, b"item"),
+        (END, 0, 0, 8, b""),
+        (CREDIT, 0, 2, 8, b"credit"),
         (GOODBYE, 0, 0, 8, b""),
     ]
 
@@ -185,7 +232,7 @@ def test_a_goodbye_before_the_hello_begins_with_this_sides_hello() -> None:
 @pytest.mark.parametrize(
     ("hello", "error", "message"),
     [
-        (b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n", ProtocolError, "does not speak namedipc: its first bytes"),
+        (b"GET / HTTP/1.1\r\nHost: www.example.org\r\n\r\n", ProtocolError, "does not speak namedipc: its first bytes"),
         (pack_call(0, 1, bytes(100), None), ProtocolError, "does not speak namedipc"),
         (b"NIPC\x02" + SAME[5:], ProtocolError, "version 2 of the protocol, this side version 1"),
         (Hello(CHANNEL, 500, b"m" * 16).pack(), WrongKind, "the other side is a channel, this side is a service"),
@@ -203,7 +250,7 @@ def test_a_bad_hello_is_refused(hello: bytes, error: type[IPCError], message: st
     assert sent_by(session) == [(ERROR, 0, 0, 0, b"fault")]
 
 
-@pytest.mark.parametrize("kind", [0, REPLY, ERROR, MESSAGE, SCHEMA, 9, 255])
+@pytest.mark.parametrize("kind", [0, REPLY, ERROR, MESSAGE, SCHEMA, 12, 255])
 @pytest.mark.parametrize("hello", [SAME, OTHER])
 def test_frames_that_a_client_may_not_send(kind: int, hello: bytes) -> None:
     """Before and after the schemas were compared."""
@@ -311,10 +358,47 @@ def test_no_more_than_the_limit_is_held() -> None:
     session, events = session_after(OTHER + calls, held_frames=4)
     assert (session.state, events) == (State.HELD, [])
     for one_more in (pack_call(0, 5, b"", None), pack_frame(CANCEL, id=1)):
-        with pytest.raises(LimitReached, match="more than 4 calls before the schemas were compared"):
+        with pytest.raises(LimitReached, match="more than 4 frames, or 1000 bytes, before the schemas were compared"):
             session_after(OTHER + calls + one_more, held_frames=4)
     _, events = session_after(OTHER + calls + bind(0) + calls, held_frames=4)
     assert len(events) == 8
+
+
+@pytest.mark.parametrize("kind", [CALL, CANCEL, ITEM, END, CREDIT])
+def test_no_more_than_so_many_bytes_are_held(kind: int) -> None:
+    """Whatever they belong to: 1000 are, and not one more, be it one frame or several."""
+    within = pack_frame(kind, bytes(600), id=1) + pack_frame(kind, bytes(400), id=1)
+    session, events = session_after(OTHER + within)
+    assert (session.state, events) == (State.HELD, [])
+    for one_more in (within + pack_frame(kind, b"x", id=1), pack_frame(kind, bytes(1001), id=1)):
+        with pytest.raises(LimitReached, match="more than 4 frames, or 1000 bytes, before the schemas were compared"):
+            session_after(OTHER + one_more)
+
+
+def test_streams_are_held_with_their_calls() -> None:
+    """In the order in which they came, and with their numbers as they are: only methods are bound."""
+    of_a_call = (
+        pack_frame(ITEM, b"item", method=1, id=1)
+        + pack_frame(END, method=1, id=1)
+        + pack_frame(CREDIT, b"credit", method=2, id=1)
+    )
+    _, events = session_after(OTHER + pack_call(0, 1, b"one", None) + of_a_call + bind(2), held_frames=4)
+    assert events == [
+        (CALL, 0, 2, 1, b"one"),
+        (ITEM, 0, 1, 1, b"item"),
+        (END, 0, 1, 1, b""),
+        (CREDIT, 0, 2, 1, b"credit"),
+    ]
+
+
+def test_what_is_held_is_checked_once_it_is_bound() -> None:
+    """Methods and flags of a held call count as those of any other."""
+    for call in (pack_call(1, 1, b"", None), pack_call(0, 1, b"", None, 16)):
+        session, events = session_after(OTHER + call)
+        assert events == []
+        session.feed(bind(2))
+        with pytest.raises(ProtocolError, match=r"call of method 1, of which|unknown flags: 0x10"):
+            session.next_event()
 
 
 def test_a_goodbye_while_held() -> None:
@@ -348,6 +432,9 @@ def outcome(pieces: list[bytes]) -> Outcome:
 frames = st.one_of(
     st.builds(pack_call, st.integers(0, 3), st.integers(0, 9), st.binary(max_size=40), st.none() | st.just(2.5)),
     st.builds(lambda id_: pack_frame(CANCEL, id=id_), st.integers(0, 9)),
+    st.builds(
+        lambda kind, body: pack_frame(kind, body, id=1), st.sampled_from([ITEM, END, CREDIT]), st.binary(max_size=9)
+    ),
     st.builds(lambda indexes: bind(*indexes), st.lists(st.integers(0, 2), min_size=2, max_size=3)),
     st.just(pack_frame(GOODBYE)),
     st.builds(pack_frame, st.integers(0, 255), st.binary(max_size=5)),
@@ -355,7 +442,7 @@ frames = st.one_of(
 )
 conversations = st.builds(
     lambda hello, rest: hello + b"".join(rest),
-    st.sampled_from([SAME, OTHER, SAME[:20], b"x" * 40]),
+    st.sampled_from([SAME, OTHER, SAME[:20], b"x" * HELLO_BYTES]),
     st.lists(frames, max_size=8),
 )
 
@@ -383,7 +470,7 @@ def test_the_conversations_reach_every_state() -> None:
         (OTHER + one_call, lambda o: o[4] is State.HELD),
         (OTHER + one_call + bind(1), lambda o: o[0][0][2] == 1),
         (SAME[:20], lambda o: o[4] is State.HELLO),
-        (b"x" * 40, lambda o: o[1].startswith("ProtocolError")),
+        (b"x" * HELLO_BYTES, lambda o: o[1].startswith("ProtocolError")),
     ]
     for data, holds in ends:
         assert holds(outcome([data]))

@@ -14,6 +14,7 @@ from . import _errors
 from ._codec import Codec
 from ._errors import InvalidMessage, IPCError, ProtocolError, RemoteError
 from ._raised import NO_ERRORS, DeclaredErrors
+from ._texts import cut, text_of
 
 
 @attrs.frozen
@@ -59,8 +60,6 @@ _CODES: Final = {error: code for code, error in _ERRORS.items() if code != DECLA
 _CODEC: Final[Codec[Fault]] = Codec(Fault)
 _HEADERS: Final[Codec[dict[str, str]]] = Codec(dict[str, str])
 LARGEST_HEADERS_BYTES: Final = (1 << 16) - 1
-LONGEST_TEXT: Final = 16 << 10
-"""Messages and tracebacks are cut to this many characters, the end being kept: an error always fits into a frame."""
 
 
 def pack_fault(fault: Fault) -> bytes:
@@ -71,7 +70,7 @@ def pack_fault(fault: Fault) -> bytes:
 def fault_of(error: IPCError) -> Fault:
     """Return how an error of the library itself travels."""
     code = next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), "protocol")
-    return Fault(code, _cut(str(error)))
+    return Fault(code, cut(str(error)))
 
 
 def fault_of_handler(error: Exception, *, with_traceback: bool, declared: DeclaredErrors = NO_ERRORS) -> Fault:
@@ -79,13 +78,14 @@ def fault_of_handler(error: Exception, *, with_traceback: bool, declared: Declar
 
     Raises:
         InvalidMessage: A field of a declared exception does not fit its type.
+        TooLarge: Its fields do not fit into an ERROR frame.
     """
     text = "".join(traceback.format_exception(error)) if with_traceback else ""
     packed = declared.pack(error)
     if packed is not None:
         label, fields = packed
-        return Fault(DECLARED, _cut(_text_of(error)), label, _cut(text), fields)
-    return Fault(REMOTE, _cut(_text_of(error)), _cut(type(error).__qualname__), _cut(text))
+        return Fault(DECLARED, cut(text_of(error)), label, cut(text), fields)
+    return Fault(REMOTE, cut(text_of(error)), cut(type(error).__qualname__), cut(text))
 
 
 def unpack_headers(data: bytes) -> dict[str, str]:
@@ -157,16 +157,3 @@ def _library_error(fault: Fault, where: str) -> IPCError:
 def _tell_traceback(error: Exception, fault: Fault) -> None:
     if fault.traceback_text:
         error.add_note(f"at the other side:\n{fault.traceback_text.rstrip()}")
-
-
-def _text_of(error: Exception) -> str:
-    try:
-        return str(error)
-    except Exception:  # a class with a broken __str__ must not end the service
-        return "an exception whose text cannot be told"
-
-
-def _cut(text: str) -> str:
-    # A lone surrogate cannot be encoded, and an exception's text may hold anything.
-    clean = text.encode("utf-8", "replace").decode("utf-8")
-    return clean if len(clean) <= LONGEST_TEXT else "... " + clean[-LONGEST_TEXT:]

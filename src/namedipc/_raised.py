@@ -1,7 +1,7 @@
 """Exceptions which a method declares (`@raises`): the class at one side, its name and fields on the wire, and back.
 
-The law: an attrs exception comes back equal, field by field; any other with the same text. What is not declared
-at both sides is no business of this module: it travels as `remote`.
+The law: an attrs exception comes back equal, field by field; any other with the same text, cut to what an error
+carries. What is not declared at both sides is no business of this module: it travels as `remote`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from typing import Final, final
 import attrs
 
 from ._codec import Codec
-from ._errors import DeclarationError
+from ._errors import DeclarationError, TooLarge
+from ._texts import cut, text_of
 from ._types import Description
 
 _TEXT: Final[Codec[str]] = Codec(str)
+LARGEST_FIELDS_BYTES: Final = 64 << 10
+"""The most that the fields of an exception may take, so that an error always fits into a frame."""
 
 
 @attrs.frozen(eq=False)
@@ -26,10 +29,15 @@ class _Declared:
     codec: Codec[Exception] | None
 
     def pack(self, error: Exception) -> bytes:
-        if self.codec is not None:
-            return self.codec.encode(error)
-        only = error.args[0] if len(error.args) == 1 else None
-        return _TEXT.encode(only if isinstance(only, str) else str(error))
+        if self.codec is None:
+            only = error.args[0] if len(error.args) == 1 else None
+            return _TEXT.encode(cut(only if isinstance(only, str) else text_of(error)))
+        fields = self.codec.encode(error)
+        if len(fields) > LARGEST_FIELDS_BYTES:
+            raise TooLarge(
+                f"the fields of {self.cls.__name__} take {len(fields)} bytes; an error carries {LARGEST_FIELDS_BYTES}"
+            )
+        return fields
 
     def unpack(self, data: bytes) -> Exception:
         return self.cls(_TEXT.decode(data)) if self.codec is None else self.codec.decode(data)
@@ -60,6 +68,7 @@ class DeclaredErrors:
 
         Raises:
             InvalidMessage: A field holds what its type does not admit.
+            TooLarge: The fields take more than LARGEST_FIELDS_BYTES.
         """
         label = next((self._labels[cls] for cls in type(error).__mro__ if cls in self._labels), None)
         return None if label is None else (label, self._by_label[label].pack(error))

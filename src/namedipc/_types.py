@@ -120,6 +120,7 @@ _BARE_ADVICE: Final[dict[object, str]] = {
     dict: "dict[str, int], or what its keys and values are",
 }
 _FILE_ADVICE: Final = "write Fd, and send Fd(file): the other side gets the open file"
+_ADVICE_ON_STREAMS: Final = "only a whole parameter, or the whole result, of a service's method may be a stream"
 _ADVICE: Final[dict[object, str]] = {
     complex: "write tuple[float, float]",
     memoryview: "views without a copy are not part of this version; write bytes",
@@ -137,6 +138,9 @@ _ADVICE: Final[dict[object, str]] = {
     collections.abc.Iterable: "write Sequence[...] or list[...]",
     collections.abc.Iterator: "write list[...]",
     collections.abc.Generator: "write list[...]",
+    collections.abc.AsyncIterator: _ADVICE_ON_STREAMS,
+    collections.abc.AsyncIterable: _ADVICE_ON_STREAMS,
+    collections.abc.AsyncGenerator: _ADVICE_ON_STREAMS,
     collections.abc.Hashable: "write the types that occur, as a union",
 }
 _NAMED_ADVICE: Final = {

@@ -342,7 +342,8 @@ class ClientSession(Generic[Sleeper]):
         """What has become of a call that is in flight as the connection ends."""
         if self.last_run is None:
             return LOST
-        return NOT_RUN if (id - self.last_run) % (LARGEST_ID + 1) - 1 < LARGEST_ID // 2 else LOST
+        later_by = (id - self.last_run) % (LARGEST_ID + 1)  # ids begin again; half of the range lies ahead
+        return NOT_RUN if 0 < later_by <= LARGEST_ID // 2 else LOST
 
     def _finish(self, call: StreamedCall[Sleeper], kind: int, body: bytes, resolved: list[Waiter[Sleeper]]) -> None:
         misfit = kind == REPLY and call.inflow is not None

@@ -17,7 +17,10 @@ HEADER_BYTES: Final = HEADER.size
 DEADLINE: Final = Struct("<d")
 _HEADERS_LENGTH: Final = Struct("<H")
 LONGEST_ERROR_BYTES: Final = 256 << 10
-"""The longest body of an ERROR, whatever the limit: its two texts are cut to 16 384 characters of up to 4 bytes."""
+"""The longest body of an ERROR, whatever the limit.
+
+Its two texts are cut to 16 384 characters of up to 4 bytes, and the fields of an exception take 65 536 bytes at most.
+"""
 
 
 class Kind(IntEnum):

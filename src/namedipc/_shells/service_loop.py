@@ -354,8 +354,8 @@ class ServiceLoop:
         trusts = self._trusts(connection.peer)
         try:
             return fault_of_handler(error, with_traceback=trusts, declared=method.errors)
-        except InvalidMessage as misfit:
-            return fault_of(InvalidMessage(f"an exception of {method.where}: {misfit}"))
+        except (InvalidMessage, TooLarge) as misfit:
+            return fault_of(type(misfit)(f"an exception of {method.where}: {misfit}"))
 
     def _trusts(self, peer: Peer) -> bool:
         # A traceback shows source lines and paths: for the same user, who could read them anyway, and for root.
