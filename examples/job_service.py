@@ -1,10 +1,11 @@
 """A job service: clients follow the progress of their jobs as streams; who leaves a stream has cancelled the job.
 
-The service prints pages. Its method is an async generator; nothing else is needed for progress, or for cancellation: a
-client that leaves the stream, runs out of time or dies ends the generator where it waits, and its `finally` runs. What
-a method declares by `@raises` arrives as what it is, with its fields.
+The service prints pages. A method that yields its progress is all there is to it: when the client leaves the stream,
+runs out of time or dies, the method is cancelled where it waits, and its `finally` runs. An exception which the
+interface declares by `@raises` arrives as what it is, with its fields. Three trio tasks share one connection, a blocking
+client beside them has its own.
 
-Three trio tasks share one connection, a blocking client has its own. Prints how their jobs ended:
+Prints how their jobs have ended:
 
     letter: page 1 of 3, page 2 of 3, page 3 of 3; printed
     novel: page 1 of 1000, page 2 of 1000, and enough of it; stopped
