@@ -2,8 +2,8 @@
 
 The service prints pages. A method that yields its progress is all there is to it: when the client leaves the stream,
 runs out of time or dies, the method is cancelled where it waits, and its `finally` runs. An exception which the
-interface declares by `@raises` arrives as what it is, with its fields. Three trio tasks share one connection, a blocking
-client beside them has its own.
+interface declares by `@raises` arrives as what it is, with its fields. Three trio tasks share one connection, and a
+blocking client has its own.
 
 Prints how their jobs have ended:
 
