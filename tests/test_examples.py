@@ -26,11 +26,12 @@ def shown_in_docstring(program: str) -> list[str]:
 
 
 def test_every_task_of_the_chapter_is_there_and_some_real_ones() -> None:
-    """One for each of the chapter's named mechanisms, six small real ones, and three at mapped memory."""
+    """One for each of the chapter's named mechanisms, small real ones, and three at mapped memory."""
     chapter = ["counter.py", "instructor_service.py", "office_hours_fifo.py", "pennys_typed_channel.py"]
-    real = ["chat.py", "key_value.py", "news_feed.py", "shared_table.py", "work_queue.py", "zero_downtime_restart.py"]
+    real = ["chat.py", "key_value.py", "news_feed.py", "shared_table.py", "work_queue.py"]
+    services = ["job_service.py", "log_service.py", "zero_downtime_restart.py"]
     memory = ["exact_counter.py", "image_pipeline.py", "shared_struct.py"]
-    assert sorted([*chapter, "postbox.py", "tabs.py", *real, *memory]) == PROGRAMS
+    assert sorted([*chapter, "postbox.py", "tabs.py", *real, *services, *memory]) == PROGRAMS
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -45,8 +46,8 @@ def test_each_says_what_it_shows_and_prints(program: str) -> None:
 @pytest.mark.parametrize(
     "program",
     [
-        *("exact_counter.py", "image_pipeline.py", "key_value.py", "office_hours_fifo.py"),
-        *("shared_struct.py", "shared_table.py"),
+        *("exact_counter.py", "image_pipeline.py", "job_service.py", "key_value.py", "log_service.py"),
+        *("office_hours_fifo.py", "shared_struct.py", "shared_table.py"),
     ],
 )
 def test_prints_what_its_docstring_shows(program: str) -> None:

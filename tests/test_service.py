@@ -34,6 +34,7 @@ from namedipc import (
     TooLarge,
     WrongKind,
     current_call,
+    one_way,
 )
 
 from .conftest import Children
@@ -605,3 +606,38 @@ async def test_handlers_may_be_of_a_plain_class_and_locally_declared(tmp_path: P
     service = Service(tmp_path / "plane", Plane)
     async with service.serve(Impl()), service.connect() as plane:
         assert await plane.flip(Point(3)) == Point(-3)
+
+
+class Bell(Protocol):
+    """What is never answered."""
+
+    @one_way
+    async def ring(self, number: int) -> None: ...
+
+
+async def test_one_way_calls_of_a_client_that_has_left_are_run(tmp_path: Path) -> None:
+    """All of them, although the service finds at its first answer, the hello, that nobody is there to read it."""
+    service = Service(tmp_path / "bell", Bell)
+    rung: list[int] = []
+    all_rung = trio.Event()
+
+    class Ringer:
+        async def ring(self, number: int) -> None:
+            rung.append(number)
+            if number == 99:
+                all_rung.set()
+
+    def ring() -> None:
+        with service.connect(timeout=5) as client:
+            for number in range(100):
+                client.call(Bell.ring, number)
+
+    async with service.serve(Ringer()) as server:
+        thread = threading.Thread(target=ring)
+        thread.start()
+        thread.join()  # this blocks trio, and with it the service
+        with trio.fail_after(5):
+            await all_rung.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        assert server.statistics().clients == 0
+    assert rung == list(range(100))

@@ -301,7 +301,7 @@ class Clients:
         except BlockingIOError:
             return 0
         except OSError:
-            self.drop(connection)
+            # It has gone, and is dropped once what it had sent has been read: one-way calls among that are run.
             return len(data)
         self.bytes_sent += sent
         if connection.slow == _UNREAD:
