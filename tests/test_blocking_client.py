@@ -113,6 +113,33 @@ def test_a_timeout_cancels_the_call_and_leaves_the_connection(kitchen: BlockingC
     assert kitchen.call(Kitchen.release, "alone") == 0
 
 
+def test_a_call_that_is_given_up_is_not_made_the_reader(
+    kitchen: BlockingClient[Kitchen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A follower times out; before it has left, the reader is answered and looks for who reads on."""
+    reader = threading.Thread(target=kitchen.call, args=(Kitchen.simmer, "stew"))
+    link = kitchen._links.link
+    give_up = link._give_up
+
+    def give_up_late(id: int) -> None:  # noqa: A002  # as it is named there
+        while not release.call(Kitchen.release, "stew"):
+            pass
+        reader.join(30)
+        give_up(id)
+
+    # The service knows no deadline here: its answer must not come before the timeout.
+    monkeypatch.setattr("namedipc._shells.blocking_client._deadline", lambda clock: None)
+    monkeypatch.setattr(link, "_give_up", give_up_late)
+    with Service(kitchen._links.where, Kitchen).connect() as release:
+        reader.start()
+        while link._reader is None:
+            pass
+        with pytest.raises(TimedOut):
+            kitchen.with_options(timeout=0.05).call(Kitchen.simmer, "follower")
+    assert not reader.is_alive()
+    assert kitchen.with_options(timeout=20).call(Kitchen.cook, Order(1, "pie")) == "pie for 1"
+
+
 def test_large_calls_from_many_threads_go_through(kitchen: BlockingClient[Kitchen]) -> None:
     """Megabytes both ways at once: the reader also writes, so that neither side waits for the other."""
     data = os.urandom(1_000_000)

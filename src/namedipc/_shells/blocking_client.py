@@ -386,9 +386,11 @@ class BlockingClientLink:
                 else:
                     self._sleep(waiter, clock)
         finally:
-            if self._reader is waiter:
+            if self._reader is waiter or waiter.kind == WAITING:
                 with self._lock:
-                    self._hand_on()
+                    waiter.sleeper = None  # a call that is given up must not be made the reader any more
+                    if self._reader is waiter:
+                        self._hand_on()
 
     def _until_resolved_later(self, waiter: _Waiter, clock: Clock) -> None:
         """For a call that was begun without anybody waiting for it."""
