@@ -187,9 +187,7 @@ class Campaign:
 
     def _start_clients(self, size: int, until: float) -> int:
         number = next(self.numbers)
-        self.running[number] = start(
-            str(number), self.directory, main_clients, number, self.seed, size, until
-        )
+        self.running[number] = start(str(number), self.directory, main_clients, number, self.seed, size, until)
         return number
 
     def _torment(self, until: float, sizes: dict[int, int]) -> None:
