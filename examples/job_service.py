@@ -168,11 +168,11 @@ def main() -> None:
     with stage() as (directory, company):
         path = directory / "press"
         server = company.start(serve, path)
-        others = company.start(trio.run, partial(submit, path))
         with PRESS.at(path).connect(wait_seconds=10, timeout=10) as press:
+            others = company.start(trio.run, partial(submit, path))
             told = submit_in_blocking_code(press)
-        company.wait(others)
-        say("\n".join(told))
+            company.wait(others)
+            say("\n".join(told))
         company.stop(server)
 
 

@@ -198,13 +198,13 @@ def main() -> None:
     with stage() as (directory, company):
         path = directory / "log"
         server = company.start(serve, path)
-        followers = company.start(trio.run, partial(hear_all, path))
-        killed = company.start(die, path)
-        writers = [company.start(ship, path), company.start(note, path)]
         with (
             LOG.at(path).connect(wait_seconds=10, timeout=10) as log,
             log.stream(Log.follow, Level.INFO, at_most_behind=10) as following,
         ):
+            followers = company.start(trio.run, partial(hear_all, path))
+            killed = company.start(die, path)
+            writers = [company.start(ship, path), company.start(note, path)]
             first = next(following)
             company.wait(*writers, followers)  # all that while nobody reads here
             killed.join()
