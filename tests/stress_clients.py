@@ -42,7 +42,7 @@ WEIGHTS: Final = {
     "refused": 5,
     "lied_to": 1,
     "misused": 2,
-    "batch": 3,
+    "batch": 2,
     "told": 4,
     "given_up": 6,
     "raced": 6,
@@ -173,7 +173,7 @@ class TrioWorker:
             self.choose.ledger.add(id_, Fate.REFUSED)
 
     async def batch(self) -> None:
-        ids = [self.choose.begin() for _ in range(self.choose.random.randrange(1, 100))]
+        ids = [self.choose.begin() for _ in range(self.choose.random.randrange(1, 60))]
         fate = Fate.UNTOLD
         try:
             with trio.move_on_after(self.choose.random.choice((LONGEST_SECONDS,) * 3 + (self.choose.moment(),))):
@@ -420,7 +420,7 @@ class BlockingWorker:
             self.choose.ledger.add(id_, Fate.REFUSED)
 
     def batch(self) -> None:
-        ids = [self.choose.begin() for _ in range(self.choose.random.randrange(1, 100))]
+        ids = [self.choose.begin() for _ in range(self.choose.random.randrange(1, 60))]
         client = self.client.with_options(timeout=self.choose.random.choice((None, None, None, self.choose.moment())))
         fate = Fate.UNTOLD
         with suppress(LimitReached, TimedOut):
