@@ -97,6 +97,29 @@ async def test_one_way_calls_of_a_client_that_has_gone_are_run(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("no_leaks")
+def test_a_one_way_call_that_could_not_be_sent_is_no_success(tmp_path: Path) -> None:
+    """The service does not read; the client is closed while a call waits for the socket."""
+    service = Service(tmp_path / "guests", Guests)
+    ends: list[type[BaseException]] = []
+
+    def write() -> None:
+        try:
+            while True:
+                guests.call(Guests.note, "x" * 10_000)
+        except BaseException as error:
+            ends.append(type(error))
+
+    with lowlevel.unix_listen(service.path), service.connect() as guests:
+        writer = threading.Thread(target=write)
+        writer.start()
+        while guests._links.link._reader is None:
+            pass
+        guests.close()
+        writer.join(20)
+    assert ends == [Closed]
+
+
+@pytest.mark.usefixtures("no_leaks")
 def test_closing_leaves_the_descriptor_to_the_thread_that_waits_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,6 +129,7 @@ class BlockingClientLink:
 
         Raises:
             TimedOut: The time is up; the call is sent as the next ones are.
+            ConnectionLost: Or Closed: whether the kernel has it is unknown.
         """
         self._prepare(method.where, body, clock)
         with self._lock:
@@ -137,6 +138,8 @@ class BlockingClientLink:
             self._write(self._session.one_way(method.index, body, None, flags))
         if self._outbound:
             self._write_out(_Waiter(method.where), clock)
+            if self._session.failure is not None:
+                raise self._failure()
 
     def call_each(
         self, method: Method, bodies: Iterable[bytes], replies: list[bytes], clock: Clock, flags: int = 0
