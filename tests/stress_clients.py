@@ -42,7 +42,7 @@ WEIGHTS: Final = {
     "refused": 5,
     "lied_to": 1,
     "misused": 2,
-    "batch": 3,
+    "batch": 2,
     "told": 4,
     "given_up": 6,
     "raced": 6,
@@ -89,6 +89,10 @@ class Chooser:
     def items(self) -> int:
         """Return the length of a stream: from none to some windows."""
         return self.random.choice((0, 1, 5, 63, 64, 65, 150, 300))
+
+    def notes(self) -> int:
+        """Return how many one-way calls to make: at times more than the service runs at once."""
+        return self.random.choice((1,) * 7 + (3 * LIMITS.calls_in_flight // 2,))
 
     def numbers(self) -> list[int]:
         """Return the items of a stream of requests."""
@@ -169,10 +173,10 @@ class TrioWorker:
             self.choose.ledger.add(id_, Fate.REFUSED)
 
     async def batch(self) -> None:
-        ids = [self.choose.begin() for _ in range(self.choose.random.randrange(1, 100))]
+        ids = [self.choose.begin() for _ in range(self.choose.random.randrange(1, 60))]
         fate = Fate.UNTOLD
         try:
-            with trio.move_on_after(self.choose.random.choice((LONGEST_SECONDS, self.choose.moment()))):
+            with trio.move_on_after(self.choose.random.choice((LONGEST_SECONDS,) * 3 + (self.choose.moment(),))):
                 expect(await self.client.call_each(Stress.one, ids), [-id_ for id_ in ids])
                 fate = Fate.ANSWERED
         except LimitReached:
@@ -181,9 +185,20 @@ class TrioWorker:
             self.choose.ledger.add(id_, fate)
 
     async def told(self) -> None:
-        id_ = self.choose.begin()
-        await self.stress.note(id_, self.choose.moment())
-        self.choose.ledger.add(id_, Fate.SENT)
+        ids = [self.choose.begin() for _ in range(self.choose.notes())]
+        for id_ in ids:
+            await self.stress.note(id_, self.choose.moment())
+        if len(ids) > 1:
+            await self._until_begun()
+        for id_ in ids:
+            self.choose.ledger.add(id_, Fate.SENT)
+
+    async def _until_begun(self) -> None:
+        """One-way calls wait at the service if there are too many; a call behind them is refused as long."""
+        while True:
+            with suppress(LimitReached):
+                await self.stress.add(self.choose.begin(), 1)
+                return
 
     async def given_up(self) -> None:
         """Cancelled by another task at any moment: the service is told, and knows no deadline."""
@@ -405,8 +420,8 @@ class BlockingWorker:
             self.choose.ledger.add(id_, Fate.REFUSED)
 
     def batch(self) -> None:
-        ids = [self.choose.begin() for _ in range(self.choose.random.randrange(1, 100))]
-        client = self.client.with_options(timeout=self.choose.random.choice((None, self.choose.moment())))
+        ids = [self.choose.begin() for _ in range(self.choose.random.randrange(1, 60))]
+        client = self.client.with_options(timeout=self.choose.random.choice((None, None, None, self.choose.moment())))
         fate = Fate.UNTOLD
         with suppress(LimitReached, TimedOut):
             expect(client.call_each(Stress.one, ids), [-id_ for id_ in ids])
@@ -415,9 +430,20 @@ class BlockingWorker:
             self.choose.ledger.add(id_, fate)
 
     def told(self) -> None:
-        id_ = self.choose.begin()
-        self.client.call(Stress.note, id_, self.choose.moment())
-        self.choose.ledger.add(id_, Fate.SENT)
+        ids = [self.choose.begin() for _ in range(self.choose.notes())]
+        for id_ in ids:
+            self.client.call(Stress.note, id_, self.choose.moment())
+        if len(ids) > 1:
+            self._until_begun()
+        for id_ in ids:
+            self.choose.ledger.add(id_, Fate.SENT)
+
+    def _until_begun(self) -> None:
+        """One-way calls wait at the service if there are too many; a call behind them is refused as long."""
+        while True:
+            with suppress(LimitReached):
+                self.client.call(Stress.add, self.choose.begin(), 1)
+                return
 
     def given_up(self) -> None:
         """A timeout without any hope."""

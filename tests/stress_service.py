@@ -20,8 +20,9 @@ import trio
 
 from namedipc import Limits, Service, idempotent, in_thread, one_way, raises
 
-LIMITS = Limits(message_bytes=256 << 10, calls_in_flight=48, handshake_seconds=30)
-"""Small enough to be met. Nobody is to be dropped for being slow: the machine may be, and who is stopped is."""
+LIMITS = Limits(message_bytes=256 << 10, calls_in_flight=48, clients_per_uid=1024, handshake_seconds=30)
+"""Of messages and calls small enough to be met. No client is to be refused, or dropped for being slow: the machine may
+be, and who is stopped is."""
 LONGEST_SECONDS = 1000.0
 """What waits so long is waited for by nobody: it ends by being cancelled."""
 _RECORD = Struct("<QB")

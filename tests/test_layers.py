@@ -43,6 +43,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "_struct",
             "_broadcast",
             "numpy",
+            "opentelemetry",
         ),
     ),
     ("shells", ("_shells",)),

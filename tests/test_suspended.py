@@ -12,7 +12,7 @@ import pytest
 from namedipc import Peer
 from namedipc._shells.suspended import ActiveCall, Suspended, active_call, begin_handler
 
-ACTIVE = ActiveCall("cook", Peer(1, 2, 3, ()), None, {})
+ACTIVE = ActiveCall("cook", Peer(1, 2, 3, ()), None, {}, "Kitchen")
 
 
 @types.coroutine

@@ -23,6 +23,11 @@ class Call:
         return f"<Call of {self.method} with process {self.peer.pid} of user {self.peer.uid}>"
 
     @property
+    def interface(self) -> str:
+        """The name of the interface."""
+        return self._active.interface
+
+    @property
     def method(self) -> str:
         """The name of the method."""
         return self._active.method

@@ -86,7 +86,8 @@ class Options:
         if self.trace is None:
             yield headers
             return
-        with self.trace(Call(ActiveCall(method.name, peer, None, headers))):
+        interface = method.where.rpartition(".")[0]
+        with self.trace(Call(ActiveCall(method.name, peer, None, headers, interface))):
             yield headers
 
     def extend(self, body: bytes, headers: dict[str, str]) -> tuple[bytes, int]:

@@ -85,6 +85,7 @@ class BlockingClientLink:
         self._reader: _Waiter | None = None
         self._outbound: deque[bytes] = deque()
         self._outbound_bytes = 0
+        self._writers = 0  # threads that wait until they can write, beside the reader
         self._closed = False
         self._abandoned: deque[OpenCall] = deque()
         self._calls = 0
@@ -128,6 +129,7 @@ class BlockingClientLink:
 
         Raises:
             TimedOut: The time is up; the call is sent as the next ones are.
+            ConnectionLost: Or Closed: whether the kernel has it is unknown.
         """
         self._prepare(method.where, body, clock)
         with self._lock:
@@ -136,6 +138,8 @@ class BlockingClientLink:
             self._write(self._session.one_way(method.index, body, None, flags))
         if self._outbound:
             self._write_out(_Waiter(method.where), clock)
+            if self._session.failure is not None:
+                raise self._failure()
 
     def call_each(
         self, method: Method, bodies: Iterable[bytes], replies: list[bytes], clock: Clock, flags: int = 0
@@ -408,12 +412,19 @@ class BlockingClientLink:
 
     def _write_for_leader(self, clock: Clock) -> None:
         """The leader may sleep in recv, and not know that there is something to be written."""
-        while self._outbound and self._session.failure is None and not self._closed:
-            ready = lowlevel.wait_ready(self._fd, read=False, write=True, timeout_seconds=clock.left())
-            if not ready and clock.expired():
-                raise TimedOut(f"{self.where}: the service does not read; {clock.timeout} seconds have passed")
+        with self._lock:
+            self._writers += 1
+        try:
+            while self._outbound and self._session.failure is None and not self._closed:
+                ready = lowlevel.wait_ready(self._fd, read=False, write=True, timeout_seconds=clock.left())
+                if not ready and clock.expired():
+                    raise TimedOut(f"{self.where}: the service does not read; {clock.timeout} seconds have passed")
+                with self._lock:
+                    self._write(b"")
+        finally:
             with self._lock:
-                self._write(b"")
+                self._writers -= 1
+                self._close_if_unused()
 
     def _write_out(self, waiter: _Waiter, clock: Clock) -> None:
         """Write all that waits, and read meanwhile if nobody else does."""
@@ -511,6 +522,7 @@ class BlockingClientLink:
                 self._ring([waiter])
                 return
         self._reader = None
+        self._close_if_unused()
 
     # ------------------------------------------------------------ after
 
@@ -610,10 +622,15 @@ class BlockingClientLink:
                     self._write(self._session.goodbye())
                 self._drop_outbound()
                 self._ring(self._session.fail(Closed(f"{self.where}: this client has been closed")))
-                if self._reader is not None:
-                    # Wakes the thread that sleeps in recv; it finds its call resolved.
+                if self._reader is not None or self._writers:
+                    # Wakes the threads that sleep for the socket; they find their calls resolved.
                     lowlevel.shutdown(self._socket)
-        self._socket.close()
+            self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        """Under the lock. Not while a thread waits for the descriptor: its number may soon be another file's."""
+        if self._closed and self._reader is None and not self._writers:
+            self._socket.close()
 
     def forget(self) -> None:
         """In a forked child: a copy of the socket would hide from the service that the parent has died."""

@@ -206,7 +206,8 @@ class Clients:
                 self.drop(connection)
         if connection.closed:
             return
-        if mask & lowlevel.EPOLLIN:
+        if mask & lowlevel.EPOLLIN or (mask & _LOST and connection.reading):
+            # Also of a client that has gone: its one-way calls are run.
             if not connection.queued:  # what it has sent before is taken first
                 self._read(connection)
         elif mask & _LOST:

@@ -250,7 +250,7 @@ class ServiceLoop:
         if self._wrap is not None:
             handler = self._wrap(handler)
         context = connection.context.copy()
-        active = ActiveCall(method.name, connection.peer, deadline, headers)
+        active = ActiveCall(method.name, connection.peer, deadline, headers, self._schema.name)
         try:
             coroutine, first = context.run(self._step, handler, args, kwargs, active)
         except StopIteration as done:

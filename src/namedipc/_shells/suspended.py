@@ -29,6 +29,7 @@ class ActiveCall:
         peer: Who called.
         deadline: In seconds of CLOCK_MONOTONIC; None for a call without one.
         headers: What its caller has sent along.
+        interface: The name of the interface.
         inline: Whether the handler has not waited yet, so that no cancel scope knows the deadline.
     """
 
@@ -36,6 +37,7 @@ class ActiveCall:
     peer: Peer
     deadline: float | None
     headers: dict[str, str]
+    interface: str
     inline: bool = True
 
 

@@ -134,7 +134,8 @@ class TrioClientLink:
         try:
             while self._outbound:
                 await self._drained.wait()
-                self._check_open()
+                if self._session.failure is not None:
+                    raise self._failure()  # not NotRun: perhaps it was the next one that could not be sent
             sent = True
         finally:
             if not sent:
