@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from namedipc._errors import ProtocolError, WrongKind
-from namedipc._protocol.hello import CHANNEL, HELLO_BYTES, SERVICE, Hello, unpack_hello
+from namedipc._protocol.hello import CHANNEL, HELLO_BYTES, SERVICE, Hello, check_opening, unpack_hello
 
 PRINT = bytes(range(16))
 
@@ -52,9 +52,14 @@ def test_another_version() -> None:
 
 
 def test_another_program() -> None:
-    """Its first bytes are shown."""
-    with pytest.raises(ProtocolError, match="b'GET / HT'"):
+    """It is told by the first byte that does not fit, however few there are."""
+    with pytest.raises(ProtocolError, match="does not speak namedipc"):
         unpack_hello(b"GET / HTTP/1.1".ljust(HELLO_BYTES), role=CHANNEL)
+    for few in (b"", b"N", b"NIPC", b"NIPC\x01"):
+        check_opening(few)
+    for few in (b"G", b"NO", b"NIPc", b"hello\n"):
+        with pytest.raises(ProtocolError, match="does not speak namedipc"):
+            check_opening(few)
 
 
 @settings(max_examples=100, derandomize=True)

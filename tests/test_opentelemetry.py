@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -122,9 +122,9 @@ def owner(service: Service[Kitchen], child: Children) -> Child:
 
 
 @pytest.fixture
-def spans() -> Iterator[Spans]:
+def spans() -> Spans:
     """The spans of this process."""
-    yield Spans()
+    return Spans()
 
 
 def spans_of(owner: Child) -> list[Told]:

@@ -250,12 +250,17 @@ def test_an_answer_behind_many_is_not_dearer_than_one_behind_none(rig: Rig) -> N
     assert len(sizes) < 50
 
 
-def test_who_has_gone_is_dropped_by_the_next_answer(rig: Rig) -> None:
-    """Nothing is kept for it, and what is answered later goes nowhere."""
+def test_an_answer_to_who_has_gone_is_not_kept(rig: Rig) -> None:
+    """What it had sent is still taken, and then it is dropped; what is answered later goes nowhere."""
     clients = rig.clients()
     end, connection = rig.join(clients)
+    end.sendall(CALL)
     end.close()
     replied(clients, connection, 10)
+    assert not connection.outbound
+    rig.turn(clients)
+    rig.turn(clients)
+    assert len(rig.taken) == 1
     assert connection.closed
     replied(clients, connection, 10)
     assert not connection.outbound
@@ -339,11 +344,12 @@ def test_who_waits_for_a_congested_client_hears_of_its_end(rig: Rig) -> None:
 
 @pytest.mark.parametrize("size", [10, 3_000_000], ids=["one that is read", "a congested one"])
 def test_a_client_that_vanishes_with_answers_unread_is_dropped(rig: Rig, size: int) -> None:
-    """The kernel resets the connection; in the next turn nothing of it is left."""
+    """The kernel resets the connection; after two turns nothing of it is left."""
     clients = rig.clients(CONGESTING)
     end, connection = rig.join(clients)
     replied(clients, connection, size)
     end.close()
+    rig.turn(clients)
     rig.turn(clients)
     assert connection.closed
     assert not clients.connections

@@ -65,7 +65,7 @@ def _tracer(given: Tracer | None) -> Tracer:
 def _span(tracer: Tracer, call: Call, kind: SpanKind, parent: Context | None) -> Iterator[Span]:
     """Be inside of the span of a call, named by OpenTelemetry's conventions for remote procedure calls."""
     method = f"{call.interface}.{call.method}"
-    attributes = {
+    attributes: dict[str, str | int] = {
         "rpc.system.name": "namedipc",
         "rpc.method": method,
         "network.transport": "unix",

@@ -33,7 +33,7 @@ from .frames import (
     pack_frame,
     with_deadline,
 )
-from .hello import HELLO_BYTES, SERVICE, UNASKED_BYTES, Hello, unpack_hello
+from .hello import HELLO_BYTES, OPENING_BYTES, SERVICE, UNASKED_BYTES, Hello, check_opening, unpack_hello
 from .streams import Inflow, Outflow
 
 Sleeper = TypeVar("Sleeper")
@@ -395,6 +395,7 @@ class ClientSession(Generic[Sleeper]):
     def _take_hello(self, resolved: list[Waiter[Sleeper]]) -> bool:
         data = self._reader.take(HELLO_BYTES)
         if data is None:
+            check_opening(self._reader.peek(OPENING_BYTES))
             return False
         theirs = unpack_hello(data, role=SERVICE)
         self.their_message_bytes = theirs.message_bytes

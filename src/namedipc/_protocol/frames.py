@@ -180,9 +180,9 @@ class FrameReader:
         self._at = end
         return data
 
-    def begins_with(self, expected: bytes) -> bool:
-        """Whether what is there now, be it less, is how `expected` begins."""
-        return expected.startswith(bytes(self._buffer[self._at : self._at + len(expected)]))
+    def peek(self, count: int) -> bytes:
+        """Return what is there now, at most `count` bytes, and leave it."""
+        return bytes(self._buffer[self._at : self._at + count])
 
     @property
     def unfinished(self) -> bool:

@@ -15,6 +15,7 @@ import attrs
 from .._errors import ProtocolError, WrongKind
 
 MAGIC: Final = b"NIPC"
+OPENING_BYTES: Final = len(MAGIC)
 VERSION: Final = 1
 SERVICE: Final = 1
 CHANNEL: Final = 2
@@ -63,6 +64,18 @@ class Hello:
         )
 
 
+def check_opening(data: bytes) -> None:
+    """Look at the first bytes of the other side, however few of them are there.
+
+    A program that speaks something else may say less than a hello, and wait for an answer.
+
+    Raises:
+        ProtocolError: These are not the bytes of namedipc.
+    """
+    if not MAGIC.startswith(data[: len(MAGIC)]):
+        raise ProtocolError("the peer does not speak namedipc")
+
+
 def unpack_hello(data: bytes, *, role: int) -> Hello:
     """Read the 40 bytes of the other side.
 
@@ -70,9 +83,8 @@ def unpack_hello(data: bytes, *, role: int) -> Hello:
         ProtocolError: These are not the bytes of namedipc, or of a version unknown here.
         WrongKind: The other side is a service where a channel was expected, or the reverse.
     """
-    magic, version, their_role, _reserved, message_bytes, fingerprint, *limits = _LAYOUT.unpack(data)
-    if magic != MAGIC:
-        raise ProtocolError(f"the peer does not speak namedipc: its first bytes are {data[:8]!r}")
+    _magic, version, their_role, _reserved, message_bytes, fingerprint, *limits = _LAYOUT.unpack(data)
+    check_opening(data)
     if version != VERSION:
         raise ProtocolError(f"the peer speaks version {version} of the protocol, this side version {VERSION}")
     if their_role != role:

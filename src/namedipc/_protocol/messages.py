@@ -14,7 +14,7 @@ from .._errors import IPCError, ProtocolError, SchemaMismatch, WrongKind
 from .._faults import connection_error_of
 from .attachments import Arrivals, open_parcel
 from .frames import ERROR, GOODBYE, HEADER, MESSAGE, SCHEMA, Frame, FrameReader, pack_frame
-from .hello import CHANNEL, HELLO_BYTES, MAGIC, Hello, unpack_hello
+from .hello import CHANNEL, HELLO_BYTES, OPENING_BYTES, Hello, check_opening, unpack_hello
 
 LONGEST_SCHEMA_BYTES: Final = 1 << 20
 
@@ -148,8 +148,7 @@ class MessageSession:
     def _take_hello(self) -> bool:
         data = self._reader.take(HELLO_BYTES)
         if data is None:
-            if not self._reader.begins_with(MAGIC):  # a program that says less than a hello and waits for an answer
-                raise ProtocolError("the peer does not speak namedipc")
+            check_opening(self._reader.peek(OPENING_BYTES))
             return False
         theirs = unpack_hello(data, role=CHANNEL)
         self.their_message_bytes = theirs.message_bytes

@@ -32,7 +32,7 @@ from .frames import (
     FrameReader,
     pack_frame,
 )
-from .hello import HELLO_BYTES, MAGIC, SERVICE, UNASKED_BYTES, Hello, unpack_hello
+from .hello import HELLO_BYTES, OPENING_BYTES, SERVICE, UNASKED_BYTES, Hello, check_opening, unpack_hello
 
 _OF_A_CALL: Final = frozenset({CANCEL, ITEM, END, CREDIT})
 
@@ -220,8 +220,7 @@ class ServerSession:
     def _take_hello(self) -> bool:
         data = self._reader.take(HELLO_BYTES)
         if data is None:
-            if not self._reader.begins_with(MAGIC):  # a program that says less than a hello and waits for an answer
-                raise ProtocolError("the peer does not speak namedipc")
+            check_opening(self._reader.peek(OPENING_BYTES))
             return False
         theirs = unpack_hello(data, role=SERVICE)
         self.their_message_bytes = theirs.message_bytes
