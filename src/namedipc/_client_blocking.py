@@ -299,8 +299,8 @@ class _Call:
         self._method = method
         self._client = client
         self._options = options
-        self.timeout = client._timeout
-        self.decode = decode_result(method, links.where)
+        self.timeout: float | None = client._timeout
+        self.decode: Callable[[bytes], object] = decode_result(method, links.where)
         self._opened: OpenCall | None = None
 
     def result(self, clock: Clock) -> bytes:

@@ -85,7 +85,7 @@ class Feeding(Waiter[Sleeper]):
     def __init__(self, where: str, number: int) -> None:
         super().__init__(where)
         self.number: int = number
-        self.outflow = Outflow(0, 0)
+        self.outflow: Outflow = Outflow(0, 0)
 
 
 class StreamedCall(Waiter[Sleeper]):
@@ -98,6 +98,8 @@ class StreamedCall(Waiter[Sleeper]):
     """
 
     __slots__ = ("_last", "feedings", "inflow")
+    kind: int
+    body: bytes
 
     def __init__(self, where: str, feedings: tuple[Feeding[Sleeper], ...], inflow: Inflow | None) -> None:
         super().__init__(where)

@@ -25,8 +25,8 @@ class Clock:
     __slots__ = ("end", "timeout")
 
     def __init__(self, timeout: float | None) -> None:
-        self.timeout = timeout
-        self.end = None if timeout is None else time.monotonic() + timeout
+        self.timeout: float | None = timeout
+        self.end: float | None = None if timeout is None else time.monotonic() + timeout
 
     def left(self) -> float | None:
         """Return the seconds that are left, at least 0; None for ever."""
