@@ -8,13 +8,13 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import trio
 import trio.testing
 
-from namedipc import Limits, anyone, lowlevel
+from namedipc import Limits, Service, anyone, lowlevel, one_way
 from namedipc._protocol.frames import REPLY, FrameReader, Kind, pack_frame
 from namedipc._protocol.hello import HELLO_BYTES, SERVICE, Hello
 from namedipc._schema import Schema
@@ -339,3 +339,42 @@ def test_a_half_closed_client_gets_the_answers_behind_a_late_one(tmp_path: Path)
         while (frame := reader.next_frame()) is not None:
             ids.append(frame[3])
         assert ids == list(range(1, 1002))
+
+
+async def test_one_way_calls_of_a_client_that_has_left_are_run(tmp_path: Path) -> None:
+    """Also those which wait because as many as may be are in flight, and without a turn being spent in vain."""
+
+    class Clerk:
+        def __init__(self) -> None:
+            self.filed: list[int] = []
+            self.waiting = 0
+            self.go_on = trio.Event()
+
+        async def file(self, number: int) -> None:
+            self.waiting += 1
+            await self.go_on.wait()
+            self.filed.append(number)
+
+    clerk = Clerk()
+    service = Service(tmp_path / "desk", Desk)
+    async with service.serve(clerk, limits=Limits(calls_in_flight=2)) as server:
+        async with service.connect() as desk:
+            for number in range(4):
+                await desk.file(number)
+        while clerk.waiting < 2:
+            await trio.testing.wait_all_tasks_blocked()
+        await trio.testing.wait_all_tasks_blocked()  # the loop sleeps, although the client has gone
+        assert (server.statistics().clients, server.statistics().in_flight) == (1, 2)
+        clerk.go_on.set()
+        while server.statistics().clients:
+            await trio.testing.wait_all_tasks_blocked()
+    assert sorted(clerk.filed) == [0, 1, 2, 3]
+
+
+class Desk(Protocol):
+    """An interface with a one-way call."""
+
+    @one_way
+    async def file(self, number: int) -> None:
+        """File it."""
+        ...

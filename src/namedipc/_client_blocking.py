@@ -183,7 +183,8 @@ class BlockingClient(Generic[T]):
     ) -> BlockingStream[R]:
         """Call a method which is answered with a stream, and return that.
 
-        The call begins with the first item that is asked for. The client's `timeout` is that of each item.
+        The call is sent when the stream is entered by `with`, or else when its first item is asked for. The client's
+        `timeout` is that of each item.
 
         Args:
             method: The method as the interface has it: `Kitchen.progress`.
@@ -321,6 +322,10 @@ class _Call:
         except NotRun as error:
             raise error.reason from None
 
+    def begin(self, clock: Clock) -> None:
+        """Send the call now, before anything is waited for."""
+        self._open(clock)
+
     def close(self) -> None:
         """Cancel the call unless it is over."""
         if self._opened is not None:
@@ -376,7 +381,10 @@ def _source(method: Method, number: int, stream: object) -> Iterator[object]:
 
 @final
 class BlockingStream(Iterator[T_co]):
-    """A stream of replies. Left early (`with`, `close`, or dropped): cancelled at the server at once."""
+    """A stream of replies. Left early (`with`, `close`, or dropped): cancelled at the server at once.
+
+    `with` sends the call when it is entered; otherwise the first item that is asked for does.
+    """
 
     def __init__(self, call: _Call) -> None:
         self._call = call
@@ -412,6 +420,8 @@ class BlockingStream(Iterator[T_co]):
         self._call.close()
 
     def __enter__(self) -> Self:
+        if not self._over:
+            self._call.begin(Clock(self._call.timeout))
         return self
 
     def __exit__(

@@ -378,6 +378,11 @@ class ReplyStream(AsyncIterator[Any]):
         self._over = True
         raise StopAsyncIteration
 
+    async def open(self) -> None:
+        """Begin the call now, before its first item is asked for. Cancellation: it has not begun."""
+        if not self._over:
+            await self._call.open()
+
     async def aclose(self) -> None:
         """Leave the stream. Safe to call twice."""
         self._over = True

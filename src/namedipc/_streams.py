@@ -51,6 +51,8 @@ def feed(items: Iterable[R], /) -> AsyncIterable[R]:
 def aclosing(stream: AsyncIterable[R], /) -> AbstractAsyncContextManager[AsyncIterator[R]]:
     """Leave a stream in order: at the end of the `async with` it is closed, and cancelled at the service.
 
+    The call is sent when the `async with` is entered; without one, when the first item is asked for.
+
     `contextlib.aclosing` for what an interface declares as AsyncIterator, which has no `aclose` for a checker.
 
     Args:
@@ -63,6 +65,9 @@ def aclosing(stream: AsyncIterable[R], /) -> AbstractAsyncContextManager[AsyncIt
 async def _closing(stream: AsyncIterable[R]) -> AsyncIterator[AsyncIterator[R]]:
     iterator = aiter(stream)
     try:
+        begin = getattr(iterator, "open", None)
+        if begin is not None:
+            await begin()
         yield iterator
     finally:
         close = getattr(iterator, "aclose", None)

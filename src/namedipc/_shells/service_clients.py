@@ -64,6 +64,7 @@ class Connection:
         departures: Descriptors which leave with it; None where none do.
         sent_bytes: How many bytes have left, where descriptors may.
         postponed: One-way calls which begin once others have ended.
+        detached: It has gone, and stays until these have been run.
         when_drained: Is called, once, when a congested client has read on, or has gone; added to only while congested.
     """
 
@@ -73,6 +74,7 @@ class Connection:
         "closed",
         "context",
         "departures",
+        "detached",
         "expires",
         "fd",
         "interest",
@@ -108,6 +110,7 @@ class Connection:
         self.reading: bool = True
         self.queued: bool = False
         self.closed: bool = False
+        self.detached: bool = False
         self.slow: str | None = None
         self.expires: float = _NEVER
         self.postponed: deque[Frame] = deque()
@@ -188,7 +191,10 @@ class Clients:
         self.bytes_received: int = 0
         self.bytes_sent: int = 0
         self._spare: int | None = lowlevel.eventfd()
+        bell = lowlevel.eventfd()
+        self._bell: int | None = bell
         self.epoll: lowlevel.Epoll = lowlevel.Epoll()
+        self.epoll.register(bell, lowlevel.EPOLLIN)
         self.epoll.register(listener.fileno(), lowlevel.EPOLLIN)
         forget_in_child(self)
 
@@ -198,6 +204,9 @@ class Clients:
         """Act on what epoll has said of a descriptor."""
         connection = self.connections.get(fd)
         if connection is None:
+            if fd == self._bell:
+                os.eventfd_read(fd)
+                return
             self.accept_due = self.accept_due or fd == self._listener.fileno()
             return
         if mask & lowlevel.EPOLLOUT:
@@ -212,7 +221,7 @@ class Clients:
                 self._read(connection)
         elif mask & _LOST:
             if not connection.queued:
-                self.drop(connection)
+                self._vanished(connection)
         elif mask & lowlevel.EPOLLRDHUP:
             self._half_closed(connection)
 
@@ -246,9 +255,22 @@ class Clients:
     def look_again(self, connection: Connection) -> None:
         """Wake whoever pumps, for a connection which has more to be taken although nothing new has come from it."""
         self.queue(connection)
-        if not connection.closed:
-            connection.interest |= lowlevel.EPOLLOUT  # ready at once, as a rule, or else as soon as the client reads
-            self.epoll.modify(connection.fd, connection.interest)
+        if self._bell is not None:
+            os.eventfd_write(self._bell, 1)
+
+    def _vanished(self, connection: Connection) -> None:
+        """It reads no more, and nothing will come. What it has left to the service by one-way calls is still done."""
+        if not connection.postponed:
+            self.drop(connection)
+        elif not connection.detached:
+            connection.detached = True
+            self.epoll.unregister(connection.fd)  # which would tell of it without end
+            self._cancel_calls(connection)
+
+    def _cancel_calls(self, connection: Connection) -> None:
+        for call in list(connection.calls.values()):
+            if not call.is_one_way:  # whoever has sent one has left it to the service
+                call.request_cancel()
 
     # ------------------------------------------------------------ writing
 
@@ -310,7 +332,7 @@ class Clients:
         return sent
 
     def _set_interest(self, connection: Connection) -> None:
-        if connection.closed:
+        if connection.closed or connection.detached:
             return
         interest = _READ if connection.reading and not connection.congested else 0
         if connection.outbound:
@@ -449,11 +471,10 @@ class Clients:
         if not self._of_uid[connection.peer.uid]:
             del self._of_uid[connection.peer.uid]
         # Not left to close(): a child made by fork may hold the file too, and then it would stay in the epoll.
-        self.epoll.unregister(connection.fd)
+        if not connection.detached:
+            self.epoll.unregister(connection.fd)
         connection.socket.close()
-        for call in list(connection.calls.values()):
-            if not call.is_one_way:  # whoever has sent one has left it to the service
-                call.request_cancel()
+        self._cancel_calls(connection)
         self._tell_drained(connection)
 
     # ------------------------------------------------------------ time
@@ -512,13 +533,17 @@ class Clients:
             if connection.departures is not None:
                 connection.departures.close()
         self.connections.clear()
-        self.epoll.close()
+        self._close_own()
 
     def close(self) -> None:
         """Close every connection and the epoll. Safe to call twice."""
         for connection in list(self.connections.values()):
             self.drop(connection)
+        self._close_own()
+
+    def _close_own(self) -> None:
         self.epoll.close()
-        if self._spare is not None:
-            os.close(self._spare)
-            self._spare = None
+        for fd in (self._bell, self._spare):
+            if fd is not None:
+                os.close(fd)
+        self._bell = self._spare = None
