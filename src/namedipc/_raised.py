@@ -89,7 +89,7 @@ NO_ERRORS: Final = DeclaredErrors("", ())
 def _codec_of(where: str, cls: type[Exception]) -> Codec[Exception] | None:
     if attrs.has(cls):
         try:
-            codec = Codec(cls)
+            codec: Codec[Exception] = Codec(cls)
         except DeclarationError as error:
             raise DeclarationError(f"{where}: {error}") from error
         if codec.carries_descriptors:
