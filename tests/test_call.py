@@ -31,17 +31,18 @@ def being_handled(active: ActiveCall) -> Iterator[None]:
 
 
 def test_a_call_tells_what_is_known_of_it() -> None:
-    """Method, peer, deadline and headers; no deadline is one that never comes."""
-    call = Call(ActiveCall("cook", PEER, 2.5, {"a": "b"}))
-    assert (call.method, call.peer, call.deadline, call.headers) == ("cook", PEER, 2.5, {"a": "b"})
-    assert Call(ActiveCall("cook", PEER, None, {})).deadline == math.inf
+    """Interface, method, peer, deadline and headers; no deadline is one that never comes."""
+    call = Call(ActiveCall("cook", PEER, 2.5, {"a": "b"}, "Kitchen"))
+    assert (call.interface, call.method, call.peer) == ("Kitchen", "cook", PEER)
+    assert (call.deadline, call.headers) == (2.5, {"a": "b"})
+    assert Call(ActiveCall("cook", PEER, None, {}, "Kitchen")).deadline == math.inf
     assert repr(call) == "<Call of cook with process 11 of user 12>"
 
 
 def test_a_call_cannot_be_changed() -> None:
     """What was received is what it was; nothing can be left on it by mistake."""
-    call = Call(ActiveCall("cook", PEER, 2.5, {}))
-    for name in ("method", "peer", "deadline", "headers", "note"):
+    call = Call(ActiveCall("cook", PEER, 2.5, {}, "Kitchen"))
+    for name in ("interface", "method", "peer", "deadline", "headers", "note"):
         with pytest.raises(AttributeError):
             setattr(call, name, None)
 
@@ -50,7 +51,7 @@ def test_there_is_no_call_outside_of_a_handler() -> None:
     """The error says where it may be asked for."""
     with pytest.raises(RuntimeError, match=r"^current_call\(\): no call is being handled here; use it inside a method"):
         current_call()
-    with being_handled(ActiveCall("cook", PEER, None, {})):
+    with being_handled(ActiveCall("cook", PEER, None, {}, "Kitchen")):
         assert current_call().method == "cook"
     with pytest.raises(RuntimeError):
         current_call()
@@ -78,7 +79,7 @@ async def test_a_traced_handler_runs_inside_of_the_trace() -> None:
         return number + 1
 
     handle = traced(trace, handler)
-    with being_handled(ActiveCall("cook", PEER, None, {})):
+    with being_handled(ActiveCall("cook", PEER, None, {}, "Kitchen")):
         assert await handle(1) == 2
         with pytest.raises(ValueError, match="no"):
             await handle(1, fail=True)
