@@ -101,8 +101,6 @@ class StreamedCall(Waiter[Sleeper]):
     kind: int
     body: bytes
 
-    kind: int
-
     def __init__(self, where: str, feedings: tuple[Feeding[Sleeper], ...], inflow: Inflow | None) -> None:
         super().__init__(where)
         self.feedings: tuple[Feeding[Sleeper], ...] = feedings
