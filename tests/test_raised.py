@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from namedipc import Fd
 from namedipc._errors import DeclarationError, InvalidMessage, TooLarge
 from namedipc._raised import LARGEST_FIELDS_BYTES, NO_ERRORS, DeclaredErrors
 from namedipc._texts import LONGEST_TEXT
@@ -178,6 +179,20 @@ def test_a_field_that_cannot_be_carried_is_told_with_the_place() -> None:
 
     with pytest.raises(DeclarationError, match=r"^Kitchen.cook, @raises\(Strange\): .*anything.* says nothing of what"):
         DeclaredErrors("Kitchen.cook", [Strange])
+
+
+def test_an_exception_carries_no_descriptors() -> None:
+    """They belong to results: an error is sent whatever else goes wrong."""
+
+    @attrs.define
+    class Lent(Exception):
+        files: list[Fd]
+
+    with pytest.raises(DeclarationError) as caught:
+        DeclaredErrors("Kitchen.lend", [Lent])
+    assert str(caught.value) == (
+        "Kitchen.lend, @raises(Lent): an exception carries no open descriptors; return them instead"
+    )
 
 
 def test_a_field_of_another_type_is_told() -> None:

@@ -35,6 +35,7 @@ from namedipc import (
     WrongKind,
     current_call,
     one_way,
+    raises,
 )
 
 from .conftest import Children
@@ -497,6 +498,39 @@ async def test_a_remote_exception_is_a_remote_error(tmp_path: Path) -> None:
             assert (error.type_name, error.message) == ("ValueError", "too hot")
             assert "raise ValueError(text)" in error.traceback_text
         assert await kitchen.pid() == os.getpid()
+
+
+@attrs.define
+class Refusal(Exception):
+    """An exception with fields."""
+
+    why: str
+    times: int = 1
+
+
+async def test_a_declared_exception_arrives_with_its_fields(tmp_path: Path) -> None:
+    """One whose fields do not fit says so, and a text of any length arrives; the connection goes on."""
+
+    class Counter(Protocol):
+        @raises(Refusal, ValueError)
+        async def ask(self, why: str) -> int: ...
+
+    class Refuses:
+        async def ask(self, why: str) -> int:
+            if not why:
+                raise ValueError("\udcff" + "x" * 100_000)
+            raise Refusal(why, 3)
+
+    service = Service(tmp_path / "counter", Counter)
+    async with service.serve(Refuses()), service.connect() as counter:
+        with pytest.raises(TooLarge, match=r"an exception of Counter\.ask: the fields of Refusal take 700\d\d bytes"):
+            await counter.ask("x" * 70_000)
+        with pytest.raises(ValueError, match=r"^\.\.\. x+") as long:
+            await counter.ask("")
+        assert type(long.value) is ValueError
+        with pytest.raises(Refusal) as caught:
+            await counter.ask("closed")
+        assert (caught.value.why, caught.value.times) == ("closed", 3)
 
 
 async def test_a_result_of_another_type_is_the_service_s_mistake(tmp_path: Path) -> None:

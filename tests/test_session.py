@@ -425,7 +425,7 @@ def outcome(pieces: list[bytes]) -> Outcome:
             while (event := session.next_event()) is not None:
                 events.append(event)
     except IPCError as refused:
-        error = f"{type(refused).__name__}: {refused}"
+        error = f"{type(refused).__name__}: {refused}".partition(": its first bytes")[0]
     return events, error, b"".join(session.outgoing), session.said_goodbye, session.state
 
 

@@ -31,8 +31,8 @@ def raises(*errors: type[Exception]) -> Callable[[F], F]:
     Any other exception of the handler arrives as `RemoteError`.
 
     Args:
-        errors: Exception classes: attrs classes, whose fields travel; or classes without an `__init__` of their own,
-            whose text does.
+        errors: Exception classes: attrs classes, whose fields travel (64 KiB at most); or classes without an
+            `__init__` of their own, whose text does.
 
     Raises:
         DeclarationError: Not an exception class. What its fields are is checked with the interface.

@@ -89,9 +89,12 @@ NO_ERRORS: Final = DeclaredErrors("", ())
 def _codec_of(where: str, cls: type[Exception]) -> Codec[Exception] | None:
     if attrs.has(cls):
         try:
-            return Codec(cls)
+            codec: Codec[Exception] = Codec(cls)
         except DeclarationError as error:
             raise DeclarationError(f"{where}: {error}") from error
+        if codec.carries_descriptors:
+            raise DeclarationError(f"{where}: an exception carries no open descriptors; return them instead")
+        return codec
     own = next((base for base in cls.__mro__ if {"__init__", "__new__"} & vars(base).keys()), Exception)
     if own.__module__ == "builtins":
         try:

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import AsyncIterable, AsyncIterator
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypedDict
 
 import attrs
 
-from namedipc import Broadcast, Channel, Fifo, RawChannel, RawFifo, Service, SharedRegion, SharedStruct
+from namedipc import (
+    Broadcast,
+    Channel,
+    ChannelEnd,
+    Fd,
+    Fifo,
+    RawChannel,
+    RawFifo,
+    Service,
+    SharedRegion,
+    SharedStruct,
+    allow,
+    groups,
+    idempotent,
+    in_thread,
+    one_way,
+    raises,
+)
 
 
 @attrs.frozen
@@ -53,14 +71,31 @@ class Desk(Protocol):
     async def ping(self) -> int: ...
 
 
-class Post(Desk, Protocol):
-    """An interface with a base."""
+class Overweight(Exception):
+    """An exception which the interface declares."""
 
+
+class Post(Desk, Protocol):
+    """An interface with a base, with every mark, and with streams both ways."""
+
+    @raises(Overweight)
     async def weigh(self, letter: Letter, *, registered: bool = False) -> int: ...
 
+    @idempotent
     async def find(self, to: str = "anybody") -> Letter | None: ...
 
+    @one_way
     async def note(self, text: str) -> None: ...
+
+    def track(self, number: int, /) -> AsyncIterator[float]: ...
+
+    async def load(self, bags: AsyncIterable[bytes]) -> int: ...
+
+    def stamp(self, letters: AsyncIterable[Letter]) -> AsyncIterator[str]: ...
+
+    async def book(self) -> Fd: ...
+
+    async def counter(self, name: str) -> ChannelEnd[Letter]: ...
 
 
 class Clerk:
@@ -69,14 +104,33 @@ class Clerk:
     async def ping(self) -> int:
         return 1
 
+    @allow(groups(0))
     async def weigh(self, letter: Letter, *, registered: bool = False) -> int:
         return letter.grams + registered
 
-    async def find(self, to: str = "anybody") -> Letter | None:
+    @in_thread
+    def find(self, to: str = "anybody") -> Letter | None:
         return Letter(to)
 
     async def note(self, text: str) -> None:
         return None
+
+    async def track(self, number: int, /) -> AsyncIterator[float]:
+        yield 0.5
+
+    async def load(self, bags: AsyncIterable[bytes]) -> int:
+        return sum([len(bag) async for bag in bags])
+
+    async def stamp(self, letters: AsyncIterable[Letter]) -> AsyncIterator[str]:
+        async for letter in letters:
+            yield letter.to
+
+    async def book(self) -> Fd:
+        return Fd(0)
+
+    async def counter(self, name: str) -> ChannelEnd[Letter]:
+        mine, _theirs = Channel("counter", Letter).pair()
+        return mine
 
 
 class Dance(Protocol):
