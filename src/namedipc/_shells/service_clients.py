@@ -64,6 +64,7 @@ class Connection:
         departures: Descriptors which leave with it; None where none do.
         sent_bytes: How many bytes have left, where descriptors may.
         postponed: One-way calls which begin once others have ended.
+        polled: Whether it is in the epoll; not while its client has gone, and one-way calls of it still wait.
         when_drained: Is called, once, when a congested client has read on, or has gone; added to only while congested.
     """
 
@@ -79,6 +80,7 @@ class Connection:
         "outbound",
         "outbound_limit",
         "peer",
+        "polled",
         "postponed",
         "queued",
         "reading",
@@ -105,6 +107,7 @@ class Connection:
         self.departures: Departures | None = None if session.arrivals is None else Departures()
         self.when_drained: list[Callable[[], object]] = []
         self.interest: int = _READ
+        self.polled: bool = True
         self.reading: bool = True
         self.queued: bool = False
         self.closed: bool = False
@@ -212,7 +215,7 @@ class Clients:
                 self._read(connection)
         elif mask & _LOST:
             if not connection.queued:
-                self.drop(connection)
+                self._lost(connection)
         elif mask & lowlevel.EPOLLRDHUP:
             self._half_closed(connection)
 
@@ -227,8 +230,7 @@ class Clients:
         except BlockingIOError:
             return
         except OSError:
-            self.drop(connection)
-            return
+            data = b""  # it has gone without reading its answers; what it had sent before has been read
         if not data:
             self._half_closed(connection)
             return
@@ -246,9 +248,14 @@ class Clients:
     def look_again(self, connection: Connection) -> None:
         """Wake whoever pumps, for a connection which has more to be taken although nothing new has come from it."""
         self.queue(connection)
-        if not connection.closed:
-            connection.interest |= lowlevel.EPOLLOUT  # ready at once, as a rule, or else as soon as the client reads
+        if connection.closed:
+            return
+        connection.interest |= lowlevel.EPOLLOUT  # ready at once, as a rule, or else as soon as the client reads
+        if connection.polled:
             self.epoll.modify(connection.fd, connection.interest)
+        else:
+            connection.polled = True
+            self.epoll.register(connection.fd, connection.interest)
 
     # ------------------------------------------------------------ writing
 
@@ -428,6 +435,22 @@ class Clients:
         else:
             self._set_interest(connection)
 
+    def _lost(self, connection: Connection) -> None:
+        """The client has gone. One-way calls of it which still wait are run before it is dropped."""
+        if not connection.postponed:
+            self.drop(connection)
+            return
+        connection.outbound.clear()
+        self._cancel_calls(connection)
+        # Until `look_again`: that the other end has gone, epoll would say again and again.
+        connection.polled = False
+        self.epoll.unregister(connection.fd)
+
+    def _cancel_calls(self, connection: Connection) -> None:
+        for call in list(connection.calls.values()):
+            if not call.is_one_way:  # whoever has sent one has left it to the service
+                call.request_cancel()
+
     def refuse(self, connection: Connection, fault: Fault) -> None:
         """Tell a client why it is turned away, as far as it reads, and close."""
         connection.session.fail(0, pack_fault(fault))
@@ -449,11 +472,10 @@ class Clients:
         if not self._of_uid[connection.peer.uid]:
             del self._of_uid[connection.peer.uid]
         # Not left to close(): a child made by fork may hold the file too, and then it would stay in the epoll.
-        self.epoll.unregister(connection.fd)
+        if connection.polled:
+            self.epoll.unregister(connection.fd)
         connection.socket.close()
-        for call in list(connection.calls.values()):
-            if not call.is_one_way:  # whoever has sent one has left it to the service
-                call.request_cancel()
+        self._cancel_calls(connection)
         self._tell_drained(connection)
 
     # ------------------------------------------------------------ time
