@@ -230,7 +230,8 @@ class Clients:
         except BlockingIOError:
             return
         except OSError:
-            data = b""  # it has gone without reading its answers; what it had sent before has been read
+            self._lost(connection)  # without reading its answers; what it had sent before has been read
+            return
         if not data:
             self._half_closed(connection)
             return
