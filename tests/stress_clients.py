@@ -48,6 +48,7 @@ WEIGHTS: Final = {
     "raced": 6,
     "read": 6,
     "left": 5,
+    "swamped": 3,
     "dropped": 4,
     "failing": 4,
     "sent": 5,
@@ -93,6 +94,10 @@ class Chooser:
     def notes(self) -> int:
         """Return how many one-way calls to make: at times more than the service runs at once."""
         return self.random.choice((1,) * 7 + (3 * LIMITS.calls_in_flight // 2,))
+
+    def sizes(self) -> list[int]:
+        """Return the sizes of the items of a stream: some are larger than its window."""
+        return [self.random.choice((10, 5_000, 50_000, 200_000)) for _ in range(self.random.choice((1, 5, 20)))]
 
     def numbers(self) -> list[int]:
         """Return the items of a stream of requests."""
@@ -240,6 +245,26 @@ class TrioWorker:
                 for wanted in range(id_, id_ + self.choose.items()):
                     expect(await anext(numbers), wanted)
                     fate = Fate.LEFT
+        except LimitReached:
+            fate = Fate.REFUSED
+        self.choose.ledger.add(id_, fate)
+
+    async def swamped(self) -> None:
+        """A stream of large items which is read slowly, and at times left."""
+        id_ = self.choose.begin()
+        sizes = self.choose.sizes()
+        leave_at = self.choose.random.choice((len(sizes), self.choose.random.randrange(len(sizes))))
+        fate = Fate.ANSWERED
+        seen = []
+        try:
+            async with aclosing(self.stress.blobs(id_, sizes)) as blobs:
+                async for blob in blobs:
+                    seen.append(len(blob))
+                    if len(seen) > leave_at:
+                        fate = Fate.LEFT
+                        break
+                    await trio.sleep(self.choose.moment())
+            expect(seen, sizes[: len(seen)] if fate is Fate.LEFT else sizes)
         except LimitReached:
             fate = Fate.REFUSED
         self.choose.ledger.add(id_, fate)
@@ -479,6 +504,26 @@ class BlockingWorker:
                 for wanted in range(id_, id_ + self.choose.items()):
                     expect(next(numbers), wanted)
                     fate = Fate.LEFT
+        except LimitReached:
+            fate = Fate.REFUSED
+        self.choose.ledger.add(id_, fate)
+
+    def swamped(self) -> None:
+        """A stream of large items which is read slowly, and at times left."""
+        id_ = self.choose.begin()
+        sizes = self.choose.sizes()
+        leave_at = self.choose.random.choice((len(sizes), self.choose.random.randrange(len(sizes))))
+        fate = Fate.ANSWERED
+        seen = []
+        try:
+            with self.client.stream(Stress.blobs, id_, sizes) as blobs:
+                for blob in blobs:
+                    seen.append(len(blob))
+                    if len(seen) > leave_at:
+                        fate = Fate.LEFT
+                        break
+                    sleep(self.choose.moment())
+            expect(seen, sizes[: len(seen)] if fate is Fate.LEFT else sizes)
         except LimitReached:
             fate = Fate.REFUSED
         self.choose.ledger.add(id_, fate)

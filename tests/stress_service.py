@@ -20,9 +20,17 @@ import trio
 
 from namedipc import Limits, Service, idempotent, in_thread, one_way, raises
 
-LIMITS = Limits(message_bytes=256 << 10, calls_in_flight=48, clients_per_uid=1024, handshake_seconds=30)
-"""Of messages and calls small enough to be met. No client is to be refused, or dropped for being slow: the machine may
-be, and who is stopped is."""
+LIMITS = Limits(
+    message_bytes=256 << 10,
+    calls_in_flight=48,
+    stream_items=16,
+    stream_bytes=4096,
+    outbound_bytes=128 << 10,
+    clients_per_uid=1024,
+    handshake_seconds=30,
+)
+"""Of messages, calls and streams small enough to be met. No client is to be refused, or dropped for being slow: the
+machine may be, and who is stopped is."""
 LONGEST_SECONDS = 1000.0
 """What waits so long is waited for by nobody: it ends by being cancelled."""
 _RECORD = Struct("<QB")
@@ -138,6 +146,10 @@ class Stress(Protocol):
         """Yield numbers; then end, raise, or lie."""
         ...
 
+    def blobs(self, id: int, sizes: list[int]) -> AsyncIterator[bytes]:  # noqa: A002
+        """Yield much."""
+        ...
+
     async def total(self, id: int, numbers: AsyncIterable[int], pause: float) -> int:  # noqa: A002
         """Take numbers."""
         ...
@@ -212,6 +224,11 @@ class Stressed:
             if then == "lie":
                 lie: int = "no int"  # type: ignore[assignment]  # likewise
                 yield lie
+
+    async def blobs(self, id: int, sizes: list[int]) -> AsyncIterator[bytes]:  # noqa: A002
+        with self._ledger.running(id):
+            for size in sizes:
+                yield bytes(size)
 
     async def total(self, id: int, numbers: AsyncIterable[int], pause: float) -> int:  # noqa: A002
         with self._ledger.running(id):

@@ -11,8 +11,9 @@ from typing import Protocol
 
 import pytest
 import trio
+import trio.testing
 
-from namedipc import Closed, Service, lowlevel, one_way
+from namedipc import Closed, Limits, Service, lowlevel, one_way
 from namedipc._protocol.frames import ONE_WAY_FLAG, pack_call
 from namedipc._protocol.hello import SERVICE, Hello
 
@@ -94,6 +95,45 @@ async def test_one_way_calls_of_a_client_that_has_gone_are_run(tmp_path: Path) -
             await written.wait()
             while server.peers():
                 await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.usefixtures("no_leaks")
+@pytest.mark.parametrize("drains", [False, True])
+async def test_one_way_calls_which_wait_outlive_their_client(tmp_path: Path, drains: bool) -> None:
+    """More than the service runs at once, from a client that leaves in order; the service may end meanwhile."""
+    service = Service(tmp_path / "guests", Guests)
+    begun: list[str] = []
+    go_on = trio.Event()
+    left = trio.Event()
+
+    class Desk:
+        async def leave(self) -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                left.set()
+
+        async def note(self, text: str) -> None:
+            begun.append(text)
+            await go_on.wait()
+
+    async with service.serve(Desk(), limits=Limits(calls_in_flight=4)) as server:
+        async with service.connect() as guests, trio.open_nursery() as nursery:
+            nursery.start_soon(guests.leave)
+            while not server.statistics().in_flight:
+                await trio.lowlevel.checkpoint()
+            for text in "abcdefg":
+                await guests.note(text)
+            while len(begun) < 3:
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        with trio.fail_after(10):
+            await left.wait()
+            await trio.testing.wait_all_tasks_blocked(0.01)  # the service sleeps: it does not spin on the lost socket
+            go_on.set()
+            while server.peers() and not drains:
+                await trio.lowlevel.checkpoint()
+    assert sorted(begun) == list("abcdefg")
 
 
 @pytest.mark.usefixtures("no_leaks")

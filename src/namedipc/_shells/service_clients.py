@@ -64,7 +64,7 @@ class Connection:
         departures: Descriptors which leave with it; None where none do.
         sent_bytes: How many bytes have left, where descriptors may.
         postponed: One-way calls which begin once others have ended.
-        detached: It has gone, and stays until these have been run.
+        polled: Whether it is in the epoll; not while its client has gone, and one-way calls of it still wait.
         when_drained: Is called, once, when a congested client has read on, or has gone; added to only while congested.
     """
 
@@ -74,13 +74,13 @@ class Connection:
         "closed",
         "context",
         "departures",
-        "detached",
         "expires",
         "fd",
         "interest",
         "outbound",
         "outbound_limit",
         "peer",
+        "polled",
         "postponed",
         "queued",
         "reading",
@@ -107,10 +107,10 @@ class Connection:
         self.departures: Departures | None = None if session.arrivals is None else Departures()
         self.when_drained: list[Callable[[], object]] = []
         self.interest: int = _READ
+        self.polled: bool = True
         self.reading: bool = True
         self.queued: bool = False
         self.closed: bool = False
-        self.detached: bool = False
         self.slow: str | None = None
         self.expires: float = _NEVER
         self.postponed: deque[Frame] = deque()
@@ -191,10 +191,7 @@ class Clients:
         self.bytes_received: int = 0
         self.bytes_sent: int = 0
         self._spare: int | None = lowlevel.eventfd()
-        bell = lowlevel.eventfd()
-        self._bell: int | None = bell
         self.epoll: lowlevel.Epoll = lowlevel.Epoll()
-        self.epoll.register(bell, lowlevel.EPOLLIN)
         self.epoll.register(listener.fileno(), lowlevel.EPOLLIN)
         forget_in_child(self)
 
@@ -204,9 +201,6 @@ class Clients:
         """Act on what epoll has said of a descriptor."""
         connection = self.connections.get(fd)
         if connection is None:
-            if fd == self._bell:
-                os.eventfd_read(fd)
-                return
             self.accept_due = self.accept_due or fd == self._listener.fileno()
             return
         if mask & lowlevel.EPOLLOUT:
@@ -221,7 +215,7 @@ class Clients:
                 self._read(connection)
         elif mask & _LOST:
             if not connection.queued:
-                self._vanished(connection)
+                self._lost(connection)
         elif mask & lowlevel.EPOLLRDHUP:
             self._half_closed(connection)
 
@@ -236,7 +230,7 @@ class Clients:
         except BlockingIOError:
             return
         except OSError:
-            self.drop(connection)
+            self._lost(connection)  # without reading its answers; what it had sent before has been read
             return
         if not data:
             self._half_closed(connection)
@@ -255,22 +249,14 @@ class Clients:
     def look_again(self, connection: Connection) -> None:
         """Wake whoever pumps, for a connection which has more to be taken although nothing new has come from it."""
         self.queue(connection)
-        if self._bell is not None:
-            os.eventfd_write(self._bell, 1)
-
-    def _vanished(self, connection: Connection) -> None:
-        """It reads no more, and nothing will come. What it has left to the service by one-way calls is still done."""
-        if not connection.postponed:
-            self.drop(connection)
-        elif not connection.detached:
-            connection.detached = True
-            self.epoll.unregister(connection.fd)  # which would tell of it without end
-            self._cancel_calls(connection)
-
-    def _cancel_calls(self, connection: Connection) -> None:
-        for call in list(connection.calls.values()):
-            if not call.is_one_way:  # whoever has sent one has left it to the service
-                call.request_cancel()
+        if connection.closed:
+            return
+        connection.interest |= lowlevel.EPOLLOUT  # ready at once, as a rule, or else as soon as the client reads
+        if connection.polled:
+            self.epoll.modify(connection.fd, connection.interest)
+        else:
+            connection.polled = True
+            self.epoll.register(connection.fd, connection.interest)
 
     # ------------------------------------------------------------ writing
 
@@ -332,7 +318,7 @@ class Clients:
         return sent
 
     def _set_interest(self, connection: Connection) -> None:
-        if connection.closed or connection.detached:
+        if connection.closed:
             return
         interest = _READ if connection.reading and not connection.congested else 0
         if connection.outbound:
@@ -450,6 +436,22 @@ class Clients:
         else:
             self._set_interest(connection)
 
+    def _lost(self, connection: Connection) -> None:
+        """The client has gone. One-way calls of it which still wait are run before it is dropped."""
+        if not connection.postponed:
+            self.drop(connection)
+            return
+        connection.outbound.clear()
+        self._cancel_calls(connection)
+        # Until `look_again`: that the other end has gone, epoll would say again and again.
+        connection.polled = False
+        self.epoll.unregister(connection.fd)
+
+    def _cancel_calls(self, connection: Connection) -> None:
+        for call in list(connection.calls.values()):
+            if not call.is_one_way:  # whoever has sent one has left it to the service
+                call.request_cancel()
+
     def refuse(self, connection: Connection, fault: Fault) -> None:
         """Tell a client why it is turned away, as far as it reads, and close."""
         connection.session.fail(0, pack_fault(fault))
@@ -471,7 +473,7 @@ class Clients:
         if not self._of_uid[connection.peer.uid]:
             del self._of_uid[connection.peer.uid]
         # Not left to close(): a child made by fork may hold the file too, and then it would stay in the epoll.
-        if not connection.detached:
+        if connection.polled:
             self.epoll.unregister(connection.fd)
         connection.socket.close()
         self._cancel_calls(connection)
@@ -533,17 +535,13 @@ class Clients:
             if connection.departures is not None:
                 connection.departures.close()
         self.connections.clear()
-        self._close_own()
+        self.epoll.close()
 
     def close(self) -> None:
         """Close every connection and the epoll. Safe to call twice."""
         for connection in list(self.connections.values()):
             self.drop(connection)
-        self._close_own()
-
-    def _close_own(self) -> None:
         self.epoll.close()
-        for fd in (self._bell, self._spare):
-            if fd is not None:
-                os.close(fd)
-        self._bell = self._spare = None
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None

@@ -399,8 +399,8 @@ class ServiceLoop:
 
     @property
     def busy(self) -> bool:
-        """Whether a call is in flight, or an answer waits to be sent."""
-        return bool(self._counts.in_flight) or any(c.outbound for c in self.clients.connections.values())
+        """Whether a call is in flight or waits to begin, or an answer waits to be sent."""
+        return bool(self._counts.in_flight) or any(c.outbound or c.postponed for c in self.clients.connections.values())
 
     def cancel_all(self) -> None:
         """Cancel every handler."""
