@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, TypeVar, cast, final
 
@@ -284,10 +283,7 @@ class _Call:
 
     async def close(self) -> None:
         """Cancel the call unless it is over, and wait until its sources are closed."""
-        if self.opened is not None:
-            self.opened.link.give_up(self.opened)
-        for feeding in self._feeding:
-            feeding.scope.cancel()
+        self._leave()
         for feeding in self._feeding:
             await feeding.closed.wait()
         await trio.lowlevel.checkpoint()
@@ -295,10 +291,13 @@ class _Call:
     def abandon(self) -> None:
         """`close` for a finalizer, which cannot wait."""
         if self.opened is not None:
-            self.opened.link.abandon(self.opened)
+            self.opened.link.abandon(self._leave)
+
+    def _leave(self) -> None:
+        if self.opened is not None:
+            self.opened.link.give_up(self.opened)
         for feeding in self._feeding:
-            with suppress(RuntimeError):  # in another thread, or after the end of trio: its task is gone
-                feeding.scope.cancel()
+            feeding.scope.cancel()
 
 
 @final
@@ -318,6 +317,22 @@ class _Feeding:
         self.closed = trio.Event()
 
     async def run(self) -> None:
+        try:
+            await self._draw()
+        except BaseException as error:
+            self.failure = trio_errors.without_cancelled(error)  # the caller's own, and raised there
+            if self.failure is None:
+                raise
+            self._call.link.ask_to_cancel(self._call)  # the service's answer to that wakes the caller
+
+    async def run_alone(self) -> None:
+        try:
+            with self.scope:
+                await self.run()
+        finally:
+            self.closed.set()
+
+    async def _draw(self) -> None:
         link, call = self._call.link, self._call
         iterator = aiter(self._source)
         try:
@@ -325,24 +340,10 @@ class _Feeding:
                 if not await link.feed(call, self._number, self._encode(item)):
                     return
             link.end_feed(call, self._number)
-        except trio.Cancelled:
-            raise
-        except BaseException as error:  # the caller's own, and raised there
-            self.failure = error
-            link.ask_to_cancel(call)  # the service's answer to that wakes the caller
         finally:
             close = getattr(iterator, "aclose", None)
             if close is not None:
                 await close()
-
-    async def run_alone(self) -> None:
-        try:
-            with self.scope:
-                await self.run()
-        except BaseException as error:
-            self.failure = error
-        finally:
-            self.closed.set()
 
 
 @final
@@ -375,10 +376,13 @@ class ReplyStream(AsyncIterator[Any]):
             raise
         except BaseException:
             self._over = True
-            self._call.abandon()
+            with trio.CancelScope(shield=True):
+                await self._call.close()
             raise
         finally:
             self._busy = False
+        if self._over:
+            raise trio_errors.Closed("this stream has been closed by another task")
         self._over = True
         raise StopAsyncIteration
 

@@ -266,6 +266,8 @@ class ServiceLoop:
         )
         connection.calls[id_] = suspended
         self._counts.in_flight += 1
+        if connection.closed and not suspended.is_one_way:
+            suspended.request_cancel()  # what it has sent already told that the client has gone
         return suspended
 
     def _refusal(

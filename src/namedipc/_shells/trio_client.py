@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from time import monotonic, perf_counter
 from typing import Final
 
@@ -83,7 +84,6 @@ class TrioClientLink:
         self._flusher: trio.CancelScope | None = None
         self._drained = trio.Event()
         self._closed = False
-        self._abandoned: deque[OpenCall] = deque()
         self._token = trio.lowlevel.current_trio_token()
         self._last_checkpoint = perf_counter()
         # Under a MockClock a deadline says nothing that another process could use.
@@ -241,6 +241,7 @@ class TrioClientLink:
     async def next_item(self, call: OpenCall) -> bytes | None:
         """Return the next item of a stream of results; None at its end. Cancellation: no item is lost."""
         waiter = call.waiter
+        await trio.lowlevel.checkpoint_if_cancelled()  # a stream which is never silent can be left, too
         if waiter.kind == WAITING:
             await self._until_resolved(waiter)
         if waiter.kind == ITEM:
@@ -259,6 +260,8 @@ class TrioClientLink:
         if self._session.pending.get(call.id) is not call.waiter:
             return
         self._give_up(call.id, None)
+        call.waiter.kind = END  # a reader that waits for it sees that with the next thing that comes: the answer
+        self._wake(call.waiter)
         for feeding in call.waiter.feedings:
             feeding.kind = LOST
             self._wake(feeding)
@@ -268,15 +271,10 @@ class TrioClientLink:
         if self._session.pending.get(call.id) is call.waiter:
             self._write(pack_frame(CANCEL, id=call.id))
 
-    def abandon(self, call: OpenCall) -> None:
-        """`give_up` for a finalizer: in whatever thread, and at whatever time."""
-        self._abandoned.append(call)
-        if trio.lowlevel.in_trio_run() and trio.lowlevel.current_trio_token() is self._token:
-            self._give_up_abandoned()
-
-    def _give_up_abandoned(self) -> None:
-        while self._abandoned and not self._closed:
-            self.give_up(self._abandoned.pop())
+    def abandon(self, leave: Callable[[], object]) -> None:
+        """Leave a call from a finalizer. That may run in any thread, and at any line: so in a turn of its own."""
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(leave)
 
     # ------------------------------------------------------------ before
 
@@ -284,8 +282,6 @@ class TrioClientLink:
         """What every call begins with: raise what forbids it, and wait while too much waits to be sent."""
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_open()
-        if self._abandoned:
-            self._give_up_abandoned()
         if len(body) > self._session.their_message_bytes:
             await self._check_size(where, body)
         while self._outbound_bytes > OUTBOUND_BYTES:

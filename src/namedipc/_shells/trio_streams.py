@@ -128,6 +128,7 @@ class ServedStreams:
 
         def credit(body: bytes) -> None:
             self._session.credit(self._id, number, body)
+            self._flush(self._connection)  # it may be a task of the handler's own that draws, while the handler waits
 
         inflow = Inflow(self._limits.stream_items, self._limits.stream_bytes)
         stream = IncomingRequests(self._method.requests[number].item.decode, inflow, credit)
