@@ -50,7 +50,7 @@ async def test_a_hello_and_calls_in_one_flight(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("offence", "code"),
     [
-        (b"GET / HTTP/1.1\r\nHost: kitchen\r\n\r\n", "protocol"),
+        (b"GET /recipes HTTP/1.1\r\nHost: kitchen\r\n\r\n", "protocol"),
         (Hello(2, 1 << 20, b"x" * 16).pack(), "kind"),
         (HELLO[:4] + b"\x09" + HELLO[5:], "protocol"),
         (HELLO + giant_frame(), "protocol"),

@@ -178,8 +178,10 @@ class Clients:
         self.bytes_received: int = 0
         self.bytes_sent: int = 0
         self._spare: int | None = lowlevel.eventfd()
+        self._alarm: int | None = lowlevel.eventfd()
         self.epoll: lowlevel.Epoll = lowlevel.Epoll()
         self.epoll.register(listener.fileno(), lowlevel.EPOLLIN)
+        self.epoll.register(self._alarm, lowlevel.EPOLLIN)
         forget_in_child(self)
 
     # ------------------------------------------------------------ reading
@@ -187,6 +189,9 @@ class Clients:
     def happened(self, fd: int, mask: int) -> None:
         """Act on what epoll has said of a descriptor."""
         connection = self.connections.get(fd)
+        if fd == self._alarm:  # "look_again"
+            os.eventfd_read(fd)
+            return
         if connection is None:
             self.accept_due = self.accept_due or fd == self._listener.fileno()
             return
@@ -223,16 +228,19 @@ class Clients:
 
     def queue(self, connection: Connection) -> None:
         """Put a connection behind those which have more to be taken."""
-        if not connection.queued and not connection.closed:
+        if not connection.queued and (connection.postponed or not connection.closed):
             connection.queued = True
             self.more.append(connection)
 
     def look_again(self, connection: Connection) -> None:
         """Wake whoever pumps, for a connection which has more to be taken although nothing new has come from it."""
         self.queue(connection)
-        if not connection.closed:
-            connection.interest |= lowlevel.EPOLLOUT  # ready at once, as a rule, or else as soon as the client reads
-            self.epoll.modify(connection.fd, connection.interest)
+        self.wake()
+
+    def wake(self) -> None:
+        """Have `epoll` be readable once."""
+        if self._alarm is not None:
+            os.eventfd_write(self._alarm, 1)
 
     # ------------------------------------------------------------ writing
 
@@ -425,6 +433,8 @@ class Clients:
         for call in list(connection.calls.values()):
             if not call.is_one_way:  # whoever has sent one has left it to the service
                 call.request_cancel()
+        if connection.postponed:
+            self.look_again(connection)
         self._tell_drained(connection)
 
     # ------------------------------------------------------------ time
@@ -480,13 +490,17 @@ class Clients:
             connection.closed = True
             connection.socket.close()
         self.connections.clear()
-        self.epoll.close()
+        self._close_own()
 
     def close(self) -> None:
         """Close every connection and the epoll. Safe to call twice."""
         for connection in list(self.connections.values()):
             self.drop(connection)
+        self._close_own()
+
+    def _close_own(self) -> None:
         self.epoll.close()
-        if self._spare is not None:
-            os.close(self._spare)
-            self._spare = None
+        for fd in (self._spare, self._alarm):
+            if fd is not None:
+                os.close(fd)
+        self._spare = self._alarm = None

@@ -115,6 +115,7 @@ class ServiceLoop:
         self.spinner: Spinner | None = Spinner() if spin else None
         self.clients: Clients = Clients(listener, self._session, where=where, allow=allow, limits=limits)
         self._poll = self._poll_now
+        self._is_idle = True
 
     def _session(self) -> ServerSession:
         return ServerSession(
@@ -142,6 +143,7 @@ class ServiceLoop:
             if not events and not ready and not more:
                 events = self._spin()
                 if not events:
+                    self._is_idle = True
                     return IDLE
             for fd, mask in events:
                 clients.happened(fd, mask)
@@ -150,7 +152,7 @@ class ServiceLoop:
             while ready:
                 connection = ready.popleft()
                 connection.queued = False
-                if connection.closed or connection.congested:
+                if (connection.closed and not connection.postponed) or connection.congested:
                     continue  # a congested one comes round again once it has read
                 suspended = self._round(connection)
                 if suspended is not None:
@@ -212,7 +214,7 @@ class ServiceLoop:
     def _next_frame(self, connection: Connection) -> Frame | None:
         if connection.postponed and len(connection.calls) < self._limits.calls_in_flight:
             return connection.postponed.popleft()
-        return connection.session.next_event()
+        return None if connection.closed else connection.session.next_event()
 
     # ------------------------------------------------------------ calls
 
@@ -327,6 +329,7 @@ class ServiceLoop:
         del call.connection.calls[call.id]
         self._counts.in_flight -= 1
         if call.connection.postponed:
+            self._is_idle = False
             self.clients.look_again(call.connection)
         return True
 
@@ -398,8 +401,15 @@ class ServiceLoop:
 
     @property
     def busy(self) -> bool:
-        """Whether a call is in flight, or an answer waits to be sent."""
-        return bool(self._counts.in_flight) or any(c.outbound for c in self.clients.connections.values())
+        """Whether a call has been sent and not ended, or an answer waits to be sent."""
+        if self._counts.in_flight or not self._is_idle:
+            return True
+        return any(c.outbound for c in self.clients.connections.values())
+
+    def catch_up(self) -> None:
+        """Be busy until all has been taken that the clients have sent: one-way calls, which nobody sends again."""
+        self._is_idle = False
+        self.clients.wake()
 
     def cancel_all(self) -> None:
         """Cancel every handler."""

@@ -122,6 +122,7 @@ class Server:
         if isinstance(self._claim, _names.Claim) and not self._claim.closed:
             trio.lowlevel.notify_closing(self._claim.handover)
         self._claim.close()
+        self._loop.catch_up()
         try:
             with trio.move_on_after(self._drain_seconds if grace_seconds is None else grace_seconds):
                 await self._until_settled()
@@ -219,6 +220,8 @@ class Server:
             if clients.watched or clients.accept_again != _FOREVER:
                 self._wake_janitor()
             if step == IDLE:
+                if clients.draining:
+                    self._settled.set()
                 await trio.lowlevel.wait_readable(clients.epoll)
             else:
                 await trio.lowlevel.checkpoint()
