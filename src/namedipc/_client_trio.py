@@ -50,6 +50,10 @@ class TrioLinks:
         self._spin = spin
         self._leaving: list[TrioClientLink] = []
         self._connecting = trio.Lock()
+        self._attempt = trio.CancelScope()
+        self._in_vain = 0
+        self._last_error: IPCError | None = None
+        self._closed = False
 
     async def open(self, wait_seconds: float | None = None) -> None:
         """Connect. Cancellation: nothing is left open."""
@@ -61,20 +65,34 @@ class TrioLinks:
 
         Raises:
             IPCError: What had ended the connection; its cause is why there is no other.
+            Closed: The client has been closed meanwhile.
         """
+        in_vain = self._in_vain
         async with self._connecting:
             if self.link is not left:
                 return
+            self._check_open()
+            if self._in_vain > in_vain and not options.retry:
+                raise reason from self._last_error  # another task has tried while this one waited for its turn
             for old in [old for old in self._leaving if old.is_idle]:
                 old.close()
                 self._leaving.remove(old)
             try:
-                await self.open(options.wait_again_seconds)
+                with trio.CancelScope() as self._attempt:
+                    await self.open(options.wait_again_seconds)
             except IPCError as error:
+                self._in_vain += 1
+                self._last_error = error
                 raise reason from error
             self._leaving.append(left)
+            self._check_open()
             if left.is_idle:
                 left.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            self.close()
+            raise trio_errors.Closed(f"{self.where}: this client has been closed")
 
     @property
     def peer(self) -> Peer:
@@ -86,7 +104,9 @@ class TrioLinks:
         return self.link.statistics()
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, and make no other."""
+        self._closed = True
+        self._attempt.cancel()
         for link in (self.link, *self._leaving):
             link.close()
 

@@ -84,6 +84,7 @@ class TrioClientLink:
         self._flusher: trio.CancelScope | None = None
         self._drained = trio.Event()
         self._closed = False
+        self._is_broken = False
         self._token = trio.lowlevel.current_trio_token()
         self._last_checkpoint = perf_counter()
         # Under a MockClock a deadline says nothing that another process could use.
@@ -121,25 +122,31 @@ class TrioClientLink:
     async def call_one_way(self, method: Method, body: bytes, flags: int = 0) -> None:
         """Send a call that is not answered; return once the kernel has it.
 
+        Raises:
+            NotRun: The service has ended, or is about to.
+
         Cancellation: it is withdrawn if no byte of it has left, and sent to its end otherwise.
         """
         await self._prepare(method.where, body)
+        self._look()
+        self._check_open()
         frame = self._session.one_way(method.index, body, None, flags)
         self._calls += 1
         self._write(frame)
-        sent = False
+        end = self._sent + self._outbound_bytes
         try:
-            while self._outbound:
+            while self._outbound and self._sent < end:
                 await self._drained.wait()
-                self._check_open()
-            sent = True
-        finally:
-            if not sent:
-                self._withdraw(frame)
+        except BaseException:
+            self._withdraw(frame)
+            raise
+        if self._sent < end and (self._is_broken or self._session.failure is not None):
+            await self._until_lost(method.where)
+            raise NotRun(self._failure())
         await self._checkpoint_sometimes()
 
     async def call_each(self, method: Method, bodies: Iterable[bytes], replies: list[bytes], flags: int = 0) -> None:
-        """Send many calls, as many at once as the service runs; append the bodies of their replies, in order.
+        """Send many calls, as many at once as is their share; append the bodies of their replies, in order.
 
         The first call, in their order, that failed ends it: the others are cancelled, and its error is raised. Where
         that is NotRun none of those behind it was run either.
@@ -171,7 +178,8 @@ class TrioClientLink:
     ) -> None:
         """Send further calls of a batch: whole flights, so that one write carries many."""
         session = self._session
-        most = min(LARGEST_BATCH, max(1, session.their_calls_in_flight - len(session.pending) + len(waiting)))
+        share = session.their_calls_in_flight * 3 // 4  # the rest is for other calls of this connection
+        most = min(LARGEST_BATCH, max(1, share - len(session.pending) + len(waiting)))
         if 2 * len(waiting) > most:
             return
         deadline = self._wire_deadline()
@@ -293,6 +301,8 @@ class TrioClientLink:
             raise trio_errors.Closed(f"{self.where}: this client has been closed")
         if self._session.failure is not None:
             raise NotRun(self._failure())
+        if self._session.last_run is not None:
+            raise NotRun(NoServer(f"{self.where}: not run: the service is shutting down"))
 
     async def _check_size(self, where: str, body: bytes) -> None:
         """The limit of the other side is known once it has said its hello; until then only a little may be sent."""
@@ -308,14 +318,31 @@ class TrioClientLink:
         session = self._session
         if session.greeted:
             return
+        await self._until_said(where)
+        self._check_open()
+
+    async def _until_said(self, where: str) -> None:
+        """Until the service has said its hello, or its last word."""
+        greeters = self._session.greeters
         greeter = _Waiter(where)
-        session.greeters.append(greeter)
+        greeters.append(greeter)
         try:
             await self._until_resolved(greeter)
         finally:
-            if greeter in session.greeters:
-                session.greeters.remove(greeter)
-        self._check_open()
+            if greeter in greeters:
+                greeters.remove(greeter)
+
+    def _look(self) -> None:
+        """Nobody reads an idle connection: see whether the service has said goodbye."""
+        if self._reader is None:
+            data = self._receive_now()
+            if data is not None:
+                self._take(data)
+
+    async def _until_lost(self, where: str) -> None:
+        """What was written has gone nowhere: take what the service has said last, to its end."""
+        while self._session.failure is None:
+            await self._until_said(where)
 
     def _wire_deadline(self) -> float | None:
         """The deadline as CLOCK_MONOTONIC has it, for the server; None without one, or where time is virtual."""
@@ -487,6 +514,7 @@ class TrioClientLink:
             return 0
         except OSError:
             # The peer is gone, or reads no more. What it has sent is still received; then its EOF ends the calls.
+            self._is_broken = True
             return len(data)
         self._sent += sent
         return sent
