@@ -27,7 +27,6 @@ from namedipc import (
     TooLarge,
     feed,
 )
-
 from namedipc._shells.waiting import Clock
 
 from .conftest import Child, Children
@@ -281,10 +280,9 @@ def test_what_a_stream_has_begun_to_send_is_sent(tmp_path: Path, child: Children
     owner = child(SERVER_SCRIPT, str(path))
     owner.expect("ready")
     with Service(path, Orchestra).connect() as client:
-        with client.stream(Orchestra.echo, feed(["a" * 900_000] * 4)) as words:
-            for word in words:
-                assert len(word) == 900_000
-                assert client._links.link._outbound == b""
+        for word in client.stream(Orchestra.echo, feed(["a" * 900_000] * 4)):
+            assert len(word) == 900_000
+            assert client._links.link._outbound == b""
 
 
 def test_a_thread_that_gives_up_is_not_made_the_reader(client: BlockingClient[Orchestra]) -> None:
@@ -302,7 +300,7 @@ def test_a_thread_that_gives_up_is_not_made_the_reader(client: BlockingClient[Or
         give_up(id_)
 
     client_without_timeout = client.with_options()
-    link._give_up = late  # type: ignore[method-assign]
+    link._give_up = late  # type: ignore[method-assign, assignment]  # it has another name for the id
     with pytest.raises(TimedOut):
         client.with_options(timeout=0.05).call(Orchestra.rest, "follower")
     assert not leader.is_alive()
@@ -310,7 +308,7 @@ def test_a_thread_that_gives_up_is_not_made_the_reader(client: BlockingClient[Or
 
 
 def test_a_fork_while_streams_are_open(client: BlockingClient[Orchestra], server: BlockingServer) -> None:
-    """In the child a stream is Closed, also one with items at hand, and dropping it does nothing; the parent goes on."""
+    """In the child a stream is Closed, also one with items at hand; the parent goes on."""
     silent = client.stream(Orchestra.hum, "tune")
     numbers = client.stream(Orchestra.play, ENDLESS)
     assert next(numbers) == 0
@@ -381,7 +379,7 @@ def test_batches(tmp_path: Path, band: Band) -> None:
             with pytest.raises(RemoteError, match="-3 is below 0"):
                 client.call_each(Orchestra.patient, [2, 2, -3, -1, 2])
         with pytest.raises(InvalidMessage):
-            client.call_each(Orchestra.double, [1, "2"])  # type: ignore[list-item]  # the mistake under test
+            client.call_each(Orchestra.double, [1, "2"])  # type: ignore[arg-type]  # the mistake under test
         with pytest.raises(TooLarge):
             client.call_each(Orchestra.reverse, [b"", bytes(2_000_000)])
         quiet(server)

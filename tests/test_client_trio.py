@@ -78,7 +78,7 @@ async def test_the_first_error_of_a_batch_in_order_wins(tmp_path: Path) -> None:
 
             async def rests() -> None:
                 with pytest.raises(InvalidMessage):
-                    await client.call_each(Orchestra.rest, ["a", 1])  # type: ignore[list-item]  # the mistake under test
+                    await client.call_each(Orchestra.rest, ["a", 1])  # type: ignore[arg-type]  # the mistake under test
 
             nursery.start_soon(rests)
         await quiet(server)
@@ -96,7 +96,7 @@ async def test_the_first_error_of_a_batch_in_order_wins(tmp_path: Path) -> None:
 
 async def test_one_way_calls_keep_their_order_and_harm_nobody(tmp_path: Path) -> None:
     """Before and behind calls that are answered; one that raises; one that does not decode is the caller's error."""
-    async with playing(tmp_path) as (orchestra, band, _, server):
+    async with playing(tmp_path) as (orchestra, _, _, server):
         for number in range(100):
             await orchestra.note(str(number))
             if number % 10 == 0:
@@ -405,34 +405,32 @@ async def test_a_stream_is_not_repeated(tmp_path: Path, child: Children) -> None
     """Its service is killed: ConnectionLost, behind the items that had come; the source is closed."""
     path = tmp_path / "orchestra"
     owner = await started(child, path)
-    async with Service(path, Orchestra).connect() as orchestra:
-        async with aclosing(orchestra.play(ENDLESS)) as numbers:
-            assert await anext(numbers) == 0
-            owner.kill()
-            with pytest.raises(ConnectionLost, match="without a goodbye"):
-                async for _ in numbers:
-                    pass
-            with pytest.raises(StopAsyncIteration):
-                await anext(numbers)
+    async with Service(path, Orchestra).connect() as orchestra, aclosing(orchestra.play(ENDLESS)) as numbers:
+        assert await anext(numbers) == 0
+        owner.kill()
+        with pytest.raises(ConnectionLost, match="without a goodbye"):
+            async for _ in numbers:
+                pass
+        with pytest.raises(StopAsyncIteration):
+            await anext(numbers)
 
 
 async def test_closing_while_a_task_connects_again(tmp_path: Path) -> None:
     """The task gets Closed, and no connection is made."""
     service = Service(tmp_path / "orchestra", Orchestra)
     client = service.connect()
-    async with trio.open_nursery() as nursery:
-        async with contextlib.AsyncExitStack() as stack:
-            async with service.serve(Band()):
-                orchestra = await stack.enter_async_context(client)
-                assert await orchestra.double(1) == 2
-            patient = client.with_options(retry=True)
+    async with trio.open_nursery() as nursery, contextlib.AsyncExitStack() as stack:
+        async with service.serve(Band()):
+            orchestra = await stack.enter_async_context(client)
+            assert await orchestra.double(1) == 2
+        patient = client.with_options(retry=True)
 
-            async def call() -> None:
-                with pytest.raises(Closed):
-                    await patient.double(1)
+        async def call() -> None:
+            with pytest.raises(Closed):
+                await patient.double(1)
 
-            nursery.start_soon(call)
-            await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(call)
+        await trio.testing.wait_all_tasks_blocked()
 
 
 async def test_tasks_that_connect_again_in_vain_do_so_once(tmp_path: Path, child: Children) -> None:

@@ -14,6 +14,7 @@ import trio
 import trio.testing
 
 from namedipc import Client, Closed, RawChannel, Service, TimedOut
+from namedipc._shells.trio_client import TrioClientLink
 
 from .conftest import Children
 from .kitchen import SERVER_SCRIPT, Chef, Kitchen, Order
@@ -223,6 +224,7 @@ async def test_a_call_is_withdrawn_while_nothing_of_it_has_left(tmp_path: Path) 
             deaf = await listener.accept()
             assert client._links is not None
             link = client._links.link
+            assert isinstance(link, TrioClientLink)
             link._session.their_message_bytes = 1 << 20  # as if it had said its hello
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(kitchen.echo, b"a" * 900_000)

@@ -26,9 +26,14 @@ from namedipc import (
     aclosing,
     feed,
 )
+from namedipc._protocol.frames import ITEM, pack_call
+from namedipc._protocol.hello import SERVICE, Hello
+from namedipc._schema import Schema
+from namedipc._shells.trio_client import TrioClientLink
 
 from .conftest import Children
 from .orchestra import Band, Orchestra, mood
+from .wire_client import wire_client
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -52,9 +57,10 @@ async def playing(
             assert trio.lowlevel.current_statistics().tasks_living < 30
 
 
-def link_of(client: Client[Orchestra]):  # type: ignore[no-untyped-def]  # what it is no user should see
+def link_of(client: Client[Orchestra]) -> TrioClientLink:
     """The connection behind a client."""
     assert client._links is not None
+    assert isinstance(client._links.link, TrioClientLink)
     return client._links.link
 
 
@@ -76,16 +82,15 @@ async def soon(what: object) -> None:
 
 async def test_a_stream_left_by_aclosing_is_cancelled_at_once(tmp_path: Path) -> None:
     """The handler waits for the consumer, is cancelled, and its generator is closed; other calls go on."""
-    async with playing(tmp_path) as (orchestra, band, _, server):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(orchestra.rest, "other")
-            async with aclosing(orchestra.play(ENDLESS)) as numbers:
-                async for number in numbers:
-                    if number == 200:
-                        break
-            await soon(lambda: band.log == ["closed"])
-            assert server.statistics().in_flight == 1
-            assert await orchestra.cue("other") == 1
+    async with playing(tmp_path) as (orchestra, band, _, server), trio.open_nursery() as nursery:
+        nursery.start_soon(orchestra.rest, "other")
+        async with aclosing(orchestra.play(ENDLESS)) as numbers:
+            async for number in numbers:
+                if number == 200:
+                    break
+        await soon(lambda: band.log == ["closed"])
+        assert server.statistics().in_flight == 1
+        assert await orchestra.cue("other") == 1
 
 
 async def test_a_stream_that_waits_in_its_own_await_is_cancelled_there(tmp_path: Path) -> None:
@@ -182,14 +187,13 @@ async def test_a_cancelled_scope_around_a_stream(tmp_path: Path) -> None:
 
 async def test_items_which_are_there_do_not_hide_a_cancellation(tmp_path: Path) -> None:
     """With an item at hand the next one is refused to a cancelled task; it is there afterwards."""
-    async with playing(tmp_path) as (orchestra, _, _, _):
-        async with aclosing(orchestra.play(100)) as numbers:
-            assert await anext(numbers) == 0
-            with trio.CancelScope() as scope:
-                scope.cancel()
-                await anext(numbers)
-            assert scope.cancelled_caught
-            assert [number async for number in numbers] == list(range(1, 100))
+    async with playing(tmp_path) as (orchestra, _, _, _), aclosing(orchestra.play(100)) as numbers:
+        assert await anext(numbers) == 0
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await anext(numbers)
+        assert scope.cancelled_caught
+        assert [number async for number in numbers] == list(range(1, 100))
 
 
 async def test_closing_the_client_ends_its_streams(tmp_path: Path) -> None:
@@ -269,12 +273,12 @@ async def test_a_stream_closed_while_another_task_waits_for_it(tmp_path: Path) -
 
 async def test_two_tasks_at_one_stream(tmp_path: Path) -> None:
     """The second is told Busy; the first goes on."""
-    async with playing(tmp_path) as (orchestra, _, _, _):
-        async with aclosing(orchestra.hum("tune")) as numbers, trio.open_nursery() as nursery:
+    async with playing(tmp_path) as (orchestra, _, _, _), aclosing(orchestra.hum("tune")) as numbers:
 
-            async def first() -> None:
-                assert await anext(numbers) == 0
+        async def first() -> None:
+            assert await anext(numbers) == 0
 
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(first)
             await trio.testing.wait_all_tasks_blocked()
             with pytest.raises(Busy):
@@ -311,15 +315,14 @@ async def cancel_after(scope: trio.CancelScope, turns: int) -> None:
 @pytest.mark.parametrize("size", [1, 100_000])
 async def test_a_slow_consumer_stops_its_producer_only(tmp_path: Path, size: int) -> None:
     """The window of the client is 64 items and 256 KiB: the producer makes no more; others are answered."""
-    async with playing(tmp_path) as (orchestra, band, _, _):
-        async with aclosing(orchestra.blocks(size, ENDLESS)) as blocks:
-            assert len(await anext(blocks)) == size
-            await trio.testing.wait_all_tasks_blocked(0.01)
-            made = band.made
-            assert made <= (66 if size == 1 else 5)
-            for number in range(50):
-                assert await orchestra.double(number) == 2 * number
-            assert band.made == made
+    async with playing(tmp_path) as (orchestra, band, _, _), aclosing(orchestra.blocks(size, ENDLESS)) as blocks:
+        assert len(await anext(blocks)) == size
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        made = band.made
+        assert made <= (66 if size == 1 else 5)
+        for number in range(50):
+            assert await orchestra.double(number) == 2 * number
+        assert band.made == made
 
 
 @pytest.mark.parametrize("limits", [Limits(stream_items=2), Limits(stream_bytes=3000)])
@@ -357,6 +360,48 @@ async def test_an_item_larger_than_the_window_passes(tmp_path: Path) -> None:
         assert [len(block) async for block in orchestra.blocks(900_000, 3)] == [900_000] * 3
         with pytest.raises(TooLarge, match="weigh"):
             await orchestra.weigh(feed([b"", bytes(2_000_000)]))
+
+
+def generous_call(method: str, *args: object) -> bytes:
+    """The hello of a client with windows that have no end, and a call."""
+    schema: Schema[Orchestra] = Schema(Orchestra, frame_globals=globals(), frame_locals={})
+    found = schema.by_name[method]
+    hello = Hello(SERVICE, 1 << 20, schema.fingerprint, (1 << 32) - 1, (1 << 32) - 1)
+    return hello.pack() + pack_call(found.index, 1, found.arguments.encode(args, {}), None)
+
+
+@pytest.mark.parametrize(("size", "most"), [(10, 50_000), (100_000, 40)])
+async def test_a_client_that_does_not_read_stops_its_producer(tmp_path: Path, size: int, most: int) -> None:
+    """However large its window: no more is made than may wait for it, others are served, and reading goes on."""
+    limits = Limits(outbound_bytes=1_000_000)
+    async with playing(tmp_path, limits) as (orchestra, band, _, server):
+        with wire_client(server.path) as client:
+            await client.send(generous_call("blocks", size, ENDLESS))
+            before = -1
+            while band.made != before:
+                before = band.made
+                for number in range(20):
+                    assert await orchestra.double(number) == 2 * number
+            assert 0 < band.made < most
+            assert server.statistics().bytes_received < 10_000
+            for _ in range(band.made + 10):
+                frame = await client.frame()
+                assert frame is not None
+                assert frame[0] == ITEM
+            assert band.made > before
+        await quiet(server)
+
+
+async def test_a_client_that_has_gone_before_its_stream_begins(tmp_path: Path) -> None:
+    """The first items already find nobody: the handler is cancelled all the same."""
+    async with playing(tmp_path) as (orchestra, band, _, server):
+        for size in (10, 900_000):
+            with wire_client(server.path) as client:
+                await client.send(generous_call("blocks", size, ENDLESS))
+            await soon(lambda: server.statistics().clients == 1)
+            await quiet(server)
+            assert await orchestra.double(1) == 2
+        assert band.made > 0
 
 
 async def test_many_streams_at_once_have_their_own_items(tmp_path: Path) -> None:
@@ -575,7 +620,7 @@ async def test_a_handler_cancelled_while_it_waits_for_a_request(tmp_path: Path) 
     """Cancelling the caller cancels it there; nothing is left."""
 
     async def silent() -> AsyncIterator[bytes]:
-        await trio.sleep_forever()
+        await trio.Event().wait()
         yield b""
 
     async with playing(tmp_path) as (orchestra, _, _, server):

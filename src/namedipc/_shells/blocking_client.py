@@ -288,7 +288,7 @@ class BlockingClientLink:
                     self._hand_on()
 
     def write_out(self, call: OpenCall, clock: Clock) -> None:
-        """Write what waits: between two steps of a stream nobody would, and the service waits for the rest of a frame."""
+        """Write what waits: between two steps nobody would, and the service waits for the rest of a frame."""
         if self._outbound:
             self._write_out(call.waiter, clock)
 

@@ -266,11 +266,14 @@ class ServiceLoop:
         suspended = Suspended(
             connection, id_, method, deadline, context, coroutine, first, flags=flags, streams=streams
         )
-        connection.calls[id_] = suspended
-        self._counts.in_flight += 1
-        if connection.closed and not suspended.is_one_way:
-            suspended.request_cancel()  # what it has sent already told that the client has gone
+        self._enter(suspended)
         return suspended
+
+    def _enter(self, call: Suspended) -> None:
+        call.connection.calls[call.id] = call
+        self._counts.in_flight += 1
+        if call.connection.closed and not call.is_one_way:
+            call.request_cancel()  # what it has sent already told that the client has gone
 
     def _refusal(
         self,

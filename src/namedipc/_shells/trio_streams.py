@@ -1,8 +1,8 @@
 """The streams of one call at the service, in trio: what its handler draws from, and what drives it if it yields.
 
 The laws: a client that is slow to take items, or to read at all, makes its own handler wait and nobody else; what has
-been made while the handler ran leaves together when it waits; a handler whose client has gone, or has left the stream,
-is cancelled where it waits, and its generator is closed.
+been made while the handler ran leaves together when it waits, at the latest after a window of the service's own; a
+handler whose client has gone, or has left the stream, is cancelled where it waits, and its generator is closed.
 """
 
 from __future__ import annotations
@@ -122,6 +122,8 @@ class ServedStreams:
         self._requests: dict[int, IncomingRequests] = {}
         self._outflow = Outflow(connection.session.their_stream_items, connection.session.their_stream_bytes)
         self._place = _Place()
+        self._unsent_items = 0
+        self._unsent_bytes = 0
 
     def request(self, number: int) -> IncomingRequests:
         """Return the stream of requests of this number, for the handler."""
@@ -181,8 +183,12 @@ class ServedStreams:
             await self._place.wait()
         self._outflow.sent(len(body))
         self._session.item(self._id, body)
-        if len(body) > self._limits.stream_bytes:
-            self.flush()
+        self._unsent_items += 1
+        self._unsent_bytes += len(body)
+        # However large a window the client has: what is kept for it is bounded, and others have their turn.
+        if self._unsent_items >= self._limits.stream_items or self._unsent_bytes >= self._limits.stream_bytes:
+            self._unsent_items = self._unsent_bytes = 0
+            await trio.lowlevel.checkpoint()
 
     def _encode(self, item: object) -> bytes:
         where = self._method.where
