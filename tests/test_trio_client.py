@@ -14,6 +14,7 @@ import trio
 import trio.testing
 
 from namedipc import Client, Closed, RawChannel, Service, TimedOut
+from namedipc._shells.trio_client import TrioClientLink
 
 from .conftest import Children
 from .kitchen import SERVER_SCRIPT, Chef, Kitchen, Order
@@ -221,16 +222,17 @@ async def test_a_call_is_withdrawn_while_nothing_of_it_has_left(tmp_path: Path) 
         client = service.connect()
         async with client as kitchen:
             deaf = await listener.accept()
-            link = client._link
-            assert link is not None
+            assert client._links is not None
+            link = client._links.link
+            assert isinstance(link, TrioClientLink)
             link._session.their_message_bytes = 1 << 20  # as if it had said its hello
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(kitchen.echo, b"a" * 900_000)
                 await trio.testing.wait_all_tasks_blocked()
-                waiting = link._outbound_bytes  # type: ignore[union-attr]  # in trio
+                waiting = link._outbound_bytes
                 with trio.move_on_after(0.01):
                     await kitchen.echo(b"b" * 900_000)
-                assert link._outbound_bytes == waiting  # type: ignore[union-attr]  # in trio
+                assert link._outbound_bytes == waiting
                 nursery.cancel_scope.cancel()
             await deaf.aclose()
 

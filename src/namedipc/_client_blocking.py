@@ -10,7 +10,7 @@ from typing import Concatenate, Generic, ParamSpec, Self, TypeVar, cast, final
 import attrs
 
 from ._client_options import Options, decode_result, encode_call, encode_item, find_method
-from ._errors import ConnectionLost, IPCError, TimedOut
+from ._errors import Busy, Closed, ConnectionLost, IPCError, TimedOut
 from ._protocol.calls import WAITING, ClientSession, NotRun
 from ._reach import Connect
 from ._schema import Method, Schema
@@ -53,6 +53,9 @@ class BlockingLinks:
         self._spin = spin
         self._leaving: list[BlockingClientLink] = []
         self._connecting = threading.Lock()
+        self._in_vain = 0
+        self._last_error: IPCError | None = None
+        self._closed = False
 
     def open(self, clock: Clock, wait_seconds: float | None = None) -> None:
         """Connect."""
@@ -67,25 +70,38 @@ class BlockingLinks:
 
         Raises:
             IPCError: What had ended the connection; its cause is why there is no other.
+            Closed: The client has been closed meanwhile.
         """
+        in_vain = self._in_vain
         seconds = clock.left()
         if not self._connecting.acquire(timeout=-1 if seconds is None else seconds):
             raise TimedOut(f"{self.where}: not connected again within {clock.timeout} seconds")
         try:
             if self.link is not left:
                 return
+            self._check_open()
+            if self._in_vain > in_vain and not options.retry:
+                raise reason from self._last_error  # another thread has tried while this one waited for its turn
             for old in [old for old in self._leaving if old.is_idle]:
                 old.close()
                 self._leaving.remove(old)
             try:
                 self.open(clock, options.wait_again_seconds)
             except IPCError as error:
+                self._in_vain += 1
+                self._last_error = error
                 raise reason from error
             self._leaving.append(left)
+            self._check_open()
             if left.is_idle:
                 left.close()
         finally:
             self._connecting.release()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            self.close()
+            raise Closed(f"{self.where}: this client has been closed")
 
     @property
     def peer(self) -> Peer:
@@ -97,7 +113,8 @@ class BlockingLinks:
         return self.link.statistics()
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, and make no other."""
+        self._closed = True
         for link in (self.link, *self._leaving):
             link.close()
 
@@ -317,6 +334,7 @@ class _Call:
         """Return the next item of the stream of results; None at its end."""
         call = self._open(clock)
         self._run(call, clock)
+        call.link.write_out(call, clock)
         try:
             return call.link.take_item(call)
         except NotRun as error:
@@ -347,6 +365,7 @@ class _Call:
     def _run(self, call: OpenCall, clock: Clock) -> None:
         """Until there is something to be taken: draw from each source that may be sent, or wait."""
         link, waiter = call.link, call.waiter
+        link.check_process()
 
         def is_ready() -> bool:
             return waiter.kind != WAITING or any(link.may_feed(call, number) for number in self._sources)
@@ -367,6 +386,9 @@ class _Call:
             del self._sources[number]
             call.link.end_feed(call, number)
             return
+        except BaseException:
+            self.close()  # also of a TimedOut, which is the source's own: the stream does not go on
+            raise
         call.link.feed(call, number, self._encoders[number](item), clock)
 
 
@@ -389,6 +411,7 @@ class BlockingStream(Iterator[T_co]):
     def __init__(self, call: _Call) -> None:
         self._call = call
         self._over = False
+        self._turn = threading.Lock()
 
     def __iter__(self) -> Self:
         return self
@@ -399,7 +422,16 @@ class BlockingStream(Iterator[T_co]):
         Raises:
             TimedOut: The client's timeout has passed. The stream goes on, and no item is lost.
             ConnectionLost: The service went away; and what else a call raises. The stream is at its end.
+            Busy: Another thread waits for the next item.
         """
+        if not self._turn.acquire(blocking=False):
+            raise Busy("another thread waits for the next item of this stream already")
+        try:
+            return self._next()
+        finally:
+            self._turn.release()
+
+    def _next(self) -> T_co:
         if self._over:
             raise StopIteration
         try:
@@ -411,6 +443,8 @@ class BlockingStream(Iterator[T_co]):
         except BaseException:
             self.close()
             raise
+        if self._over:
+            raise Closed("this stream has been closed by another thread")
         self._over = True
         raise StopIteration
 

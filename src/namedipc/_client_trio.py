@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, TypeVar, cast, final
 
@@ -50,6 +49,10 @@ class TrioLinks:
         self._spin = spin
         self._leaving: list[TrioClientLink] = []
         self._connecting = trio.Lock()
+        self._attempt = trio.CancelScope()
+        self._in_vain = 0
+        self._last_error: IPCError | None = None
+        self._closed = False
 
     async def open(self, wait_seconds: float | None = None) -> None:
         """Connect. Cancellation: nothing is left open."""
@@ -61,20 +64,34 @@ class TrioLinks:
 
         Raises:
             IPCError: What had ended the connection; its cause is why there is no other.
+            Closed: The client has been closed meanwhile.
         """
+        in_vain = self._in_vain
         async with self._connecting:
             if self.link is not left:
                 return
+            self._check_open()
+            if self._in_vain > in_vain and not options.retry:
+                raise reason from self._last_error  # another task has tried while this one waited for its turn
             for old in [old for old in self._leaving if old.is_idle]:
                 old.close()
                 self._leaving.remove(old)
             try:
-                await self.open(options.wait_again_seconds)
+                with trio.CancelScope() as self._attempt:
+                    await self.open(options.wait_again_seconds)
             except IPCError as error:
+                self._in_vain += 1
+                self._last_error = error
                 raise reason from error
             self._leaving.append(left)
+            self._check_open()
             if left.is_idle:
                 left.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            self.close()
+            raise trio_errors.Closed(f"{self.where}: this client has been closed")
 
     @property
     def peer(self) -> Peer:
@@ -86,7 +103,9 @@ class TrioLinks:
         return self.link.statistics()
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, and make no other."""
+        self._closed = True
+        self._attempt.cancel()
         for link in (self.link, *self._leaving):
             link.close()
 
@@ -283,10 +302,7 @@ class _Call:
 
     async def close(self) -> None:
         """Cancel the call unless it is over, and wait until its sources are closed."""
-        if self.opened is not None:
-            self.opened.link.give_up(self.opened)
-        for feeding in self._feeding:
-            feeding.scope.cancel()
+        self._leave()
         for feeding in self._feeding:
             await feeding.closed.wait()
         await trio.lowlevel.checkpoint()
@@ -294,10 +310,13 @@ class _Call:
     def abandon(self) -> None:
         """`close` for a finalizer, which cannot wait."""
         if self.opened is not None:
-            self.opened.link.abandon(self.opened)
+            self.opened.link.abandon(self._leave)
+
+    def _leave(self) -> None:
+        if self.opened is not None:
+            self.opened.link.give_up(self.opened)
         for feeding in self._feeding:
-            with suppress(RuntimeError):  # in another thread, or after the end of trio: its task is gone
-                feeding.scope.cancel()
+            feeding.scope.cancel()
 
 
 @final
@@ -314,6 +333,22 @@ class _Feeding:
         self.closed = trio.Event()
 
     async def run(self) -> None:
+        try:
+            await self._draw()
+        except BaseException as error:
+            self.failure = trio_errors.without_cancelled(error)  # the caller's own, and raised there
+            if self.failure is None:
+                raise
+            self._call.link.ask_to_cancel(self._call)  # the service's answer to that wakes the caller
+
+    async def run_alone(self) -> None:
+        try:
+            with self.scope:
+                await self.run()
+        finally:
+            self.closed.set()
+
+    async def _draw(self) -> None:
         link, call = self._call.link, self._call
         iterator = aiter(self._source)
         try:
@@ -321,24 +356,10 @@ class _Feeding:
                 if not await link.feed(call, self._number, self._encode(item)):
                     return
             link.end_feed(call, self._number)
-        except trio.Cancelled:
-            raise
-        except BaseException as error:  # the caller's own, and raised there
-            self.failure = error
-            link.ask_to_cancel(call)  # the service's answer to that wakes the caller
         finally:
             close = getattr(iterator, "aclose", None)
             if close is not None:
                 await close()
-
-    async def run_alone(self) -> None:
-        try:
-            with self.scope:
-                await self.run()
-        except BaseException as error:
-            self.failure = error
-        finally:
-            self.closed.set()
 
 
 @final
@@ -371,10 +392,13 @@ class ReplyStream(AsyncIterator[Any]):
             raise
         except BaseException:
             self._over = True
-            self._call.abandon()
+            with trio.CancelScope(shield=True):
+                await self._call.close()
             raise
         finally:
             self._busy = False
+        if self._over:
+            raise trio_errors.Closed("this stream has been closed by another task")
         self._over = True
         raise StopAsyncIteration
 

@@ -129,22 +129,26 @@ class BlockingClientLink:
 
         Raises:
             TimedOut: The time is up; the call is sent as the next ones are.
-            ConnectionLost: Or Closed: whether the kernel has it is unknown.
+            NotRun: The service has ended, or is about to.
         """
         self._prepare(method.where, body, clock)
+        waiter = _Waiter(method.where)
+        self._look(waiter)  # nobody reads an idle connection: the service may have said goodbye
         with self._lock:
             self._check_open()
             self._calls += 1
             self._write(self._session.one_way(method.index, body, None, flags))
+            end = self._sent + self._outbound_bytes
         if self._outbound:
-            self._write_out(_Waiter(method.where), clock)
-            if self._session.failure is not None:
-                raise self._failure()
+            self._write_out(waiter, clock)
+        if self._sent < end:
+            self._until_lost(method.where, clock)
+            raise NotRun(self._failure())
 
     def call_each(
         self, method: Method, bodies: Iterable[bytes], replies: list[bytes], clock: Clock, flags: int = 0
     ) -> None:
-        """Send many calls, as many at once as the service runs; append the bodies of their replies, in order.
+        """Send many calls, as many at once as is their share; append the bodies of their replies, in order.
 
         The first call, in their order, that failed ends it: the others are cancelled, and its error is raised. Where
         that is NotRun none of those behind it was run either.
@@ -172,7 +176,8 @@ class BlockingClientLink:
     ) -> None:
         """Send further calls of a batch: whole flights, so that one write carries many."""
         session = self._session
-        most = min(LARGEST_BATCH, max(1, session.their_calls_in_flight - len(session.pending) + len(waiting)))
+        share = session.their_calls_in_flight * 3 // 4  # the rest is for other calls of this connection
+        most = min(LARGEST_BATCH, max(1, share - len(session.pending) + len(waiting)))
         if 2 * len(waiting) > most:
             return
         flight = []
@@ -237,10 +242,13 @@ class BlockingClientLink:
 
     def look(self, call: OpenCall) -> None:
         """Take what has arrived, unless another thread does; never waits."""
+        self._look(call.waiter)
+
+    def _look(self, waiter: _Waiter) -> None:
         with self._lock:
             if self._reader is not None:
                 return
-            self._reader = call.waiter
+            self._reader = waiter
         try:
             data = self._receive_now()
             if data is not None:
@@ -270,17 +278,24 @@ class BlockingClientLink:
                     leads = self._reader is waiter or self._enlist(waiter)
                     for feeding in call.waiter.feedings:
                         feeding.sleeper = waiter.sleeper
+                        feeding.kind = WAITING  # else leave to send more, which comes later, would wake nobody
                 if leads:
                     self._lead(clock)
+                elif self._outbound:
+                    self._write_for_leader(clock)
                 else:
                     self._sleep(waiter, clock)
         finally:
             with self._lock:
-                for feeding in call.waiter.feedings:
-                    feeding.sleeper = None
+                for sleeper in (waiter, *call.waiter.feedings):
+                    sleeper.sleeper = None
                 if self._reader is waiter:
                     self._hand_on()
-                waiter.sleeper = None
+
+    def write_out(self, call: OpenCall, clock: Clock) -> None:
+        """Write what waits: between two steps nobody would, and the service waits for the rest of a frame."""
+        if self._outbound:
+            self._write_out(call.waiter, clock)
 
     def result(self, call: OpenCall) -> bytes:
         """Return the body of the one result of a call which is over, or raise what it has ended with."""
@@ -299,8 +314,18 @@ class BlockingClientLink:
 
     def give_up(self, call: OpenCall) -> None:
         """Leave a call with streams: it is cancelled at the server, unless it is over. May be called twice."""
-        if self._session.pending.get(call.id) is call.waiter:
-            self._give_up(call.id)
+        with self._lock:
+            self._leave(call)
+
+    def _leave(self, call: OpenCall) -> None:
+        """Under the lock."""
+        if self._session.pending.get(call.id) is not call.waiter:
+            return
+        self._cancel(call.id)
+        call.waiter.kind = END  # a leader that waits for it sees that with the next thing that comes: the answer
+        for feeding in call.waiter.feedings:
+            feeding.kind = LOST
+        self._ring([call.waiter])
 
     def abandon(self, call: OpenCall) -> None:
         """`give_up` for a finalizer, which may run anywhere, also in a thread that holds the lock."""
@@ -314,22 +339,26 @@ class BlockingClientLink:
     def _give_up_abandoned(self) -> None:
         """Under the lock."""
         while self._abandoned:
-            call = self._abandoned.popleft()
-            if self._session.pending.get(call.id) is call.waiter:
-                self._cancel(call.id)
+            self._leave(self._abandoned.popleft())
 
     # ------------------------------------------------------------ before
 
-    def _check_open(self) -> None:
+    def check_process(self) -> None:
+        """Raise Closed in a forked child."""
         if self._pid != os.getpid():
             raise Closed(
                 f"{self.where}: this connection belongs to process {self._pid}, from which this one was forked; "
                 "connect again in the child"
             )
+
+    def _check_open(self) -> None:
+        self.check_process()
         if self._closed:
             raise Closed(f"{self.where}: this client has been closed")
         if self._session.failure is not None:
             raise NotRun(self._failure())
+        if self._session.last_run is not None:
+            raise NotRun(NoServer(f"{self.where}: not run: the service is shutting down"))
 
     def _prepare(self, where: str, body: bytes, clock: Clock) -> None:
         """What every call begins with: raise what forbids it."""
@@ -351,21 +380,25 @@ class BlockingClientLink:
             )
 
     def _until_greeted(self, where: str, clock: Clock) -> None:
-        session = self._session
+        if not self._session.greeted:
+            self._until_said(where, clock)
+        self._check_open()
+
+    def _until_said(self, where: str, clock: Clock) -> None:
+        """Until the service has said its hello, or its last word."""
+        greeters = self._session.greeters
         greeter = _Waiter(where)
         with self._lock:
-            if session.greeted or session.failure is not None:
-                self._check_open()
+            if self._session.failure is not None:
                 return
-            session.greeters.append(greeter)
+            greeters.append(greeter)
             leads = self._enlist(greeter)
         try:
             self._until_resolved(greeter, clock, leads=leads)
         finally:
             with self._lock:
-                if greeter in session.greeters:
-                    session.greeters.remove(greeter)
-        self._check_open()
+                if greeter in greeters:
+                    greeters.remove(greeter)
 
     def _enlist(self, waiter: _Waiter) -> bool:
         """Under the lock: become the reader, or get a bell; so that no answer can come in between."""
@@ -390,9 +423,11 @@ class BlockingClientLink:
                 else:
                     self._sleep(waiter, clock)
         finally:
-            if self._reader is waiter or waiter.kind == WAITING:
+            # In this order: whoever hands the reading on sets the reader first. A bell that was not rung goes, so that
+            # nobody hands it to a thread which has left.
+            if waiter.sleeper is not None or self._reader is waiter:
                 with self._lock:
-                    waiter.sleeper = None  # a call that is given up must not be made the reader any more
+                    waiter.sleeper = None
                     if self._reader is waiter:
                         self._hand_on()
 
@@ -403,6 +438,11 @@ class BlockingClientLink:
                 return
             leads = self._enlist(waiter)
         self._until_resolved(waiter, clock, leads=leads)
+
+    def _until_lost(self, where: str, clock: Clock) -> None:
+        """What was written has gone nowhere: take what the service has said last, to its end."""
+        while self._session.failure is None:
+            self._until_said(where, clock)
 
     def _sleep(self, waiter: _Waiter, clock: Clock) -> None:
         bell = waiter.sleeper
@@ -505,6 +545,8 @@ class BlockingClientLink:
         else:
             self._received += len(data)
             resolved = session.feed(data)
+        if self._abandoned:
+            self._give_up_abandoned()
         self._write(self._take_outgoing())
         self._answers += len(resolved)
         self._ring(resolved)

@@ -191,8 +191,10 @@ class Clients:
         self.bytes_received: int = 0
         self.bytes_sent: int = 0
         self._spare: int | None = lowlevel.eventfd()
+        self._alarm: int | None = lowlevel.eventfd()
         self.epoll: lowlevel.Epoll = lowlevel.Epoll()
         self.epoll.register(listener.fileno(), lowlevel.EPOLLIN)
+        self.epoll.register(self._alarm, lowlevel.EPOLLIN)
         forget_in_child(self)
 
     # ------------------------------------------------------------ reading
@@ -200,6 +202,9 @@ class Clients:
     def happened(self, fd: int, mask: int) -> None:
         """Act on what epoll has said of a descriptor."""
         connection = self.connections.get(fd)
+        if fd == self._alarm:  # "look_again"
+            os.eventfd_read(fd)
+            return
         if connection is None:
             self.accept_due = self.accept_due or fd == self._listener.fileno()
             return
@@ -249,14 +254,12 @@ class Clients:
     def look_again(self, connection: Connection) -> None:
         """Wake whoever pumps, for a connection which has more to be taken although nothing new has come from it."""
         self.queue(connection)
-        if connection.closed:
-            return
-        connection.interest |= lowlevel.EPOLLOUT  # ready at once, as a rule, or else as soon as the client reads
-        if connection.polled:
-            self.epoll.modify(connection.fd, connection.interest)
-        else:
-            connection.polled = True
-            self.epoll.register(connection.fd, connection.interest)
+        self.wake()
+
+    def wake(self) -> None:
+        """Have `epoll` be readable once."""
+        if self._alarm is not None:
+            os.eventfd_write(self._alarm, 1)
 
     # ------------------------------------------------------------ writing
 
@@ -318,7 +321,7 @@ class Clients:
         return sent
 
     def _set_interest(self, connection: Connection) -> None:
-        if connection.closed:
+        if connection.closed or not connection.polled:
             return
         interest = _READ if connection.reading and not connection.congested else 0
         if connection.outbound:
@@ -441,9 +444,11 @@ class Clients:
         if not connection.postponed:
             self.drop(connection)
             return
+        connection.session.said_goodbye = True
+        connection.reading = False
         connection.outbound.clear()
         self._cancel_calls(connection)
-        # Until `look_again`: that the other end has gone, epoll would say again and again.
+        # That the other end has gone epoll would say again and again.
         connection.polled = False
         self.epoll.unregister(connection.fd)
 
@@ -535,13 +540,17 @@ class Clients:
             if connection.departures is not None:
                 connection.departures.close()
         self.connections.clear()
-        self.epoll.close()
+        self._close_own()
 
     def close(self) -> None:
         """Close every connection and the epoll. Safe to call twice."""
         for connection in list(self.connections.values()):
             self.drop(connection)
+        self._close_own()
+
+    def _close_own(self) -> None:
         self.epoll.close()
-        if self._spare is not None:
-            os.close(self._spare)
-            self._spare = None
+        for fd in (self._spare, self._alarm):
+            if fd is not None:
+                os.close(fd)
+        self._spare = self._alarm = None

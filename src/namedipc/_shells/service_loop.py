@@ -119,6 +119,7 @@ class ServiceLoop:
             carries_descriptors=schema.carries_descriptors,
         )
         self._poll = self._poll_now
+        self._is_idle = True
 
     def _session(self) -> ServerSession:
         return ServerSession(
@@ -147,6 +148,7 @@ class ServiceLoop:
             if not events and not ready and not more:
                 events = self._spin()
                 if not events:
+                    self._is_idle = True
                     return IDLE
             for fd, mask in events:
                 clients.happened(fd, mask)
@@ -264,9 +266,14 @@ class ServiceLoop:
         suspended = Suspended(
             connection, id_, method, deadline, context, coroutine, first, flags=flags, streams=streams
         )
-        connection.calls[id_] = suspended
-        self._counts.in_flight += 1
+        self._enter(suspended)
         return suspended
+
+    def _enter(self, call: Suspended) -> None:
+        call.connection.calls[call.id] = call
+        self._counts.in_flight += 1
+        if call.connection.closed and not call.is_one_way:
+            call.request_cancel()  # what it has sent already told that the client has gone
 
     def _refusal(
         self,
@@ -325,6 +332,7 @@ class ServiceLoop:
         del call.connection.calls[call.id]
         self._counts.in_flight -= 1
         if call.connection.postponed:
+            self._is_idle = False
             self.clients.look_again(call.connection)
         return True
 
@@ -399,8 +407,15 @@ class ServiceLoop:
 
     @property
     def busy(self) -> bool:
-        """Whether a call is in flight or waits to begin, or an answer waits to be sent."""
-        return bool(self._counts.in_flight) or any(c.outbound or c.postponed for c in self.clients.connections.values())
+        """Whether a call has been sent and not ended, or an answer waits to be sent."""
+        if self._counts.in_flight or not self._is_idle:
+            return True
+        return any(c.outbound or c.postponed for c in self.clients.connections.values())
+
+    def catch_up(self) -> None:
+        """Be busy until all has been taken that the clients have sent: one-way calls, which nobody sends again."""
+        self._is_idle = False
+        self.clients.wake()
 
     def cancel_all(self) -> None:
         """Cancel every handler."""

@@ -11,14 +11,15 @@ from __future__ import annotations
 import errno
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from time import monotonic, perf_counter
 from typing import Final
 
 import trio
 
 from .. import lowlevel
-from .._errors import ConnectionLost, IPCError, LimitReached, NoServer, TooLarge
+from .._errors import ConnectionLost, IPCError, NoServer, TooLarge
 from .._faults import DEADLINE, DRAINING, code_of, error_of
 from .._protocol.attachments import close_frame
 from .._protocol.calls import LOST, NOT_RUN, WAITING, ClientSession, Feeding, NotRun, StreamedCall, Waiter
@@ -86,7 +87,7 @@ class TrioClientLink:
         self._flusher: trio.CancelScope | None = None
         self._drained = trio.Event()
         self._closed = False
-        self._abandoned: deque[OpenCall] = deque()
+        self._is_broken = False
         self._token = trio.lowlevel.current_trio_token()
         self._last_checkpoint = perf_counter()
         # Under a MockClock a deadline says nothing that another process could use.
@@ -124,26 +125,31 @@ class TrioClientLink:
     async def call_one_way(self, method: Method, body: bytes, flags: int = 0) -> None:
         """Send a call that is not answered; return once the kernel has it.
 
+        Raises:
+            NotRun: The service has ended, or is about to.
+
         Cancellation: it is withdrawn if no byte of it has left, and sent to its end otherwise.
         """
         await self._prepare(method.where, body)
+        self._look()
+        self._check_open()
         frame = self._session.one_way(method.index, body, None, flags)
         self._calls += 1
         self._write(frame)
-        sent = False
+        end = self._sent + self._outbound_bytes
         try:
-            while self._outbound:
+            while self._outbound and self._sent < end:
                 await self._drained.wait()
-                if self._session.failure is not None:
-                    raise self._failure()  # not NotRun: perhaps it was the next one that could not be sent
-            sent = True
-        finally:
-            if not sent:
-                self._withdraw(frame)
+        except BaseException:
+            self._withdraw(frame)
+            raise
+        if self._sent < end and (self._is_broken or self._session.failure is not None):
+            await self._until_lost(method.where)
+            raise NotRun(self._failure())
         await self._checkpoint_sometimes()
 
     async def call_each(self, method: Method, bodies: Iterable[bytes], replies: list[bytes], flags: int = 0) -> None:
-        """Send many calls, as many at once as the service runs; append the bodies of their replies, in order.
+        """Send many calls, as many at once as is their share; append the bodies of their replies, in order.
 
         The first call, in their order, that failed ends it: the others are cancelled, and its error is raised. Where
         that is NotRun none of those behind it was run either.
@@ -175,7 +181,8 @@ class TrioClientLink:
     ) -> None:
         """Send further calls of a batch: whole flights, so that one write carries many."""
         session = self._session
-        most = min(LARGEST_BATCH, max(1, session.their_calls_in_flight - len(session.pending) + len(waiting)))
+        share = session.their_calls_in_flight * 3 // 4  # the rest is for other calls of this connection
+        most = min(LARGEST_BATCH, max(1, share - len(session.pending) + len(waiting)))
         if 2 * len(waiting) > most:
             return
         deadline = self._wire_deadline()
@@ -245,6 +252,7 @@ class TrioClientLink:
     async def next_item(self, call: OpenCall) -> bytes | None:
         """Return the next item of a stream of results; None at its end. Cancellation: no item is lost."""
         waiter = call.waiter
+        await trio.lowlevel.checkpoint_if_cancelled()  # a stream which is never silent can be left, too
         if waiter.kind == WAITING:
             await self._until_resolved(waiter)
         if waiter.kind == ITEM:
@@ -263,6 +271,8 @@ class TrioClientLink:
         if self._session.pending.get(call.id) is not call.waiter:
             return
         self._give_up(call.id, None)
+        call.waiter.kind = END  # a reader that waits for it sees that with the next thing that comes: the answer
+        self._wake(call.waiter)
         for feeding in call.waiter.feedings:
             feeding.kind = LOST
             self._wake(feeding)
@@ -272,15 +282,10 @@ class TrioClientLink:
         if self._session.pending.get(call.id) is call.waiter:
             self._write(pack_frame(CANCEL, id=call.id))
 
-    def abandon(self, call: OpenCall) -> None:
-        """`give_up` for a finalizer: in whatever thread, and at whatever time."""
-        self._abandoned.append(call)
-        if trio.lowlevel.in_trio_run() and trio.lowlevel.current_trio_token() is self._token:
-            self._give_up_abandoned()
-
-    def _give_up_abandoned(self) -> None:
-        while self._abandoned and not self._closed:
-            self.give_up(self._abandoned.pop())
+    def abandon(self, leave: Callable[[], object]) -> None:
+        """Leave a call from a finalizer. That may run in any thread, and at any line: so in a turn of its own."""
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(leave)
 
     # ------------------------------------------------------------ before
 
@@ -288,8 +293,6 @@ class TrioClientLink:
         """What every call begins with: raise what forbids it, and wait while too much waits to be sent."""
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_open()
-        if self._abandoned:
-            self._give_up_abandoned()
         if len(body) > self._session.their_message_bytes:
             await self._check_size(where, body)
         while self._outbound_bytes > OUTBOUND_BYTES:
@@ -301,6 +304,8 @@ class TrioClientLink:
             raise trio_errors.Closed(f"{self.where}: this client has been closed")
         if self._session.failure is not None:
             raise NotRun(self._failure())
+        if self._session.last_run is not None:
+            raise NotRun(NoServer(f"{self.where}: not run: the service is shutting down"))
 
     async def _check_size(self, where: str, body: bytes) -> None:
         """The limit of the other side is known once it has said its hello; until then only a little may be sent."""
@@ -316,14 +321,31 @@ class TrioClientLink:
         session = self._session
         if session.greeted:
             return
+        await self._until_said(where)
+        self._check_open()
+
+    async def _until_said(self, where: str) -> None:
+        """Until the service has said its hello, or its last word."""
+        greeters = self._session.greeters
         greeter = _Waiter(where)
-        session.greeters.append(greeter)
+        greeters.append(greeter)
         try:
             await self._until_resolved(greeter)
         finally:
-            if greeter in session.greeters:
-                session.greeters.remove(greeter)
-        self._check_open()
+            if greeter in greeters:
+                greeters.remove(greeter)
+
+    def _look(self) -> None:
+        """Nobody reads an idle connection: see whether the service has said goodbye."""
+        if self._reader is None:
+            data = self._receive_now()
+            if data is not None:
+                self._take(data)
+
+    async def _until_lost(self, where: str) -> None:
+        """What was written has gone nowhere: take what the service has said last, to its end."""
+        while self._session.failure is None:
+            await self._until_said(where)
 
     def _wire_deadline(self) -> float | None:
         """The deadline as CLOCK_MONOTONIC has it, for the server; None without one, or where time is virtual."""
@@ -501,11 +523,9 @@ class TrioClientLink:
             sent = lowlevel.send(self._socket, data) if type(data) is bytes else send_frame(self._socket, data)
         except BlockingIOError:
             return 0
-        except OSError as error:
+        except OSError:
             # The peer is gone, or reads no more. What it has sent is still received; then its EOF ends the calls.
-            close_frame(data)
-            if error.errno == errno.ETOOMANYREFS:
-                self._fail(LimitReached(f"{self.where}: too many descriptors of this user are on their way"))
+            self._is_broken = True
             return len(data)
         self._sent += sent
         return sent

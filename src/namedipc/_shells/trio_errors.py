@@ -44,6 +44,13 @@ def translate(error: IPCError) -> IPCError:
     return renewed(error, _VARIANTS.get(type(error)))
 
 
+def without_cancelled(error: BaseException) -> BaseException | None:
+    """Return what an error is beside being a cancellation, of which a nursery makes a group; None if nothing."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1]
+    return None if isinstance(error, trio.Cancelled) else error
+
+
 class translating:  # noqa: N801  # reads as a verb: with translating()
     """Errors of what both worlds share leave the body as those which are trio's as well."""
 

@@ -23,6 +23,7 @@ from .._values import Peer, ServiceStatistics
 from .handover import handing_over
 from .service_loop import IDLE, ServiceLoop, deadline_fault
 from .suspended import Suspended, begin_handler
+from .trio_errors import without_cancelled
 from .trio_waiting import carry_out
 from .unnamed import Ownership
 
@@ -121,6 +122,7 @@ class Server:
         if isinstance(self._claim, _names.Claim) and not self._claim.closed:
             trio.lowlevel.notify_closing(self._claim.handover)
         self._claim.close()
+        self._loop.catch_up()
         try:
             with trio.move_on_after(self._drain_seconds if grace_seconds is None else grace_seconds):
                 await self._until_settled()
@@ -218,6 +220,8 @@ class Server:
             if clients.watched or clients.accept_again != _FOREVER:
                 self._wake_janitor()
             if step == IDLE:
+                if clients.draining:
+                    self._settled.set()
                 await trio.lowlevel.wait_readable(clients.epoll)
             else:
                 await trio.lowlevel.checkpoint()
@@ -311,14 +315,7 @@ async def serving(claim: Ownership, loop: ServiceLoop, drain_seconds: float) -> 
     finally:
         loop.clients.close()
         claim.close()
-    if server.failure is not None and (body_error is None or _only_cancelled(body_error)):
+    if server.failure is not None and (body_error is None or without_cancelled(body_error) is None):
         raise server.failure
     if body_error is not None:
         raise body_error
-
-
-def _only_cancelled(error: BaseException) -> bool:
-    """Whether it is a cancellation and nothing else; a nursery makes a group even of one."""
-    if isinstance(error, BaseExceptionGroup):
-        return error.split(trio.Cancelled)[1] is None
-    return isinstance(error, trio.Cancelled)

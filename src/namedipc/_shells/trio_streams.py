@@ -1,8 +1,8 @@
 """The streams of one call at the service, in trio: what its handler draws from, and what drives it if it yields.
 
 The laws: a client that is slow to take items, or to read at all, makes its own handler wait and nobody else; what has
-been made while the handler ran leaves together when it waits; a handler whose client has gone, or has left the stream,
-is cancelled where it waits, and its generator is closed.
+been made while the handler ran leaves together when it waits, at the latest after a window of the service's own; a
+handler whose client has gone, or has left the stream, is cancelled where it waits, and its generator is closed.
 """
 
 from __future__ import annotations
@@ -125,6 +125,8 @@ class ServedStreams:
         self._requests: dict[int, IncomingRequests] = {}
         self._outflow = Outflow(connection.session.their_stream_items, connection.session.their_stream_bytes)
         self._place = _Place()
+        self._unsent_items = 0
+        self._unsent_bytes = 0
 
     def arguments(self, body: bytes) -> Arguments:
         """Decode the arguments of the call, with what its handler draws from in the place of streams of requests.
@@ -146,6 +148,7 @@ class ServedStreams:
     def _open_request(self, number: int) -> IncomingRequests:
         def credit(body: bytes) -> None:
             self._session.credit(self._id, number, body)
+            self._flush(self._connection)  # it may be a task of the handler's own that draws, while the handler waits
 
         inflow = Inflow(self._limits.stream_items, self._limits.stream_bytes)
         stream = IncomingRequests(receiving(self._method.requests[number].item), inflow, credit)
@@ -198,8 +201,12 @@ class ServedStreams:
             await self._place.wait()
         self._outflow.sent(len(body))
         self._session.item(self._id, body)
-        if len(body) > self._limits.stream_bytes:
-            self.flush()
+        self._unsent_items += 1
+        self._unsent_bytes += len(body)
+        # However large a window the client has: what is kept for it is bounded, and others have their turn.
+        if self._unsent_items >= self._limits.stream_items or self._unsent_bytes >= self._limits.stream_bytes:
+            self._unsent_items = self._unsent_bytes = 0
+            await trio.lowlevel.checkpoint()
 
     def _encode(self, item: object) -> bytes:
         where = self._method.where
