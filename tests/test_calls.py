@@ -504,13 +504,14 @@ def test_greeters_wait_for_the_hello() -> None:
 
 
 def test_greeters_are_lost_with_the_connection() -> None:
-    """Before the hello, with everybody else."""
+    """Before the hello, with everybody else: whose calls were certainly not run."""
     session = new_session()
     greeter: Waiter[str] = Waiter("Kitchen.cook")
     session.greeters.append(greeter)
     _, waiter = begin(session)
     assert session.end() == [waiter, greeter]
-    assert (waiter.kind, greeter.kind) == (LOST, LOST)
+    assert (waiter.kind, greeter.kind) == (NOT_RUN, LOST)
+    assert session.calls_may_move
     assert session.greeters == []
 
 
@@ -748,7 +749,8 @@ def test_a_peer_which_breaks_the_protocol_is_named(data: bytes, error: type[IPCE
     greeter: Waiter[str] = Waiter("Kitchen.cook")
     session.greeters.append(greeter)
     assert set(session.feed(data)) == {waiter, greeter}
-    assert waiter.kind == LOST
+    assert waiter.kind == (LOST if data.startswith(THEIRS) else NOT_RUN)
+    assert not session.calls_may_move
     assert type(session.failure) is error
     assert str(session.failure).startswith(f"{PATH}: {message}") or message == "was announced"
     assert message in str(session.failure)

@@ -57,7 +57,7 @@ SCHEMA: Schema[Kitchen] = Schema(Kitchen, frame_globals=globals(), frame_locals=
 def test_what_a_leaving_service_has_not_run_is_repeated(retry: bool | None, is_idempotent: bool) -> None:
     """Whatever the method, and as often as it happens: unless the caller forbids it."""
     repeats = Repeats(retry, is_idempotent=is_idempotent)
-    assert [repeats.allow(UNRUN, is_leaving=True) for _ in range(3)] == [retry is not False] * 3
+    assert [repeats.allow(UNRUN, may_move=True) for _ in range(3)] == [retry is not False] * 3
 
 
 @pytest.mark.parametrize("error", [LOST, UNRUN])
@@ -77,33 +77,33 @@ def test_a_lost_call_is_repeated_only_if_its_method_is_idempotent(
 ) -> None:
     """Once, or as often as it takes; so is one that found its connection at an end."""
     repeats = Repeats(retry, is_idempotent=is_idempotent)
-    assert [repeats.allow(error, is_leaving=False) for _ in range(3)] == allowed
+    assert [repeats.allow(error, may_move=False) for _ in range(3)] == allowed
 
 
 @pytest.mark.parametrize("is_idempotent", [False, True])
 def test_what_may_have_been_run_by_a_leaving_service_is_lost(is_idempotent: bool) -> None:
     """A goodbye makes only those certain which it does not name."""
     repeats = Repeats(None, is_idempotent=is_idempotent)
-    assert [repeats.allow(LOST, is_leaving=True) for _ in range(2)] == [is_idempotent, False]
+    assert [repeats.allow(LOST, may_move=True) for _ in range(2)] == [is_idempotent, False]
 
 
 def test_a_restart_does_not_use_up_the_one_repetition() -> None:
     """A call that was not run has not been tried."""
     repeats = Repeats(None, is_idempotent=True)
-    assert repeats.allow(UNRUN, is_leaving=True)
-    assert repeats.allow(LOST, is_leaving=False)
-    assert not repeats.allow(LOST, is_leaving=False)
-    assert repeats.allow(UNRUN, is_leaving=True)
+    assert repeats.allow(UNRUN, may_move=True)
+    assert repeats.allow(LOST, may_move=False)
+    assert not repeats.allow(LOST, may_move=False)
+    assert repeats.allow(UNRUN, may_move=True)
 
 
 def test_options_know_what_a_method_declares() -> None:
     """Each call has repetitions of its own; what takes descriptors along cannot be sent again."""
     options = Options()
     for _ in range(2):
-        assert options.repeats(SCHEMA.by_name["seats"]).allow(LOST, is_leaving=False)
-    assert not options.repeats(SCHEMA.by_name["cook"]).allow(LOST, is_leaving=False)
-    assert options.repeats(SCHEMA.by_name["cook"]).allow(UNRUN, is_leaving=True)
-    assert not options.repeats(SCHEMA.by_name["keep"]).allow(UNRUN, is_leaving=True)
+        assert options.repeats(SCHEMA.by_name["seats"]).allow(LOST, may_move=False)
+    assert not options.repeats(SCHEMA.by_name["cook"]).allow(LOST, may_move=False)
+    assert options.repeats(SCHEMA.by_name["cook"]).allow(UNRUN, may_move=True)
+    assert not options.repeats(SCHEMA.by_name["keep"]).allow(UNRUN, may_move=True)
 
 
 @pytest.mark.parametrize(("retry", "seconds"), [(None, None), (False, None), (True, float("inf"))])

@@ -192,19 +192,22 @@ def told_and_reset(end: lowlevel.Socket) -> tuple[str, str]:
 
 
 def test_who_comes_while_the_service_ends(rig: Rig) -> None:
-    """Those there get a GOODBYE with the last call that was run; nobody else is let in. Twice is once."""
+    """Who is there, or has connected, gets a GOODBYE with its last call that was run; nobody else is let in."""
     clients = rig.clients()
     end, connection = rig.join(clients)
     end.sendall(CALL)
     rig.turn(clients)
-    late = rig.connect()
+    waiting = rig.connect()
     clients.stop_accepting()
     clients.stop_accepting()
     assert end.recv(65536) == pack_frame(GOODBYE, id=1)
+    assert waiting.recv(65536) == HELLO + pack_frame(GOODBYE, id=0)
+    late = rig.connect()
     rig.turn(clients)
-    assert list(clients.connections.values()) == [connection]
+    assert len(clients.connections) == 2
     clients.accept()  # one that had been seen before
     assert told(late) == ("draining", "the service is shutting down")
+    assert connection in clients.connections.values()
 
 
 # --- answers
@@ -516,8 +519,8 @@ def test_out_of_descriptors_one_is_told_and_the_others_wait(rig: Rig) -> None:
 def test_out_of_descriptors_while_the_service_ends(rig: Rig) -> None:
     """There is nothing to accept again then; who was seen before is told."""
     clients = rig.clients()
-    late = rig.connect()
     clients.stop_accepting()
+    late = rig.connect()
     with no_descriptor_left():
         clients.accept()
     assert told(late) == ("limit", "the service has no descriptor left")

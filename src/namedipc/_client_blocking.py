@@ -260,7 +260,7 @@ class BlockingClient(Generic[T]):
             if failed is not None:
                 link, error = failed
                 reason = error.reason if isinstance(error, NotRun) else error
-                if not repeats.allow(error, is_leaving=link.is_leaving):
+                if not repeats.allow(error, may_move=link.calls_may_move):
                     raise reason
                 self._links.renew(link, reason, self._options, clock)
             link = self._links.link

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import attrs
 
@@ -24,23 +24,30 @@ T = TypeVar("T")
 _FOREVER = float("inf")
 
 
+MOST_MOVES: Final = 16
+"""From how many services that end a call moves on to the next, unless it is told to go on for ever."""
+
+
 class Repeats:
     """Decides whether one call that has failed with its connection is sent again on a new one.
 
-    A call that was not run because the service has said goodbye: always. Otherwise, whatever is the matter with the
-    connection: once, if its method is declared idempotent. `retry` is that of `Options`.
+    A call that was not run because the service has said goodbye, or was gone before its hello: as often as services
+    come and go, within reason. Otherwise, whatever is the matter with the connection: once, if its method is declared
+    idempotent. `retry` is that of `Options`.
     """
 
     def __init__(self, retry: bool | None, *, is_idempotent: bool) -> None:
         self._retry = retry
         self._is_idempotent = is_idempotent
         self._lost = False
+        self._moves = 0
 
-    def allow(self, error: NotRun | ConnectionLost, *, is_leaving: bool) -> bool:
-        """Whether it is sent again after this error; `is_leaving`: the service has said goodbye."""
+    def allow(self, error: NotRun | ConnectionLost, *, may_move: bool) -> bool:
+        """Whether it is sent again after this error; `may_move`: the service has said goodbye, or never hello."""
         if self._retry is False:
             return False
-        if isinstance(error, NotRun) and is_leaving:
+        if isinstance(error, NotRun) and may_move and (self._moves < MOST_MOVES or self._retry):
+            self._moves += 1
             return True
         if not self._is_idempotent or (self._lost and not self._retry):
             return False

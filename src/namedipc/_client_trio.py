@@ -190,7 +190,7 @@ async def again(
         if failed is not None:
             link, error = failed
             reason = error.reason if isinstance(error, NotRun) else error
-            if not repeats.allow(error, is_leaving=link.is_leaving):
+            if not repeats.allow(error, may_move=link.calls_may_move):
                 raise reason
             await links.renew(link, reason, options)
         link = links.link

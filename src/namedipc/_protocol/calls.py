@@ -342,6 +342,8 @@ class ClientSession(Generic[Sleeper]):
 
     def _fate(self, id: int) -> int:  # noqa: A002
         """What has become of a call that is in flight as the connection ends."""
+        if not self.greeted:
+            return NOT_RUN  # a service has sent its hello before it runs a call
         if self.last_run is None:
             return LOST
         later_by = (id - self.last_run) % (LARGEST_ID + 1)  # ids begin again; half of the range lies ahead
@@ -388,6 +390,11 @@ class ClientSession(Generic[Sleeper]):
         if feeding.kind == WAITING:
             feeding.kind = REPLY
             resolved.append(feeding)
+
+    @property
+    def calls_may_move(self) -> bool:
+        """Whether calls that were not run may be sent elsewhere: the service has said goodbye, or never hello."""
+        return self.last_run is not None or (isinstance(self.failure, ConnectionLost) and not self.greeted)
 
     def _placed(self, error: IPCError) -> IPCError:
         if isinstance(error, ProtocolError | WrongKind) and not str(error).startswith(self._where):

@@ -76,6 +76,7 @@ class Connection:
         "departures",
         "expires",
         "fd",
+        "greeted",
         "interest",
         "outbound",
         "outbound_limit",
@@ -100,6 +101,7 @@ class Connection:
         self.session: ServerSession = session
         self.context: Context = context
         self.calls: dict[int, Suspended] = {}
+        self.greeted: bool = False
         # It grows at its end and shrinks at its front without a copy of what is between.
         self.outbound: bytearray = bytearray()
         self.outbound_limit: int = outbound_limit
@@ -332,22 +334,27 @@ class Clients:
 
     # ------------------------------------------------------------ connections come and go
 
-    def accept(self) -> None:
-        """Take in some of those who wait; nothing is awaited in between. The others are there at the next round."""
+    def accept(self) -> bool:
+        """Take in some of those who wait; nothing is awaited in between. The others are there at the next round.
+
+        Returns:
+            Whether others may wait.
+        """
         self.accept_due = False
         for _ in range(ACCEPTS_A_ROUND):
             try:
                 socket = lowlevel.accept(self._listener)
             except BlockingIOError:
-                return
+                return False
             except OSError as error:
                 if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
                     self._accept_later()
-                    return
+                    return False
                 if error.errno in {errno.EBADF, errno.EINVAL}:
-                    return  # closed while draining
+                    return False  # closed while draining
                 continue  # the client has gone before it was accepted: ECONNABORTED and the like
             self._welcome(socket)
+        return True
 
     def adopt(self, socket: lowlevel.Socket) -> None:
         """Take in a connection that nobody had to be waited for: one end of a pair, non-blocking, from now on ours."""
@@ -524,6 +531,10 @@ class Clients:
         """Take no more connections, and say to each client which of its calls was the last to be run."""
         if self.draining:
             return
+        if self._accepting:  # who has connected already is told, and its one-way calls are run
+            for _ in range(self._limits.clients):
+                if not self.accept():
+                    break
         self.draining = True
         with contextlib.suppress(OSError):
             self.pause_accepting()

@@ -185,6 +185,10 @@ class ServiceLoop:
         try:
             for _ in range(FRAMES_A_ROUND):
                 frame = self._next_frame(connection)
+                if not connection.greeted and session.outgoing:
+                    # Before a call is run: a client that has not seen the hello knows that none of its calls was.
+                    connection.greeted = True
+                    self.clients.flush(connection)
                 if frame is None:
                     break
                 if connection.slow is not None:

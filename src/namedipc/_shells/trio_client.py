@@ -594,9 +594,9 @@ class TrioClientLink:
         self._session.close()
 
     @property
-    def is_leaving(self) -> bool:
-        """Whether the service has said that it is about to end, in order."""
-        return self._session.last_run is not None
+    def calls_may_move(self) -> bool:
+        """Whether calls that were not run may be sent elsewhere: the service has said goodbye, or never hello."""
+        return self._session.calls_may_move
 
     @property
     def is_idle(self) -> bool:
