@@ -201,14 +201,16 @@ class ServiceLoop:
                 if connection.slow is not None:
                     connection.progress()
                 outcome = self._begin(connection, frame) if frame[0] == CALL else self._take_other(connection, frame)
-                if type(outcome) is Suspended:
+                if outcome is None:
+                    began, now = now, perf_counter()
+                    record(now - began)
+                elif isinstance(outcome, Suspended):
                     outcome.began = now
                     self.clients.queue(connection)
                     self.clients.flush(connection)
                     return outcome
-                began, now = now, perf_counter()
-                if outcome is None:
-                    record(now - began)
+                else:
+                    now = perf_counter()
                 if now > end:
                     self.clients.queue(connection)
                     break
