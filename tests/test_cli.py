@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 import namedipc
+from namedipc import Service
 from namedipc.cli import examples_directory, main
+
+from .post_office import Clerk, Post
 
 LOADED = """
 import sys
@@ -39,7 +45,7 @@ def test_help_names_every_command() -> None:
     result = CliRunner().invoke(main, ["--help"])
     assert result.exit_code == 0
     context = click.Context(main)
-    assert "demo" in main.list_commands(context)
+    assert main.list_commands(context) == ["call", "demo", "identity", "ping", "schema", "statistics"]
     for name in main.list_commands(context):
         assert f"  {name}  " in result.output
         command = main.get_command(context, name)
@@ -52,7 +58,7 @@ def test_help_loads_neither_trio_nor_the_demo() -> None:
     """What only lists the commands loads none of them."""
     loaded = loaded_by("--help")
     assert "namedipc.cli" in loaded
-    assert not {"trio", "rich", "namedipc.cli.demo", "namedipc.cli.probes"} & loaded
+    assert not {"trio", "rich", "namedipc.inspect", "namedipc.cli.demo", "namedipc.cli.probes"} & loaded
 
 
 def test_the_help_of_a_command_loads_that_command() -> None:
@@ -87,3 +93,105 @@ def test_examples_which_are_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setattr(namedipc, "__file__", str(tmp_path / "src" / "namedipc" / "__init__.py"))
     with pytest.raises(click.ClickException, match=str(tmp_path)):
         examples_directory()
+
+
+# --- asking services
+
+
+@pytest.fixture
+def post(tmp_path: Path) -> Iterator[str]:
+    """A post office."""
+    with Service(tmp_path / "post", Post).serve(Clerk(), drain_seconds=0) as server:
+        yield str(server.path)
+
+
+def run(*arguments: str, given: str | None = None) -> Result:
+    """Run a command in this process."""
+    return CliRunner().invoke(main, arguments, given)
+
+
+def printed(*arguments: str, given: str | None = None) -> list[object]:
+    """The lines of JSON that a command prints; it ends well."""
+    result = run(*arguments, given=given)
+    assert result.stderr == ""
+    assert result.exit_code == 0
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_ping_prints_how_long(post: str) -> None:
+    """In milliseconds."""
+    result = run("ping", post)
+    assert result.exit_code == 0
+    number, unit = result.stdout.split()
+    assert 0 < float(number) < 5000
+    assert unit == "ms"
+
+
+def test_what_a_service_says_is_printed_as_json(post: str) -> None:
+    """Identity, schema, statistics: one object each."""
+    assert json.loads(run("identity", post).stdout)["pid"] == os.getpid()
+    assert next(iter(json.loads(run("schema", post).stdout)["methods"])) == "burn"
+    found = json.loads(run("statistics", post).stdout)
+    assert found["calls"] == 0
+    assert "latency_p99_seconds" in found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "lines"),
+    [
+        (["swap", "[1, 2]", '"b"'], None, [["b", [1, 2]]]),
+        (["swap", "[]", "--arg", "times=2", "--arg", 'other="c=d"'], None, [["c=d", [], "c=d", []]]),
+        (["notes"], None, [[]]),
+        (["note", '"hello"'], None, []),
+        (["count", "3"], None, [0, 1, 2]),
+        (["post", "2"], '"YWJj"\n\n"YQ=="\n', [8]),
+        (["post", "--arg", "stamps=3"], "", [0]),
+        (["echo"], '"a"\n"b"', ["a", "b"]),
+    ],
+)
+def test_call_prints_a_result_a_line(post: str, arguments: list[str], given: str | None, lines: list[object]) -> None:
+    """Of a stream each item; nothing where nothing answers. A stream of requests is standard input."""
+    assert printed("call", post, *arguments, given=given) == lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ping", "nobody"], "nobody: "),
+        (["call", "post", "bake"], "Post.bake: the service has no such method"),
+        (["call", "post", "burn", '"stone"'], "Post.burn: ValueError: a stone does not burn"),
+        (["call", "post", "swap", '"a"'], "what arrived does not fit"),
+        (["call", "post", "wait", "100", "--timeout", "0.05"], "post: "),
+        (["call", "post", "wait", "--arg", "timeout=1"], "multiple values for keyword argument 'timeout'"),
+        (["call", "post", "post", "1", "2"], "2 arguments were given; beside the stream there are 1"),
+        (["call", "post", "notes", "1"], "takes 0 arguments but 1 were given"),
+    ],
+)
+def test_errors_are_a_line(
+    post: str, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On standard error, with status 1; standard output stays empty."""
+    assert post.startswith(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "message"),
+    [
+        (["swap", "soup"], None, "soup is no JSON; a text is written '\"soup\"'"),
+        (["swap", "--arg", "one"], None, "--arg one: write NAME=JSON"),
+        (["swap", "--arg", "one=soup"], None, "soup is no JSON"),
+        (["echo"], "soup\n", "soup is no JSON"),
+    ],
+)
+def test_what_is_not_json_is_a_wrong_use(post: str, arguments: list[str], given: str | None, message: str) -> None:
+    """Status 2, and how a text is written."""
+    result = run("call", post, *arguments, given=given)
+    assert result.exit_code == 2
+    assert message in result.stderr

@@ -795,6 +795,24 @@ def test_json_costs_nothing_until_it_is_used() -> None:
     assert result._json is not None
 
 
+def test_a_codec_for_calls_in_json() -> None:
+    """One that has JSON in the place of msgpack; where JSON cannot carry the type that is told at once."""
+    arguments = ArgumentsCodec("K.m", [Parameter(name="a", type=Order)])
+    in_json = arguments.in_json()
+    assert in_json.decode(b'[{"table": 1, "dish": ""}]') == ((Order(1, ""),), {})
+    assert in_json.parameters is arguments.parameters
+    assert arguments.decode(arguments.encode((Order(1, ""),), {})) == ((Order(1, ""),), {})
+    result = codec(Order)
+    assert result.in_json() is result.in_json()
+    assert result.in_json().encode(Order(1, "")) == result.encode_json(Order(1, ""))
+    for attempt in (
+        codec(dict[bool, int]).in_json,
+        ArgumentsCodec("K.m", [Parameter(name="a", type=dict[bool, int])]).in_json,
+    ):
+        with pytest.raises(InvalidMessage, match="list"):
+            attempt()
+
+
 def test_arguments_are_described_with_their_order_and_defaults() -> None:
     """A description of parameters says what may be left out and what is given by name."""
     described = ArgumentsCodec(

@@ -28,7 +28,7 @@ import attrs
 import pytest
 
 import namedipc
-from namedipc import testing
+from namedipc import inspect, testing
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -129,10 +129,12 @@ def test_the_api_page_has_every_public_name() -> None:
     assert set(described) == exported
 
 
-def test_the_api_page_has_what_is_for_tests() -> None:
-    """The same for `namedipc.testing`."""
-    described = re.findall(r"^::: namedipc\.testing\.(\w+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
-    assert sorted(described) == sorted(testing.__all__)
+@pytest.mark.parametrize("module", [inspect, testing])
+def test_the_api_page_has_what_modules_of_their_own_have(module: ModuleType) -> None:
+    """The same for what is not in the facade."""
+    pattern = rf"^::: {re.escape(module.__name__)}\.(\w+)$"
+    described = re.findall(pattern, (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    assert sorted(described) == sorted(module.__all__)
 
 
 def test_the_site_leads_to_every_page() -> None:

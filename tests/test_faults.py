@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import attrs
@@ -353,3 +354,57 @@ def test_any_bytes_are_an_error(body: bytes) -> None:
     """Whatever arrives, the caller gets an IPCError."""
     assert isinstance(error_of(body, where="Kitchen.cook"), IPCError)
     assert isinstance(code_of(body), str)
+
+
+def arrived_in_json(error: Exception, declared: DeclaredErrors = NO_ERRORS) -> Exception:
+    """What an exception of a handler becomes for a caller that speaks JSON, and has these classes."""
+    fault = fault_of_handler(error, with_traceback=False, declared=DECLARED_ERRORS.in_json())
+    return error_of(pack_fault(fault, is_json=True), where="Kitchen.cook", declared=declared)
+
+
+def test_a_fault_in_json_is_an_object() -> None:
+    """The four texts, and the fields as what they are."""
+    fault = fault_of_handler(Sold("soup"), with_traceback=False, declared=DECLARED_ERRORS.in_json())
+    body = json.loads(pack_fault(fault, is_json=True))
+    assert body.pop("fields") == {"dish": "soup"}
+    assert body.keys() == {"code", "message", "type_name", "traceback_text"}
+    assert "fields" not in json.loads(pack_fault(fault_of(NotAllowed("why")), is_json=True))
+
+
+def test_an_error_in_json_always_fits() -> None:
+    """Control characters take six bytes each: then the traceback is left out."""
+    fault = Fault(REMOTE, "\0" * LONGEST_TEXT, "E", "\0" * LONGEST_TEXT)
+    assert len(pack_fault(fault, is_json=True)) <= LONGEST_ERROR_BYTES
+    fault = Fault(DECLARED, "\0" * LONGEST_TEXT, "\0" * LONGEST_TEXT, "\0" * LONGEST_TEXT, b'"' + b"x" * 60_000 + b'"')
+    body = pack_fault(fault, is_json=True)
+    assert len(body) <= LONGEST_ERROR_BYTES
+    assert json.loads(body)["traceback_text"] == ""
+
+
+def test_errors_in_json_arrive() -> None:
+    """As the class where there is one; as a RemoteError with the fields in a note where there is none."""
+    sold = arrived_in_json(Sold("soup"), DECLARED_ERRORS.in_json())
+    assert isinstance(sold, Sold)
+    assert sold.dish == "soup"
+    known = arrived_in_json(Empty("no spoon"), DECLARED_ERRORS.in_json())
+    assert (type(known), known.args) == (Empty, ("no spoon",))
+    unknown = arrived_in_json(Sold("soup"))
+    assert isinstance(unknown, RemoteError)
+    assert unknown.type_name == "Sold"
+    assert unknown.__notes__ == ['its fields: {"dish": "soup"}']
+    remote = arrived_in_json(ValueError("no"))
+    assert isinstance(remote, RemoteError)
+    assert remote.message == "no"
+    assert not hasattr(remote, "__notes__")
+
+
+@pytest.mark.parametrize("body", [b"{", b'{"code": 1}', b'{"code": "remote"}', b"{" * 100_000, b'{"\xff": 1}'])
+def test_an_error_in_json_that_cannot_be_read(body: bytes) -> None:
+    """A ProtocolError which says so."""
+    assert isinstance(error_of(body, where="Kitchen.cook"), ProtocolError)
+    assert code_of(body) == "protocol"
+
+
+def test_what_declared_exceptions_look_like() -> None:
+    """Their fields, or a text."""
+    assert {name: node.label for name, node in DECLARED_ERRORS.nodes.items()} == {"Sold": "Sold", "Empty": "str"}

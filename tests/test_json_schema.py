@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import enum
 import json
+from collections.abc import AsyncIterable, AsyncIterator
 from typing import Annotated, Any, Literal, Protocol
 
+import attrs
 import jsonschema
 import msgspec
 import numpy as np
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from namedipc import one_way, raises
 from namedipc._codec import Codec
 from namedipc._errors import DeclarationError, InvalidMessage
 from namedipc._json_schema import DIALECT, _Writer, json_schema
@@ -261,6 +264,30 @@ def test_classes_of_one_name_have_a_definition_each() -> None:
     ]
 
 
+@attrs.define
+class Sold(Exception):
+    """A declared exception with fields."""
+
+    order: Order
+    left: int = 0
+
+
+class Closed(Exception):
+    """A declared exception with a text."""
+
+
+class Bar(Protocol):
+    """An interface with streams and marks."""
+
+    def both(self, one: AsyncIterable[int], two: AsyncIterable[bytes], *, count: int = 1) -> AsyncIterator[str]: ...
+
+    @raises(Sold, Closed)
+    async def order(self, order: Order) -> None: ...
+
+    @one_way
+    async def ring(self, text: str) -> None: ...
+
+
 class Kitchen(Protocol):
     """An interface."""
 
@@ -313,9 +340,21 @@ def test_arguments_are_tried_before_they_are_sent(arguments: object, valid: bool
 
 
 def test_streams_and_exceptions_have_words_of_their_own() -> None:
-    """A stream has items in place of a result; what is raised is described by its name."""
-    items, raised = Codec[object](int), Codec[object](Order)
-    written = _Writer().method([], [], items=items, raises={"Sold": raised.node})
-    assert written["items"] == shown(int)
-    assert written["raises"] == {"Sold": {"$ref": "#/$defs/Order"}}
-    assert "result" not in written
+    """A stream has items in place of a result, and its number among the parameters; what is raised has a name."""
+    document = json_schema(Schema(Bar, frame_globals=globals(), frame_locals={}))
+    jsonschema.Draft202012Validator.check_schema(document)
+    methods: Any = document["methods"]
+    both = methods["both"]
+    assert both["items"] == shown(str)
+    assert "result" not in both
+    assert both["requests"] == {"one": shown(int), "two": shown(bytes)}
+    assert list(both["requests"]) == ["one", "two"]
+    assert both["order"] == ["one", "two", "count"]
+    parameters = jsonschema.Draft202012Validator(both["parameters"])
+    assert parameters.is_valid({"one": 0, "two": 1, "count": 5})
+    assert not parameters.is_valid({"one": 1, "two": 0})
+    assert methods["order"]["raises"] == {"Sold": {"$ref": "#/$defs/Sold"}, "Closed": shown(str)}
+    assert methods["order"]["result"] == shown(None)
+    definitions: Any = document["$defs"]
+    assert definitions["Sold"]["required"] == ["order"]
+    assert methods["ring"].keys() == {"parameters", "order"}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from math import ceil
+from math import ceil, nextafter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from namedipc._shells.latency import LONGEST_SECONDS, Latencies
+from namedipc._shells.latency import _ENDS, GATHERED, LONGEST_SECONDS, Latencies
 
 SHARES = (0.0, 0.25, 0.5, 0.9, 0.99, 1.0)
 durations = st.floats(0, LONGEST_SECONDS) | st.floats(-7, 3).map(lambda exponent: float(10.0**exponent))
@@ -60,8 +60,30 @@ def test_the_size_does_not_grow() -> None:
     size = sys.getsizeof(latencies._counts)
     for n in range(10_000):
         latencies.record(n * 1e-4)
+        if len(latencies.gathered) >= GATHERED:
+            latencies.count_gathered()
     assert latencies.count == 10_000
+    assert len(latencies.gathered) < GATHERED
     assert sys.getsizeof(latencies._counts) == size < 4096
+
+
+def test_a_duration_at_the_end_of_a_bucket_is_counted_once() -> None:
+    """Whatever rounding does: every end, and the floats beside it."""
+    durations = [near for end in _ENDS for near in (nextafter(end, 0), end, nextafter(end, 2 * end))]
+    latencies = recorded(durations)
+    assert latencies.quantile(1.0) == LONGEST_SECONDS
+    assert latencies.gathered == []
+    assert latencies.count == len(durations)
+
+
+def test_what_was_recorded_is_counted_when_it_is_asked_for() -> None:
+    """The gathered ones belong to a quantile as the counted ones do."""
+    latencies = recorded([1.0, 1.0])
+    latencies.count_gathered()
+    latencies.record(3.0)
+    assert latencies.count == 3
+    assert latencies.quantile(1.0) == pytest.approx(3.0, rel=0.026)
+    assert latencies.quantile(0.5) == pytest.approx(1.0, rel=0.026)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, 50.0, float("nan")])

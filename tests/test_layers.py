@@ -65,7 +65,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "_nodes",
         ),
     ),
-    ("values", ("_values", "_marks", "_opening", "_fd", "_held", "_descriptors")),
+    ("values", ("_values", "_marks", "_opening", "_fd", "_held", "_descriptors", "_version")),
     ("lowlevel", ("lowlevel",)),
     ("errors", ("_errors",)),
 )

@@ -1049,10 +1049,10 @@ def test_a_damaged_description_is_a_sentence_too() -> None:
 
 
 def test_more_methods_than_can_be_numbered_are_refused() -> None:
-    """A method has 16 bits on the wire, and a huge service is shown in part."""
+    """A method has 16 bits on the wire, the last 16 numbers are reserved, and a huge service is shown in part."""
     part = {"parameters": 1, "result": 1}
-    huge = json.dumps({f"method{index}": part for index in range(65537)}).encode()
-    assert schema_of(Old).bindings(huge) == "the service's schema cannot be read: more than 65536 methods"
+    huge = json.dumps({f"method{index}": part for index in range(65521)}).encode()
+    assert schema_of(Old).bindings(huge) == "the service's schema cannot be read: more than 65520 methods"
     many = json.dumps({f"m{index:02}": part for index in range(21)}).encode()
     answer = schema_of(Old).bindings(many)
     assert isinstance(answer, str)
@@ -1543,3 +1543,23 @@ def test_a_class_of_the_wrong_kind_names_its_place() -> None:
         async def show(self, pages: dict[str, list[Page[int]]]) -> None: ...
 
     assert refusal(Local).startswith("Local.show, parameter 'pages': [value][...]: Page cannot be sent; a plain class")
+
+
+def test_an_interface_has_a_number_for_each_method() -> None:
+    """The last sixteen of the wire's numbers are reserved."""
+
+    async def method(self: object) -> None: ...
+
+    crowd = type("Crowd", (), {f"m{number}": method for number in range(0xFFF1)})
+    with pytest.raises(DeclarationError, match="Crowd: more than 65520 methods"):
+        Schema(crowd, frame_globals=globals(), frame_locals={})
+
+
+def test_a_method_for_a_caller_that_speaks_json() -> None:
+    """The same method, made once, with JSON in the place of msgpack."""
+    method = schema_of(Kitchen).methods[0]
+    in_json = method.in_json
+    assert in_json is method.in_json
+    assert (in_json.name, in_json.index, in_json.where) == (method.name, method.index, method.where)
+    assert in_json.is_json
+    assert not method.is_json

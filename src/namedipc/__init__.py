@@ -91,6 +91,7 @@ from ._values import anyone as anyone
 from ._values import groups as groups
 from ._values import same_user as same_user
 from ._values import users as users
+from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from ._broadcast_trio import BroadcastReader as BroadcastReader
@@ -106,8 +107,6 @@ if TYPE_CHECKING:
     from ._region_trio import Region as Region
     from ._region_trio import RegionView as RegionView
     from ._shells.trio_service import Server as Server
-
-__version__ = "0.1.0"
 
 # What lives in a module that imports trio: loaded when it is first asked for.
 _IN_TRIO = {

@@ -185,7 +185,7 @@ class BlockingClient(Generic[T]):
                 return decode(self._again(method, clock, lambda link: link.call(method, body, clock, flags)))
 
         def fed(args: tuple[object, ...], kwargs: dict[str, object]) -> object:
-            call = _Call(method, self, args, kwargs)
+            call = self._fed_call(method, args, kwargs)
             try:
                 return decode(call.result(Clock(timeout)))
             finally:
@@ -209,8 +209,25 @@ class BlockingClient(Generic[T]):
             kwargs: Its arguments by name.
         """
         found = find_method(self._schema, method, "stream")
-        call = _Call(found, self, args, kwargs)
-        return BlockingStream(call)
+        decode = decode_result(found, self._links.where)
+        return BlockingStream(self._fed_call(found, args, kwargs), decode, self._timeout)
+
+    def _fed_call(self, method: Method, args: tuple[object, ...], kwargs: dict[str, object]) -> FedCall:
+        """A call with streams; its arguments are encoded at once."""
+        where = self._links.where
+        (values, named), streams = method.split_streams(args, kwargs)
+        sources = {}
+        for number, stream in streams.items():
+            request = method.requests[number]
+            sources[number] = source(method.where, request.name, stream, encode_item(method, request, where))
+        arguments = encode_call(method, where)(values, named)
+
+        def begin(clock: Clock) -> OpenCall:
+            with self._options.tracing(method, self.peer) as headers:
+                body, flags = self._options.extend(arguments, headers)
+                return self._again(method, clock, lambda link: link.open_call(method, body, clock, flags))
+
+        return FedCall(begin, sources)
 
     def call_each(self, method: Callable[[T, A], Awaitable[R]], arguments: Iterable[A], /) -> list[R]:
         """Call a method once an argument, all in flight together, by few writes.
@@ -303,22 +320,17 @@ class BlockingClient(Generic[T]):
 
 
 @final
-class _Call:
-    """A call with streams: encoded at once, begun when it is first waited for; its sources are drawn meanwhile."""
+class FedCall:
+    """A call with streams: begun by `begin`, or when it is first waited for; its sources are drawn meanwhile.
 
-    def __init__(
-        self, method: Method, client: BlockingClient[T], args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> None:
-        links, options = client._links, client._options
-        (values, named), streams = method.split_streams(args, kwargs)
-        self._sources = {number: _source(method, number, stream) for number, stream in streams.items()}
-        self._encoders = [encode_item(method, stream, links.where) for stream in method.requests]
-        self._body = encode_call(method, links.where)(values, named)
-        self._method = method
-        self._client = client
-        self._options = options
-        self.timeout: float | None = client._timeout
-        self.decode: Callable[[bytes], object] = decode_result(method, links.where)
+    Args:
+        begin: Begins the call.
+        sources: By the number of a stream of requests, what its items are drawn from, encoded.
+    """
+
+    def __init__(self, begin: Callable[[Clock], OpenCall], sources: dict[int, Iterator[bytes]]) -> None:
+        self._begin = begin
+        self._sources = sources
         self._opened: OpenCall | None = None
 
     def result(self, clock: Clock) -> bytes:
@@ -356,10 +368,7 @@ class _Call:
 
     def _open(self, clock: Clock) -> OpenCall:
         if self._opened is None:
-            method, client = self._method, self._client
-            with self._options.tracing(method, client.peer) as headers:
-                body, flags = self._options.extend(self._body, headers)
-                self._opened = client._again(method, clock, lambda link: link.open_call(method, body, clock, flags))
+            self._opened = self._begin(clock)
         return self._opened
 
     def _run(self, call: OpenCall, clock: Clock) -> None:
@@ -389,16 +398,17 @@ class _Call:
         except BaseException:
             self.close()  # also of a TimedOut, which is the source's own: the stream does not go on
             raise
-        call.link.feed(call, number, self._encoders[number](item), clock)
+        call.link.feed(call, number, item, clock)
 
 
-def _source(method: Method, number: int, stream: object) -> Iterator[object]:
+def source(where: str, parameter: str, stream: object, encode: Callable[[object], bytes]) -> Iterator[bytes]:
+    """Return what delivers the encoded items of a stream of requests, which must be a `feed(...)`."""
     if not isinstance(stream, Feed):
         raise TypeError(
-            f"{method.where}: parameter '{method.requests[number].name}': blocking code cannot draw from a "
-            f"{type(stream).__name__}; give feed(...) of an ordinary iterable"
+            f"{where}: parameter '{parameter}': blocking code cannot draw from a {type(stream).__name__}; give "
+            "feed(...) of an ordinary iterable"
         )
-    return iter(stream.items)
+    return map(encode, iter(stream.items))
 
 
 @final
@@ -408,8 +418,10 @@ class BlockingStream(Iterator[T_co]):
     `with` sends the call when it is entered; otherwise the first item that is asked for does.
     """
 
-    def __init__(self, call: _Call) -> None:
+    def __init__(self, call: FedCall, decode: Callable[[bytes], object], timeout: float | None) -> None:
         self._call = call
+        self._decode = decode
+        self._timeout = timeout
         self._over = False
         self._turn = threading.Lock()
 
@@ -435,9 +447,9 @@ class BlockingStream(Iterator[T_co]):
         if self._over:
             raise StopIteration
         try:
-            item = self._call.next_item(Clock(self._call.timeout))
+            item = self._call.next_item(Clock(self._timeout))
             if item is not None:
-                return cast("T_co", self._call.decode(item))
+                return cast("T_co", self._decode(item))
         except TimedOut:
             raise
         except BaseException:
@@ -455,7 +467,7 @@ class BlockingStream(Iterator[T_co]):
 
     def __enter__(self) -> Self:
         if not self._over:
-            self._call.begin(Clock(self._call.timeout))
+            self._call.begin(Clock(self._timeout))
         return self
 
     def __exit__(

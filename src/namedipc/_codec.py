@@ -6,6 +6,7 @@ before a byte has left. The functions are made once for each type; the usual way
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import reprlib
@@ -106,13 +107,14 @@ class Codec(Generic[T]):
 
     def encode_json(self, value: T) -> bytes:
         """Encode as the codec of the same type with `encoding="json"`; its functions are made when first needed."""
-        return self._as_json().encode(value)
+        return self.in_json().encode(value)
 
     def decode_json(self, data: Buffer) -> T:
         """Decode what `encode_json` has made, or a text tool has written. Raises InvalidMessage."""
-        return self._as_json().decode(data)
+        return self.in_json().decode(data)
 
-    def _as_json(self) -> Codec[T]:
+    def in_json(self) -> Codec[T]:
+        """Return the codec of the same type with `encoding="json"`. Raises InvalidMessage: JSON cannot carry it."""
         if self._json is None:
             with _when_used():
                 self._json = Codec(self.node.form, encoding="json")
@@ -378,12 +380,21 @@ class ArgumentsCodec:
         Raises:
             InvalidMessage: What has arrived does not fit, or JSON cannot carry the type of a parameter.
         """
+        return self._json_decoder()(data)
+
+    def in_json(self) -> ArgumentsCodec:
+        """Return the same codec with `decode_json` as its `decode`. Raises InvalidMessage: JSON cannot carry a type."""
+        in_json = copy.copy(self)
+        in_json.decode = self._json_decoder()
+        return in_json
+
+    def _json_decoder(self) -> Callable[[Buffer], Arguments]:
         if self._decode_json is None:
             with _when_used():
                 for node in self.nodes:
                     _refuse_for_json(node)
                 self._decode_json = _decode_json_arguments(self.method, self.parameters, self._wires)
-        return self._decode_json(data)
+        return self._decode_json
 
     def encode_with(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> tuple[bytes, Descriptors]:
         """Encode arguments and the descriptors in them. See `Codec.encode_with`."""

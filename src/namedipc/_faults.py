@@ -5,6 +5,7 @@ The law: what a peer can cause arrives at the peer as the error it would have ha
 
 from __future__ import annotations
 
+import json
 import traceback
 from typing import Final
 
@@ -13,6 +14,7 @@ import attrs
 from . import _errors
 from ._codec import Codec
 from ._errors import InvalidMessage, IPCError, ProtocolError, RemoteError
+from ._protocol.frames import LONGEST_ERROR_BYTES
 from ._raised import NO_ERRORS, DeclaredErrors
 from ._texts import cut, text_of
 
@@ -26,7 +28,7 @@ class Fault:
         message: Its text.
         type_name: For `remote` and `declared`: the class of the handler's exception.
         traceback_text: For `remote`: the traceback; empty where the peer is another user.
-        fields: For `declared`: the fields of the exception, or its text, in msgpack.
+        fields: For `declared`: the fields of the exception, or its text; encoded as the call is.
     """
 
     code: str
@@ -58,13 +60,46 @@ _ERRORS: Final[dict[str, type[IPCError]]] = {
 }
 _CODES: Final = {error: code for code, error in _ERRORS.items() if code != DECLARED}
 _CODEC: Final[Codec[Fault]] = Codec(Fault)
+_TEXTS: Final = ("code", "message", "type_name", "traceback_text")
 _HEADERS: Final[Codec[dict[str, str]]] = Codec(dict[str, str])
 LARGEST_HEADERS_BYTES: Final = (1 << 16) - 1
 
 
-def pack_fault(fault: Fault) -> bytes:
-    """Return the body of an ERROR frame."""
-    return _CODEC.encode(fault)
+def pack_fault(fault: Fault, *, is_json: bool = False) -> bytes:
+    """Return the body of an ERROR frame; as JSON it is an object, in which the fields are JSON themselves."""
+    if not is_json:
+        return _CODEC.encode(fault)
+    members: dict[str, object] = {name: getattr(fault, name) for name in _TEXTS}
+    if fault.fields:
+        members["fields"] = json.loads(fault.fields)
+    body = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode()
+    if len(body) > LONGEST_ERROR_BYTES and fault.traceback_text:  # escaped, a control character takes six bytes
+        return pack_fault(attrs.evolve(fault, traceback_text=""), is_json=True)
+    return body
+
+
+def _is_json(body: bytes) -> bool:
+    return body[:1] == b"{"  # no map of msgpack begins so
+
+
+def _read_fault(body: bytes) -> Fault:
+    """Read the body of an ERROR frame.
+
+    Raises:
+        InvalidMessage: It is none.
+    """
+    if not _is_json(body):
+        return _CODEC.decode(body)
+    try:
+        found: dict[str, object] = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidMessage(f"an error in JSON: {error}") from None
+    texts = [text for name in _TEXTS if isinstance(text := found.get(name), str)]
+    if len(texts) != len(_TEXTS):
+        raise InvalidMessage(f"an error in JSON has the texts {', '.join(_TEXTS)}")
+    code, message, type_name, traceback_text = texts
+    fields = json.dumps(found["fields"]).encode() if "fields" in found else b""
+    return Fault(code, message, type_name, traceback_text, fields)
 
 
 def fault_of(error: IPCError) -> Fault:
@@ -115,7 +150,7 @@ def pack_headers(headers: dict[str, str]) -> bytes:
 def code_of(body: bytes) -> str:
     """Return the code of a received ERROR frame."""
     try:
-        return _CODEC.decode(body).code
+        return _read_fault(body).code
     except InvalidMessage:
         return "protocol"
 
@@ -123,12 +158,15 @@ def code_of(body: bytes) -> str:
 def error_of(body: bytes, *, where: str, declared: DeclaredErrors = NO_ERRORS) -> Exception:
     """Return the exception that a received ERROR frame stands for; `where` names the call or the path in its text."""
     try:
-        fault = _CODEC.decode(body)
+        fault = _read_fault(body)
         found = declared.unpack(fault.type_name, fault.fields) if fault.code == DECLARED else None
-    except InvalidMessage as error:
-        return ProtocolError(f"{where}: the peer sent an error which cannot be read: {error}")
+    except InvalidMessage as misfit:
+        return ProtocolError(f"{where}: the peer sent an error which cannot be read: {misfit}")
     if found is None:
-        return _library_error(fault, where)
+        error = _library_error(fault, where)
+        if fault.fields and _is_json(body):
+            error.add_note(f"its fields: {fault.fields.decode()}")
+        return error
     _tell_traceback(found, fault)
     return found
 
@@ -136,7 +174,7 @@ def error_of(body: bytes, *, where: str, declared: DeclaredErrors = NO_ERRORS) -
 def connection_error_of(body: bytes, *, where: str) -> IPCError:
     """Return the exception for an ERROR frame about the connection itself."""
     try:
-        return _library_error(_CODEC.decode(body), where)
+        return _library_error(_read_fault(body), where)
     except InvalidMessage as error:
         return ProtocolError(f"{where}: the peer sent an error which cannot be read: {error}")
 

@@ -15,10 +15,8 @@ import enum
 import re
 import types
 import uuid
-from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from ._codec import Codec, Parameter
 from ._nodes import (
     Array,
     Choice,
@@ -35,7 +33,7 @@ from ._nodes import (
     trouble_in_json,
     value_label,
 )
-from ._schema import Schema
+from ._schema import Method, Schema
 
 JsonSchema: TypeAlias = dict[str, object]
 
@@ -73,14 +71,13 @@ def json_schema(schema: Schema[Any]) -> JsonSchema:
 
     Returns:
         `methods`: by name, each with `parameters` (an object schema), `order` (the parameters' names as an array of
-        arguments gives them) and `result`; and `$defs`, the records, to which these refer. The whole is one schema
-        document, so that `#/methods/NAME/result` can be referred to.
+        arguments gives them) and what answers it: `result`; or `items`, those of a stream; or neither, one way.
+        Where there are any: `requests`, the items of each parameter that is a stream, and `raises`, the fields of each
+        exception. And `$defs`, the records, to which these refer. The whole is one schema document, so that
+        `#/methods/NAME/result` can be referred to.
     """
     writer = _Writer()
-    methods = {
-        method.name: writer.method(method.arguments.parameters, method.arguments.nodes, result=method.result)
-        for method in schema.methods
-    }
+    methods = {method.name: writer.method(method) for method in schema.methods}
     return {"$schema": DIALECT, "title": schema.name, "methods": methods, "$defs": writer.definitions}
 
 
@@ -91,31 +88,34 @@ class _Writer:
         self.definitions: dict[str, JsonSchema] = {}
         self._names: dict[object, str] = {}
 
-    def method(
-        self,
-        parameters: Sequence[Parameter],
-        nodes: Sequence[Node],
-        *,
-        result: Codec[object] | None = None,
-        items: Codec[object] | None = None,
-        raises: Mapping[str, Node] | None = None,
-    ) -> JsonSchema:
+    def method(self, method: Method) -> JsonSchema:
         """Describe a method which is answered with a result, or with a stream of items, or with nothing."""
+        parameters = method.arguments.parameters
         written: JsonSchema = {
             "parameters": {
                 "type": "object",
-                "properties": {p.name: self.write(node) for p, node in zip(parameters, nodes, strict=True)},
+                "properties": self._properties(method),
                 "required": [parameter.name for parameter in parameters if not parameter.has_default],
                 "additionalProperties": False,
             },
             "order": [parameter.name for parameter in parameters],
         }
-        if result is not None:
-            written["result"] = self.write(result.node)
-        if items is not None:
-            written["items"] = self.write(items.node)
-        if raises:
-            written["raises"] = {name: self.write(node) for name, node in raises.items()}
+        if method.requests:
+            written["requests"] = {stream.name: self.write(stream.item.node) for stream in method.requests}
+        if not method.is_one_way:
+            written["items" if method.is_stream else "result"] = self.write(method.result.node)
+        if method.errors.nodes:
+            written["raises"] = {name: self.write(node) for name, node in method.errors.nodes.items()}
+        return written
+
+    def _properties(self, method: Method) -> JsonSchema:
+        """The parameters; in the place of each stream there is its number."""
+        written: JsonSchema = {
+            parameter.name: self.write(node)
+            for parameter, node in zip(method.arguments.parameters, method.arguments.nodes, strict=True)
+        }
+        for number, stream in enumerate(method.requests):
+            written[stream.name] = {"const": number, "description": "the number of a stream, of which 'requests' tells"}
         return written
 
     def write(self, node: Node) -> JsonSchema:

@@ -6,6 +6,7 @@ carries. What is not declared at both sides is no business of this module: it tr
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Final, final
 
@@ -13,6 +14,7 @@ import attrs
 
 from ._codec import Codec
 from ._errors import DeclarationError, TooLarge
+from ._nodes import Node
 from ._texts import cut, text_of
 from ._types import Description
 
@@ -27,11 +29,16 @@ class _Declared:
 
     cls: type[Exception]
     codec: Codec[Exception] | None
+    text: Codec[str] = _TEXT
+
+    def in_json(self) -> _Declared:
+        codec = None if self.codec is None else self.codec.in_json()
+        return _Declared(self.cls, codec, self.text.in_json())
 
     def pack(self, error: Exception) -> bytes:
         if self.codec is None:
             only = error.args[0] if len(error.args) == 1 else None
-            return _TEXT.encode(cut(only if isinstance(only, str) else text_of(error)))
+            return self.text.encode(cut(only if isinstance(only, str) else text_of(error)))
         fields = self.codec.encode(error)
         if len(fields) > LARGEST_FIELDS_BYTES:
             raise TooLarge(
@@ -40,7 +47,7 @@ class _Declared:
         return fields
 
     def unpack(self, data: bytes) -> Exception:
-        return self.cls(_TEXT.decode(data)) if self.codec is None else self.codec.decode(data)
+        return self.cls(self.text.decode(data)) if self.codec is None else self.codec.decode(data)
 
 
 @final
@@ -62,6 +69,17 @@ class DeclaredErrors:
             self._by_label[label] = _Declared(cls, codec)
             self.description[label] = None if codec is None else codec.description
         self._labels = {declared.cls: label for label, declared in self._by_label.items()}
+
+    @property
+    def nodes(self) -> dict[str, Node]:
+        """By name, the type that travels of each: its fields, or a text."""
+        return {label: (found.codec or found.text).node for label, found in self._by_label.items()}
+
+    def in_json(self) -> DeclaredErrors:
+        """Return the same, whose fields travel as JSON. Raises InvalidMessage: JSON cannot carry the type of one."""
+        in_json = copy.copy(self)
+        in_json._by_label = {label: declared.in_json() for label, declared in self._by_label.items()}
+        return in_json
 
     def pack(self, error: Exception) -> tuple[str, bytes] | None:
         """Return the name and the fields of an exception; None if neither its class nor a base of it is declared.

@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 _STREAMS: Final = (AsyncIterator, AsyncIterable, AsyncGenerator)
 _AWAITABLES: Final = (Awaitable, Coroutine)
-_MOST_METHODS: Final = 1 << 16  # the wire's number of a method has 16 bits
+_MOST_METHODS: Final = 0xFFF0  # the wire's number of a method has 16 bits, and the last 16 numbers are reserved
 _SHOWN_METHODS: Final = 20
 
 
@@ -77,6 +77,7 @@ class Method:
         is_one_way: Whether it is not answered at all.
         is_idempotent: Whether it may be run twice.
         errors: The exceptions which it declares.
+        is_json: Whether all this is JSON on the wire.
     """
 
     name: str
@@ -89,6 +90,23 @@ class Method:
     is_one_way: bool
     is_idempotent: bool
     errors: DeclaredErrors
+    is_json: bool = False
+
+    @functools.cached_property
+    def in_json(self) -> Method:
+        """The same method for a caller that speaks JSON.
+
+        Raises:
+            InvalidMessage: JSON cannot carry one of its types.
+        """
+        return attrs.evolve(
+            self,
+            arguments=self.arguments.in_json(),
+            requests=tuple(attrs.evolve(stream, item=stream.item.in_json()) for stream in self.requests),
+            result=self.result.in_json(),
+            errors=self.errors.in_json(),
+            is_json=True,
+        )
 
     @property
     def is_plain(self) -> bool:
@@ -183,6 +201,8 @@ class Schema(Generic[T]):
             raise DeclarationError(
                 f"{_place(interface)}: the interface has no method; write 'async def name(self, ...) -> Result: ...'"
             )
+        if len(functions) > _MOST_METHODS:
+            raise DeclarationError(f"{_place(interface)}: more than {_MOST_METHODS} methods; make several interfaces")
         self.methods: tuple[Method, ...] = tuple(
             _method(interface, index, name, functions[name][1], _scope(*functions[name], frame_globals, frame_locals))
             for index, name in enumerate(sorted(functions))

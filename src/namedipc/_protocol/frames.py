@@ -39,6 +39,18 @@ class Kind(IntEnum):
     CREDIT = 11
 
 
+class Reserved(IntEnum):
+    """The method numbers from FIRST_RESERVED up that mean something: every service answers them, without BIND."""
+
+    STATISTICS = 0xFFFC
+    SCHEMA = 0xFFFD
+    IDENTITY = 0xFFFE
+    PING = 0xFFFF
+
+
+FIRST_RESERVED: Final = 0xFFF0
+
+
 class Flag(IntFlag):
     """Marks of a frame."""
 

@@ -1,8 +1,8 @@
 """One client's session, as the server keeps it, without I/O: bytes in, calls out; answers in, bytes out.
 
 The order is: the client's hello, then its calls. Where the fingerprints differ the calls are held, in order, until the
-client has said which of the server's methods each of its own is (BIND). What a peer must not do is a ProtocolError;
-the shell then answers with an ERROR frame of id 0 and closes.
+client has said which of the server's methods each of its own is (BIND); but for those of the reserved interface, which
+need no BIND. What a peer must not do is a ProtocolError; the shell then answers with an ERROR frame of id 0 and closes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from .frames import (
     DESCRIPTORS_FLAG,
     END,
     ERROR,
+    FIRST_RESERVED,
     GOODBYE,
     ITEM,
     KNOWN_FLAGS,
@@ -30,11 +31,15 @@ from .frames import (
     SCHEMA,
     Frame,
     FrameReader,
+    Reserved,
     pack_frame,
 )
 from .hello import HELLO_BYTES, OPENING_BYTES, SERVICE, UNASKED_BYTES, Hello, check_opening, unpack_hello
 
 _OF_A_CALL: Final = frozenset({CANCEL, ITEM, END, CREDIT})
+_RESERVED: Final = frozenset(map(int, Reserved))
+ASKED: Final = 0
+"""What `next_event` makes of a CALL of the reserved interface; no frame is of this kind."""
 
 
 class State(Enum):
@@ -122,7 +127,7 @@ class ServerSession:
     def next_event(self) -> Frame | None:
         """Return the next CALL (with this side's method index), or what belongs to one: CANCEL, ITEM, END, CREDIT.
 
-        None until more is fed.
+        A call of the reserved interface is ASKED. None until more is fed.
 
         Raises:
             ProtocolError: The client may not send this.
@@ -193,16 +198,25 @@ class ServerSession:
         bindings = self._bindings
         if bindings is not None:
             if method >= len(bindings):
-                raise ProtocolError(f"call of method {method}, of which BIND did not speak")
+                return self._asked(frame, f"call of method {method}, of which BIND did not speak")
             method = bindings[method]
         if method >= self._methods:
-            raise ProtocolError(f"call of method {method}; there are {self._methods}")
+            return self._asked(frame, f"call of method {method}; there are {self._methods}")
         if flags & ~KNOWN_FLAGS:
             raise ProtocolError(f"a call with unknown flags: {flags:#x}")
         if flags & ONE_WAY_FLAG:
             return kind, flags, method, 0, body
         self.last_id = id_
         return kind, flags, method, id_, body
+
+    def _asked(self, frame: Frame, otherwise: str) -> Frame:
+        """A call of none of the methods: one of the reserved interface, or an error."""
+        _kind, flags, method, id_, body = frame
+        if method not in _RESERVED:
+            raise ProtocolError(otherwise)
+        if flags & ~KNOWN_FLAGS:
+            raise ProtocolError(f"a call with unknown flags: {flags:#x}")
+        return ASKED, flags, method, id_, body
 
     def _first_events(self) -> Frame | None:
         if self.state is State.HELLO and not self._take_hello():
@@ -214,6 +228,8 @@ class ServerSession:
                 return None
             if frame[1] & DESCRIPTORS_FLAG:
                 frame = open_parcel(frame, self.arrivals)
+            if frame[0] == CALL and frame[2] >= FIRST_RESERVED:
+                return self._asked(frame, f"call of method {frame[2]}, which is reserved")
             self._take_while_held(frame)
         return self.next_event()
 
@@ -257,6 +273,10 @@ class ServerSession:
             bindings = [index for (index,) in struct.iter_unpack("<H", body)]
         except struct.error:
             raise ProtocolError("BIND holds a list of 16-bit numbers, and its length is odd") from None
+        if len(bindings) > FIRST_RESERVED:
+            raise ProtocolError(
+                f"BIND speaks of {len(bindings)} methods; the numbers from {FIRST_RESERVED} are reserved"
+            )
         if any(index >= self._methods for index in bindings):
             raise ProtocolError(f"BIND names a method that is not there; there are {self._methods}")
         return bindings

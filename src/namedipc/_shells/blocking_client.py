@@ -12,8 +12,8 @@ import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import Final, Protocol
 
 from .. import lowlevel
 from .._errors import Closed, ConnectionLost, IPCError, LimitReached, NoServer, TimedOut, TooLarge, renewed
@@ -21,7 +21,7 @@ from .._faults import DRAINING, code_of, error_of
 from .._protocol.attachments import close_frame
 from .._protocol.calls import LOST, NOT_RUN, WAITING, ClientSession, Feeding, NotRun, StreamedCall, Waiter
 from .._protocol.frames import END, ITEM, REPLY
-from .._schema import Method
+from .._raised import DeclaredErrors
 from .._values import ConnectionStatistics, Limits, Peer
 from .departures import send_frame
 from .in_child import forget_in_child
@@ -39,6 +39,30 @@ LARGEST_BATCH: Final = 256
 _Waiter = Waiter[threading.Lock]
 
 
+class Called(Protocol):
+    """What is called, as far as that must be known here: a method of an interface, or one known by its name only."""
+
+    @property
+    def where(self) -> str:
+        """How messages call it: `Kitchen.cook`."""
+
+    @property
+    def index(self) -> int:
+        """Its number on the wire."""
+
+    @property
+    def requests(self) -> Sized:
+        """Its streams of requests."""
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is answered with a stream."""
+
+    @property
+    def errors(self) -> DeclaredErrors:
+        """The exceptions which it declares."""
+
+
 class OpenCall:
     """A call with streams that has begun."""
 
@@ -49,12 +73,12 @@ class OpenCall:
         link: BlockingClientLink,
         id: int,  # noqa: A002
         waiter: StreamedCall[threading.Lock],
-        method: Method,
+        method: Called,
     ) -> None:
         self.link: BlockingClientLink = link
         self.id: int = id
         self.waiter: StreamedCall[threading.Lock] = waiter
-        self.method: Method = method
+        self.method: Called = method
 
 
 def _deadline(clock: Clock) -> float | None:
@@ -95,7 +119,7 @@ class BlockingClientLink:
         self._write(self._take_outgoing())  # the hello: a client that is silent at first has said who it is
         forget_in_child(self)
 
-    def call(self, method: Method, body: bytes, clock: Clock, flags: int = 0) -> bytes:
+    def call(self, method: Called, body: bytes, clock: Clock, flags: int = 0) -> bytes:
         """Send one call and return the body of its reply.
 
         Args:
@@ -124,7 +148,7 @@ class BlockingClientLink:
                 self._give_up(id_)
         return self._outcome(waiter, method)
 
-    def call_one_way(self, method: Method, body: bytes, clock: Clock, flags: int = 0) -> None:
+    def call_one_way(self, method: Called, body: bytes, clock: Clock, flags: int = 0) -> None:
         """Send a call that is not answered; return once the kernel has it.
 
         Raises:
@@ -146,7 +170,7 @@ class BlockingClientLink:
             raise NotRun(self._failure())
 
     def call_each(
-        self, method: Method, bodies: Iterable[bytes], replies: list[bytes], clock: Clock, flags: int = 0
+        self, method: Called, bodies: Iterable[bytes], replies: list[bytes], clock: Clock, flags: int = 0
     ) -> None:
         """Send many calls, as many at once as is their share; append the bodies of their replies, in order.
 
@@ -172,7 +196,7 @@ class BlockingClientLink:
                     self._give_up(id_)
 
     def _begin_some(
-        self, method: Method, source: Iterator[bytes], waiting: deque[tuple[int, _Waiter]], clock: Clock, flags: int
+        self, method: Called, source: Iterator[bytes], waiting: deque[tuple[int, _Waiter]], clock: Clock, flags: int
     ) -> None:
         """Send further calls of a batch: whole flights, so that one write carries many."""
         session = self._session
@@ -204,7 +228,7 @@ class BlockingClientLink:
 
     # ------------------------------------------------------------ streams
 
-    def open_call(self, method: Method, body: bytes, clock: Clock, flags: int = 0) -> OpenCall:
+    def open_call(self, method: Called, body: bytes, clock: Clock, flags: int = 0) -> OpenCall:
         """Begin a call with streams."""
         self._prepare(method.where, body, clock)
         feedings = tuple(Feeding[threading.Lock](method.where, number) for number in range(len(method.requests)))
@@ -577,7 +601,7 @@ class BlockingClientLink:
         if self._session.failure is None and not self._closed:
             self._write(cancel)
 
-    def _outcome(self, waiter: _Waiter, method: Method) -> bytes:
+    def _outcome(self, waiter: _Waiter, method: Called) -> bytes:
         if waiter.kind == REPLY:
             return waiter.body
         if waiter.kind == LOST:

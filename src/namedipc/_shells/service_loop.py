@@ -29,16 +29,19 @@ from .._protocol.frames import (
     CANCEL,
     END,
     ITEM,
+    JSON_FLAG,
     ONE_WAY_FLAG,
     Frame,
     split_deadline,
     split_headers,
 )
 from .._protocol.hello import SERVICE, Hello
-from .._protocol.session import ServerSession
+from .._protocol.session import ASKED, ServerSession
 from .._schema import Method, Schema
 from .._values import Allow, Limits, Peer, ServiceStatistics
+from .latency import GATHERED, Latencies
 from .polling import Spinner
+from .reserved import ReservedAnswers
 from .service_clients import Clients, Connection, permits
 from .suspended import ActiveCall, CallStreams, Handler, ItemRefused, Suspended
 
@@ -49,6 +52,8 @@ FRAMES_A_ROUND: Final = 32
 ROUND_SECONDS: Final = 0.0001
 IDLE: Final = 0
 TURN: Final = 1
+UNTIMED: Final = 2
+"""What became of a frame that has no latency."""
 
 
 @attrs.define
@@ -109,6 +114,8 @@ class ServiceLoop:
         self._limits = limits
         self._step = step
         self._counts = _Counts()
+        self._latencies = Latencies()
+        self._reserved = ReservedAnswers(schema, self.statistics)
         self.spinner: Spinner | None = Spinner() if spin else None
         self.clients: Clients = Clients(
             listener,
@@ -141,6 +148,8 @@ class ServiceLoop:
             up, and there is more to do. IDLE: nothing to do until `epoll` is readable.
         """
         end = perf_counter() + TURN_SECONDS
+        if len(self._latencies.gathered) >= GATHERED:
+            self._latencies.count_gathered()
         clients = self.clients
         ready, more = clients.ready, clients.more
         while True:
@@ -180,8 +189,10 @@ class ServiceLoop:
 
     def _round(self, connection: Connection) -> Suspended | None:
         """Take up to 32 frames of one client, for 0.1 ms, and send what they were answered with."""
-        end = perf_counter() + ROUND_SECONDS
+        now = perf_counter()
+        end = now + ROUND_SECONDS
         session = connection.session
+        record = self._latencies.record
         try:
             for _ in range(FRAMES_A_ROUND):
                 frame = self._next_frame(connection)
@@ -193,15 +204,18 @@ class ServiceLoop:
                     break
                 if connection.slow is not None:
                     connection.progress()
-                if frame[0] != CALL:
-                    self._of_a_call(connection, frame)
-                    continue
-                suspended = self._begin(connection, frame)
-                if suspended is not None:
+                outcome = self._begin(connection, frame) if frame[0] == CALL else self._take_other(connection, frame)
+                if outcome is None:
+                    began, now = now, perf_counter()
+                    record(now - began)
+                elif isinstance(outcome, Suspended):
+                    outcome.began = now
                     self.clients.queue(connection)
                     self.clients.flush(connection)
-                    return suspended
-                if perf_counter() > end:
+                    return outcome
+                else:
+                    now = perf_counter()
+                if now > end:
                     self.clients.queue(connection)
                     break
             else:
@@ -212,8 +226,7 @@ class ServiceLoop:
         self.clients.flush(connection)
         if connection.slow is not None or session.unfinished:
             self.clients.watch(connection)
-        if connection.finished:
-            self.clients.drop(connection)
+        self._drop_if_finished(connection)
         return None
 
     def _next_frame(self, connection: Connection) -> Frame | None:
@@ -223,23 +236,27 @@ class ServiceLoop:
 
     # ------------------------------------------------------------ calls
 
-    def _begin(self, connection: Connection, frame: Frame) -> Suspended | None:
-        """Run the handler of a call until it ends, which is answered at once, or waits, which is returned."""
+    def _begin(self, connection: Connection, frame: Frame) -> Suspended | int | None:
+        """Run the handler of a call.
+
+        Returns:
+            None if it has ended, and was answered. The call, if the handler waits. UNTIMED where no handler was run,
+            or one that makes a stream.
+        """
         _kind, flags, index, id_, body = frame
+        method, handler, rules, is_plain = self._methods[index]
         deadline = None
         headers: dict[str, str] = {}
-        method, handler, rules, is_plain = self._methods[index]
         if flags:
-            if flags & ONE_WAY_FLAG:
-                if self._postpone(connection, frame):
-                    return None
-                id_ = connection.one_way_id()
-            deadline, headers, body = _split(flags, body)
+            flagged = self._read_flags(connection, frame, method)
+            if flagged is None:
+                return UNTIMED
+            method, id_, deadline, headers, body = flagged
         self._counts.calls += 1
         refusal = self._refusal(connection, id_, deadline, method, rules)
         if refusal is not None:
-            self._fail(connection, id_, refusal)
-            return None
+            self._fail(connection, id_, refusal, is_json=method.is_json)
+            return UNTIMED
         streams = None
         try:
             if is_plain:
@@ -251,8 +268,8 @@ class ServiceLoop:
                 args, kwargs = streams.arguments(body)
                 handler = streams.around(handler)
         except InvalidMessage as error:
-            self._fail(connection, id_, fault_of(error))
-            return None
+            self._fail(connection, id_, fault_of(error), is_json=method.is_json)
+            return UNTIMED
         if self._wrap is not None:
             handler = self._wrap(handler)
         context = connection.context.copy()
@@ -261,10 +278,10 @@ class ServiceLoop:
             coroutine, first = context.run(self._step, handler, args, kwargs, active)
         except StopIteration as done:
             self._answer(connection, id_, method, done.value)
-            return None
+            return UNTIMED if method.is_stream else None
         except Exception as error:  # whatever a handler raises is its caller's
             self.answer_error(connection, id_, method, error)
-            return None
+            return UNTIMED if method.is_stream else None
         finally:
             active.inline = False
         suspended = Suspended(
@@ -279,6 +296,55 @@ class ServiceLoop:
         if call.connection.closed and not call.is_one_way:
             call.request_cancel()  # what it has sent already told that the client has gone
 
+    def _read_flags(
+        self, connection: Connection, frame: Frame, method: Method
+    ) -> tuple[Method, int, float | None, dict[str, str], bytes] | None:
+        """Split off what flags announce; None if the call does not begin now, or is refused, which has been answered.
+
+        Returns:
+            The method, as the call speaks to it; its id; its deadline; its headers; its arguments.
+        """
+        _kind, flags, _index, id_, body = frame
+        if flags & ONE_WAY_FLAG:
+            if self._postpone(connection, frame):
+                return None
+            id_ = connection.one_way_id()
+        deadline, headers, body = _split(flags, body)
+        if flags & JSON_FLAG:
+            in_json = self._in_json(connection, id_, method)
+            if in_json is None:
+                return None
+            method = in_json
+        return method, id_, deadline, headers, body
+
+    def _in_json(self, connection: Connection, id: int, method: Method) -> Method | None:  # noqa: A002
+        """The method for a caller that speaks JSON; None if it cannot be had in JSON, which has been answered."""
+        self._check_id(connection, id)
+        try:
+            return method.in_json
+        except InvalidMessage as error:
+            self._counts.calls += 1
+            fault = fault_of(InvalidMessage(f"{method.where} cannot be called in JSON: {error}"))
+            self._fail(connection, id, fault, is_json=True)
+            return None
+
+    def _answer_reserved(self, connection: Connection, frame: Frame) -> None:
+        """Answer what every service does, also before BIND and while it drains."""
+        _kind, flags, number, id_, _body = frame
+        if flags & ONE_WAY_FLAG:
+            return
+        self._check_id(connection, id_)
+        is_json = bool(flags & JSON_FLAG)
+        body = self._reserved.body(number, is_json=is_json)
+        if len(body) > connection.session.their_message_bytes:
+            self._fail(connection, id_, too_large_fault(connection, f"method {number}", body), is_json=is_json)
+            return
+        connection.session.reply(id_, body)
+
+    def _check_id(self, connection: Connection, id: int) -> None:  # noqa: A002
+        if id == 0 or id in connection.calls:
+            raise ProtocolError(f"call id {id} is reserved or still in use")
+
     def _refusal(
         self,
         connection: Connection,
@@ -291,8 +357,7 @@ class ServiceLoop:
             return fault_of(NoServer("not run: the service is shutting down"))
         if deadline is not None and monotonic() >= deadline:
             return deadline_fault()
-        if id == 0 or id in connection.calls:
-            raise ProtocolError(f"call id {id} is reserved or still in use")
+        self._check_id(connection, id)
         if len(connection.calls) >= self._limits.calls_in_flight:
             return fault_of(
                 LimitReached(f"{self._limits.calls_in_flight} calls of this connection are in flight already")
@@ -310,6 +375,13 @@ class ServiceLoop:
             raise LimitReached(f"{self._limits.calls_in_flight} one-way calls wait for as many that are in flight")
         connection.postponed.append(frame)
         return True
+
+    def _take_other(self, connection: Connection, frame: Frame) -> int:
+        if frame[0] == ASKED:
+            self._answer_reserved(connection, frame)
+        else:
+            self._of_a_call(connection, frame)
+        return UNTIMED
 
     def _of_a_call(self, connection: Connection, frame: Frame) -> None:
         """Hand what belongs to a call to it; one that is over needs it no more."""
@@ -335,6 +407,8 @@ class ServiceLoop:
             return False
         del call.connection.calls[call.id]
         self._counts.in_flight -= 1
+        if not call.method.is_stream:
+            self._latencies.record(perf_counter() - call.began)
         if call.connection.postponed:
             self._is_idle = False
             self.clients.look_again(call.connection)
@@ -347,7 +421,7 @@ class ServiceLoop:
 
     def answer_fault(self, call: Suspended, fault: Fault) -> None:
         """Answer a settled call with an error, and send it."""
-        self._fail(call.connection, call.id, fault)
+        self._fail(call.connection, call.id, fault, is_json=call.method.is_json)
         self._sent(call.connection)
 
     def answer_call_error(self, call: Suspended, error: Exception) -> None:
@@ -357,7 +431,7 @@ class ServiceLoop:
 
     def answer_error(self, connection: Connection, id: int, method: Method, error: Exception) -> None:  # noqa: A002
         """Answer with what a handler raised."""
-        self._fail(connection, id, self._fault(connection, method, error))
+        self._fail(connection, id, self._fault(connection, method, error), is_json=method.is_json)
 
     def _fault(self, connection: Connection, method: Method, error: Exception) -> Fault:
         if isinstance(error, ItemRefused):
@@ -386,24 +460,26 @@ class ServiceLoop:
                 body = method.result.encode(result)
         except InvalidMessage as error:
             log.debug("%s: %s returned what its interface does not declare: %s", self._where, method.where, error)
-            self._fail(connection, id, fault_of(InvalidMessage(f"the result of {method.where}: {error}")))
+            fault = fault_of(InvalidMessage(f"the result of {method.where}: {error}"))
+            self._fail(connection, id, fault, is_json=method.is_json)
             return
         if len(body) > connection.session.their_message_bytes:
-            limit = connection.session.their_message_bytes
-            text = f"the result of {method.where} is {len(body)} bytes long; the caller accepts {limit}"
-            self._fail(connection, id, fault_of(TooLarge(text)))
+            self._fail(connection, id, too_large_fault(connection, method.where, body), is_json=method.is_json)
             return
         connection.session.reply(id, body)
 
-    def _fail(self, connection: Connection, id: int, fault: Fault) -> None:  # noqa: A002
+    def _fail(self, connection: Connection, id: int, fault: Fault, *, is_json: bool) -> None:  # noqa: A002
         self._counts.errors += 1
         if id < 0:
             log.debug("%s: a one-way call failed: %s", self._where, fault.message)
             return
-        connection.session.fail(id, pack_fault(fault))
+        connection.session.fail(id, pack_fault(fault, is_json=is_json))
 
     def _sent(self, connection: Connection) -> None:
         self.clients.flush(connection)
+        self._drop_if_finished(connection)
+
+    def _drop_if_finished(self, connection: Connection) -> None:
         if connection.finished:
             self.clients.drop(connection)
 
@@ -441,6 +517,9 @@ class ServiceLoop:
             in_flight=counts.in_flight,
             bytes_received=self.clients.bytes_received,
             bytes_sent=self.clients.bytes_sent,
+            latency_p50_seconds=self._latencies.quantile(0.5),
+            latency_p99_seconds=self._latencies.quantile(0.99),
+            latency_max_seconds=self._latencies.quantile(1.0),
         )
 
 
@@ -449,6 +528,12 @@ def _split(flags: int, body: bytes) -> tuple[float | None, dict[str, str], bytes
     deadline, rest = split_deadline(flags, body)
     packed, rest = split_headers(flags, rest)
     return deadline, unpack_headers(packed) if packed else {}, replaced(body, rest)
+
+
+def too_large_fault(connection: Connection, where: str, body: bytes) -> Fault:
+    """The answer to a call whose result is longer than its caller accepts."""
+    limit = connection.session.their_message_bytes
+    return fault_of(TooLarge(f"the result of {where} is {len(body)} bytes long; the caller accepts {limit}"))
 
 
 def deadline_fault() -> Fault:

@@ -10,7 +10,7 @@ import attrs
 
 from .._codec import Arguments
 from .._errors import IPCError
-from .._protocol.frames import JSON_FLAG, ONE_WAY_FLAG
+from .._protocol.frames import ONE_WAY_FLAG
 from .._schema import Method
 from .._values import Peer
 
@@ -88,13 +88,13 @@ class Suspended:
     __slots__ = (
         "_coroutine",
         "_first",
+        "began",
         "cancel",
         "cancelled",
         "connection",
         "context",
         "deadline",
         "id",
-        "is_json",
         "is_one_way",
         "method",
         "streams",
@@ -120,7 +120,7 @@ class Suspended:
         self.context: Context = context
         self._coroutine = coroutine
         self._first: object = first
-        self.is_json: bool = bool(flags & JSON_FLAG)
+        self.began: float = 0.0  # set by whoever has read it
         self.is_one_way: bool = bool(flags & ONE_WAY_FLAG)
         self.streams: CallStreams | None = streams
         self.cancelled: bool = False

@@ -16,7 +16,12 @@ import namedipc
 __all__ = ["examples_directory", "main"]
 
 _COMMANDS = {
+    "call": "Call a method of a service, in JSON.",
     "demo": "Run the chapter's examples beside namedipc's, and compare the mechanisms.",
+    "identity": "Print who serves a name.",
+    "ping": "Ask a service for a sign of life.",
+    "schema": "Print the JSON Schema of every method of a service.",
+    "statistics": "Print what a service has done since it began.",
 }
 """Each is a module of this package which has a command of its own name; here is its line of help."""
 
