@@ -461,9 +461,8 @@ def test_idempotent_calls_survive_a_killed_service(tmp_path: Path, child: Childr
         assert next(stream) == 0
         owner.kill()
         owner = started(child, path)
-        while len(pids) < 8:
-            with Service(path, Orchestra).connect() as other:
-                other.call(Orchestra.cue, "now")
+        with Service(path, Orchestra).connect(timeout=20) as other:
+            soon(lambda: other.call(Orchestra.cue, "now") >= 0 and len(pids) == 8)
         for thread in threads:
             thread.join(20)
         assert pids == [owner.pid] * 8
