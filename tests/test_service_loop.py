@@ -371,6 +371,37 @@ async def test_one_way_calls_of_a_client_that_has_left_are_run(tmp_path: Path) -
     assert sorted(clerk.filed) == [0, 1, 2, 3]
 
 
+async def test_a_flood_of_one_way_calls_waits_for_its_handlers(tmp_path: Path) -> None:
+    """It is read no further, and is kept within bounds; all of it is run, be the client there or not."""
+
+    class Clerk:
+        def __init__(self) -> None:
+            self.filed: list[int] = []
+            self.go_on = trio.Semaphore(0)
+
+        async def file(self, number: int) -> None:
+            await self.go_on.acquire()
+            self.filed.append(number)
+
+    clerk = Clerk()
+    service = Service(tmp_path / "desk", Desk)
+    most = 0
+    async with service.serve(clerk, limits=Limits(calls_in_flight=3)) as server:
+        async with service.connect() as desk:
+            for number in range(200):
+                await desk.file(number)
+        while len(clerk.filed) < 200:
+            await trio.testing.wait_all_tasks_blocked()
+            most = max([most, *(len(c.postponed) for c in server._loop.clients.connections.values())])
+            assert server.statistics().in_flight <= 3
+            clerk.go_on.release()
+        while server.statistics().clients:
+            await trio.testing.wait_all_tasks_blocked()
+        assert server.statistics().errors == 0
+    assert most == 3
+    assert sorted(clerk.filed) == list(range(200))
+
+
 class Desk(Protocol):
     """An interface with a one-way call."""
 

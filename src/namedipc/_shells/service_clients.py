@@ -64,6 +64,7 @@ class Connection:
         departures: Descriptors which leave with it; None where none do.
         sent_bytes: How many bytes have left, where descriptors may.
         postponed: One-way calls which begin once others have ended.
+        paused: Nothing is taken of it, for as many one-way calls are postponed as may be.
         polled: Whether it is in the epoll; not while its client has gone, and one-way calls of it still wait.
         when_drained: Is called, once, when a congested client has read on, or has gone; added to only while congested.
     """
@@ -80,6 +81,7 @@ class Connection:
         "interest",
         "outbound",
         "outbound_limit",
+        "paused",
         "peer",
         "polled",
         "postponed",
@@ -112,6 +114,7 @@ class Connection:
         self.polled: bool = True
         self.reading: bool = True
         self.queued: bool = False
+        self.paused: bool = False
         self.closed: bool = False
         self.slow: str | None = None
         self.expires: float = _NEVER
@@ -253,6 +256,16 @@ class Clients:
             connection.queued = True
             self.more.append(connection)
 
+    def pause(self, connection: Connection) -> None:
+        """Take nothing more of a client until some of its one-way calls have ended; it is slowed down by that."""
+        connection.paused = True
+        self._set_interest(connection)
+
+    def resume(self, connection: Connection) -> None:
+        """Read a client again after `pause`."""
+        connection.paused = False
+        self._set_interest(connection)
+
     def look_again(self, connection: Connection) -> None:
         """Wake whoever pumps, for a connection which has more to be taken although nothing new has come from it."""
         self.queue(connection)
@@ -325,7 +338,7 @@ class Clients:
     def _set_interest(self, connection: Connection) -> None:
         if connection.closed or not connection.polled:
             return
-        interest = _READ if connection.reading and not connection.congested else 0
+        interest = _READ if connection.reading and not connection.congested and not connection.paused else 0
         if connection.outbound:
             interest |= lowlevel.EPOLLOUT
         if interest != connection.interest:
@@ -510,7 +523,7 @@ class Clients:
             return _NO_HELLO, self._limits.handshake_seconds
         if connection.congested:
             return _UNREAD, self._limits.stalled_seconds
-        if connection.session.unfinished and connection.reading:
+        if connection.session.unfinished and connection.reading and not connection.paused:
             return _MIDFRAME, self._limits.midframe_seconds
         return None, _NEVER
 

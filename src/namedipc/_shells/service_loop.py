@@ -230,8 +230,15 @@ class ServiceLoop:
         return None
 
     def _next_frame(self, connection: Connection) -> Frame | None:
-        if connection.postponed and len(connection.calls) < self._limits.calls_in_flight:
-            return connection.postponed.popleft()
+        if connection.postponed:
+            most = self._limits.calls_in_flight
+            if len(connection.calls) < most:
+                return connection.postponed.popleft()
+            if len(connection.postponed) >= most:
+                self.clients.pause(connection)
+                return None
+        if connection.paused:
+            self.clients.resume(connection)
         return connection.session.next_event()
 
     # ------------------------------------------------------------ calls
@@ -371,8 +378,6 @@ class ServiceLoop:
         """Keep a one-way call until another has ended: it was accepted, and nobody could be told otherwise."""
         if len(connection.calls) < self._limits.calls_in_flight:
             return False
-        if len(connection.postponed) >= self._limits.calls_in_flight:
-            raise LimitReached(f"{self._limits.calls_in_flight} one-way calls wait for as many that are in flight")
         connection.postponed.append(frame)
         return True
 
