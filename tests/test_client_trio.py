@@ -339,9 +339,10 @@ async def test_a_poison_call_is_not_repeated_for_ever(tmp_path: Path, child: Chi
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(poison)
-            for _ in range(2):
-                await trio.to_thread.run_sync(owner.wait)
-                owner = await started(child, path)
+            await trio.to_thread.run_sync(owner.wait)
+            successor = child(SERVER_SCRIPT, str(path))  # it may be dead before it has said that it is ready
+            await trio.to_thread.run_sync(successor.wait)
+            owner = await started(child, path)
         assert await orchestra.tune(1) == 1
         assert owner.process.poll() is None
 
