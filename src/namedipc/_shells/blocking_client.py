@@ -13,7 +13,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from .. import lowlevel
 from .._errors import Closed, ConnectionLost, IPCError, LimitReached, NoServer, TimedOut, TooLarge, renewed
@@ -36,7 +36,7 @@ OUTBOUND_BYTES: Final = Limits().outbound_bytes
 LARGEST_BATCH: Final = 256
 """How many calls of one batch are in flight at once, however many more the service would run."""
 
-_Waiter = Waiter[threading.Lock]
+_Waiter: TypeAlias = Waiter[threading.Lock]  # not to be called: that takes longer than all of `begin`
 
 
 class Called(Protocol):
@@ -134,7 +134,7 @@ class BlockingClientLink:
         """
         session = self._session
         self._prepare(method.where, body, clock)
-        waiter = _Waiter(method.where)
+        waiter: _Waiter = Waiter(method.where)
         with self._lock:
             self._check_open()
             id_, frame = session.begin(waiter, method.index, body, _deadline(clock), flags)
@@ -156,7 +156,7 @@ class BlockingClientLink:
             NotRun: The service has ended, or is about to.
         """
         self._prepare(method.where, body, clock)
-        waiter = _Waiter(method.where)
+        waiter: _Waiter = Waiter(method.where)
         self._look(waiter)  # nobody reads an idle connection: the service may have said goodbye
         with self._lock:
             self._check_open()
@@ -219,7 +219,7 @@ class BlockingClientLink:
             self._check_open()
             frames = []
             for body in flight:
-                waiter = _Waiter(method.where)
+                waiter: _Waiter = Waiter(method.where)
                 id_, frame = session.begin(waiter, method.index, body, _deadline(clock), flags)
                 waiting.append((id_, waiter))
                 frames.append(frame)
@@ -411,7 +411,7 @@ class BlockingClientLink:
     def _until_said(self, where: str, clock: Clock) -> None:
         """Until the service has said its hello, or its last word."""
         greeters = self._session.greeters
-        greeter = _Waiter(where)
+        greeter: _Waiter = Waiter(where)
         with self._lock:
             if self._session.failure is not None:
                 return

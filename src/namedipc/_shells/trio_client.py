@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from time import monotonic, perf_counter
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
 
@@ -42,7 +42,7 @@ LARGEST_BATCH: Final = 256
 """How many calls of one batch are in flight at once, however many more the service would run."""
 
 _FOREVER: Final = float("inf")
-_Waiter = Waiter[trio.lowlevel.Task]
+_Waiter: TypeAlias = Waiter[trio.lowlevel.Task]  # not to be called: that takes longer than all of `begin`
 
 
 class OpenCall:
@@ -111,7 +111,7 @@ class TrioClientLink:
         connection stays as it is for everybody else.
         """
         await self._prepare(method.where, body)
-        waiter = _Waiter(method.where)
+        waiter: _Waiter = Waiter(method.where)
         id_, frame = self._session.begin(waiter, method.index, body, self._wire_deadline(), flags)
         self._calls += 1
         self._write(frame)
@@ -191,7 +191,7 @@ class TrioClientLink:
         for body in itertools.islice(source, most - len(waiting)):
             if len(body) > session.their_message_bytes:
                 await self._check_size(method.where, body)
-            waiter = _Waiter(method.where)
+            waiter: _Waiter = Waiter(method.where)
             id_, frame = session.begin(waiter, method.index, body, deadline, flags)
             waiting.append((id_, waiter))
             frames.append(frame)
@@ -327,7 +327,7 @@ class TrioClientLink:
     async def _until_said(self, where: str) -> None:
         """Until the service has said its hello, or its last word."""
         greeters = self._session.greeters
-        greeter = _Waiter(where)
+        greeter: _Waiter = Waiter(where)
         greeters.append(greeter)
         try:
             await self._until_resolved(greeter)

@@ -14,7 +14,7 @@ import socket
 import stat
 import struct
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 from typing_extensions import Buffer
@@ -26,6 +26,10 @@ Socket: TypeAlias = socket.socket
 """A socket, as Python has it."""
 
 _ADDRESS_BYTES_MAX = 107  # unix(7): sun_path holds 108 bytes, the last of them NUL
+# Plain integers: an operation on members of socket's enumerations costs more than the system call's own overhead.
+_NO_SIGNAL: Final = int(socket.MSG_NOSIGNAL)
+_DONT_WAIT: Final = int(socket.MSG_DONTWAIT)
+_SEND_NOW: Final = _NO_SIGNAL | _DONT_WAIT
 _DESCRIPTORS_MAX = 253  # unix(7): SCM_MAX_FD, the most that one message carries
 
 # <asm-generic/socket.h>; Python names none of these.
@@ -280,7 +284,7 @@ def send(sock: Socket, data: Buffer) -> int:
 
     Source: send(2) MSG_NOSIGNAL.
     """
-    return sock.send(data, socket.MSG_NOSIGNAL)
+    return sock.send(data, _NO_SIGNAL)
 
 
 def send_now(sock: Socket, data: Buffer) -> int:
@@ -295,7 +299,7 @@ def send_now(sock: Socket, data: Buffer) -> int:
 
     Source: send(2) MSG_DONTWAIT, MSG_NOSIGNAL.
     """
-    return sock.send(data, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+    return sock.send(data, _SEND_NOW)
 
 
 def receive_now(sock: Socket, max_bytes: int) -> bytes:
@@ -310,7 +314,7 @@ def receive_now(sock: Socket, max_bytes: int) -> bytes:
 
     Source: recv(2) MSG_DONTWAIT.
     """
-    return sock.recv(max_bytes, socket.MSG_DONTWAIT)
+    return sock.recv(max_bytes, _DONT_WAIT)
 
 
 def shutdown(sock: Socket) -> None:
