@@ -323,8 +323,8 @@ def test_a_half_closed_client_gets_the_answers_behind_a_late_one(tmp_path: Path)
     with loop_of(tmp_path, SCHEMA, Patient(), Limits()) as loop, lowlevel.unix_connect(tmp_path / "kitchen") as client:
         client.sendall(HELLO + call_frame("simmer", 1, "stew") + calls)
         lowlevel.shutdown_write(client)
-        suspended = loop.pump()
-        assert isinstance(suspended, Suspended)
+        while not isinstance(suspended := loop.pump(), Suspended):
+            pass  # a turn may end before it has come so far
         suspended.close()
         assert loop.settle(suspended)
         loop.answer(suspended, "stew")
