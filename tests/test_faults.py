@@ -408,3 +408,11 @@ def test_an_error_in_json_that_cannot_be_read(body: bytes) -> None:
 def test_what_declared_exceptions_look_like() -> None:
     """Their fields, or a text."""
     assert {name: node.label for name, node in DECLARED_ERRORS.nodes.items()} == {"Sold": "Sold", "Empty": "str"}
+
+
+def test_a_method_is_named_once() -> None:
+    """Also where the service has named it in what it says."""
+    body = pack_fault(fault_of(InvalidMessage("Kitchen.cook: parameter 'order': no")))
+    assert (
+        str(error_of(body, where="/run/kitchen: Kitchen.cook")) == "/run/kitchen: Kitchen.cook: parameter 'order': no"
+    )

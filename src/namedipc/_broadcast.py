@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, final, get_args
 from typing_extensions import TypeForm
 
 from . import _broadcast_blocking, _names
-from ._codec import Codec
+from ._codec import Codec, declared
 from ._errors import DeclarationError
 from ._name import Name
 from ._opening import Opening
@@ -25,7 +25,6 @@ from ._shells.ring_making import open_reader, opening_writer, remove_broadcast
 from ._shells.ring_messages import BroadcastReceiver, Start
 from ._shells.shared_file import Contents
 from ._shells.shared_making import check_making, waiting_for_name
-from ._types import resolve_message
 from ._values import IfExists, StrPath
 
 if TYPE_CHECKING:
@@ -65,15 +64,10 @@ class Broadcast(Name, Generic[T]):
             DeclarationError: The path cannot be a name, or the type cannot be carried.
         """
         super().__init__(path)
-        frame = sys._getframe(1)  # the declaring one: its names may be in the annotation
-        resolved = resolve_message(
-            message,
-            frame_globals=frame.f_globals,
-            frame_locals=frame.f_locals,
-            where=f"Broadcast({os.fspath(path)!r})",
-        )
-        codec: Codec[T] = Codec[T](resolved).named(path)
-        codec.refuse_descriptors(f"Broadcast({os.fspath(path)!r})")
+        where = f"Broadcast({os.fspath(path)!r})"
+        codec: Codec[T]
+        resolved, codec = declared(where, path, message, sys._getframe(1))
+        codec.refuse_descriptors(where)
         object.__setattr__(self, "_message", resolved)
         object.__setattr__(self, "_codec", codec)
         object.__setattr__(self, "_contents", Contents(codec.fingerprint, codec.description))

@@ -12,7 +12,7 @@ from typing_extensions import TypeForm
 from . import _names, lowlevel
 from ._card import check_card, make_card
 from ._channel_end import joined_ends
-from ._codec import Codec
+from ._codec import Codec, declared
 from ._errors import IPCError
 from ._faults import fault_of, pack_fault
 from ._name import Name
@@ -22,7 +22,6 @@ from ._shells.conversation import Conversation
 from ._shells.handover import claiming
 from ._shells.reception import Reception
 from ._shells.waiting import Clock, carry_out
-from ._types import resolve_message
 from ._values import Allow, Limits, Peer, StrPath, same_user
 
 if TYPE_CHECKING:
@@ -62,15 +61,9 @@ class Channel(Name, Generic[T]):
 
     def __init__(self, path: StrPath, message: TypeForm[T]) -> None:
         super().__init__(path)
-        frame = sys._getframe(1)  # the declaring frame: its names are looked up in annotations
-        resolved = resolve_message(
-            message,
-            frame_globals=frame.f_globals,
-            frame_locals=frame.f_locals,
-            where=f"Channel({str(path)!r}, ...)",
-        )
+        codec: Codec[T]
+        resolved, codec = declared(f"Channel({str(path)!r}, ...)", path, message, sys._getframe(1))
         object.__setattr__(self, "_message", resolved)
-        codec: Codec[T] = Codec[T](resolved).named(path)
         object.__setattr__(self, "_codec", codec)
         object.__setattr__(self, "_conversation", Conversation(str(self._path), codec))
 

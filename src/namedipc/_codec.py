@@ -12,6 +12,7 @@ import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, final
 
 import attrs
@@ -22,7 +23,7 @@ from ._compatibility import describe_node, describe_parameters
 from ._descriptors import Descriptors, Received
 from ._errors import DeclarationError, InvalidMessage
 from ._nodes import Node, carries_descriptors, reachable, trouble_in_json
-from ._types import Description, fingerprint, read
+from ._types import Description, fingerprint, read, resolve_message
 from ._wire import Wire, build_wire
 
 T = TypeVar("T")
@@ -198,6 +199,25 @@ def _when_used() -> Iterator[None]:
         yield
     except DeclarationError as error:
         raise InvalidMessage(str(error)) from error
+
+
+def declared(where: str, path: object, tp: object, frame: FrameType) -> tuple[object, Codec[Any]]:
+    """Read the type of a name's messages.
+
+    Args:
+        where: How errors call the declaration.
+        path: The name's.
+        tp: As it was given.
+        frame: The declaring one: its names may be in the annotation.
+
+    Returns:
+        The type with every name in it resolved; and its codec, whose errors begin with the path.
+
+    Raises:
+        DeclarationError: It cannot be carried.
+    """
+    resolved = resolve_message(tp, frame_globals=frame.f_globals, frame_locals=frame.f_locals, where=where)
+    return resolved, Codec[Any](resolved).named(path)
 
 
 def naming(where: object, function: Callable[[A], R]) -> Callable[[A], R]:

@@ -182,7 +182,8 @@ def connection_error_of(body: bytes, *, where: str) -> IPCError:
 def _library_error(fault: Fault, where: str) -> IPCError:
     kind = _ERRORS.get(fault.code, ProtocolError)
     if kind is not RemoteError:
-        return kind(f"{where}: {fault.message}")
+        method = where.rpartition(": ")[2]  # the other side may have named it, too
+        return kind(f"{where}: {fault.message.removeprefix(f'{method}: ')}")
     text = f"{fault.type_name}: {fault.message}" if fault.message else fault.type_name
     remote = RemoteError(f"{where}: {text}")
     remote.type_name = fault.type_name

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, final
 from typing_extensions import TypeForm
 
 from . import _fifo_blocking, _names, lowlevel
-from ._codec import Codec
+from ._codec import Codec, declared
 from ._errors import DeclarationError
 from ._name import Name
 from ._opening import Opening
@@ -26,7 +26,6 @@ from ._shells.fifo_end import ReadingEnd, WritingEnd
 from ._shells.fifo_messages import MessageReceiver, MessageSender
 from ._shells.fifo_opening import open_reading, opening_writing
 from ._shells.process_identity import namespaces
-from ._types import resolve_message
 from ._values import StrPath
 
 if TYPE_CHECKING:
@@ -71,15 +70,10 @@ class Fifo(Name, Generic[T]):
             DeclarationError: The path cannot be a name, or the type cannot be carried.
         """
         super().__init__(path)
-        frame = sys._getframe(1)  # the declaring one: its names may be in the annotation
-        resolved = resolve_message(
-            message,
-            frame_globals=frame.f_globals,
-            frame_locals=frame.f_locals,
-            where=f"Fifo({os.fspath(path)!r})",
-        )
-        codec: Codec[T] = Codec[T](resolved).named(path)
-        codec.refuse_descriptors(f"Fifo({os.fspath(path)!r})")
+        where = f"Fifo({os.fspath(path)!r})"
+        codec: Codec[T]
+        resolved, codec = declared(where, path, message, sys._getframe(1))
+        codec.refuse_descriptors(where)
         object.__setattr__(self, "_message", resolved)
         object.__setattr__(self, "_codec", codec)
 

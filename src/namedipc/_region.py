@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, final
 from typing_extensions import TypeForm
 
 from . import _names
-from ._codec import Codec
+from ._codec import Codec, declared
 from ._errors import DeclarationError
 from ._name import Name
 from ._opening import Opening
@@ -25,7 +25,6 @@ from ._shells.region_file import RegionFile, refuse_larger
 from ._shells.region_making import create_region, opening
 from ._shells.shared_file import BLOCKING, Contents, World
 from ._shells.shared_making import check_making, remove_shared
-from ._types import resolve_message
 from ._values import IfExists, StrPath
 
 if TYPE_CHECKING:
@@ -63,15 +62,10 @@ class SharedRegion(Name, Generic[T]):
             DeclarationError: The path cannot be a name, or the type cannot be carried.
         """
         super().__init__(path)
-        frame = sys._getframe(1)
-        resolved = resolve_message(
-            value,
-            frame_globals=frame.f_globals,
-            frame_locals=frame.f_locals,
-            where=f"SharedRegion({os.fspath(path)!r})",
-        )
-        codec: Codec[T] = Codec[T](resolved).named(path)
-        codec.refuse_descriptors(f"SharedRegion({os.fspath(path)!r})")
+        where = f"SharedRegion({os.fspath(path)!r})"
+        codec: Codec[T]
+        resolved, codec = declared(where, path, value, sys._getframe(1))
+        codec.refuse_descriptors(where)
         object.__setattr__(self, "_value", resolved)
         object.__setattr__(self, "_codec", codec)
         object.__setattr__(self, "_contents", Contents(codec.fingerprint, codec.description))

@@ -51,6 +51,7 @@ class Server:
         self._tasks: trio.Nursery | None = None
         self._parked: deque[trio.lowlevel.Task] = deque()
         self._janitor: trio.lowlevel.Task | None = None
+        self._next_look = _FOREVER
         self._closed = trio.Event()
         self._settled = trio.Event()
         self.failure: BaseException | None = None
@@ -218,7 +219,7 @@ class Server:
             if type(step) is Suspended:
                 return step
             if clients.watched or clients.accept_again != _FOREVER:
-                self._wake_janitor()
+                self._wake_janitor(clients.accept_again)
             if step == IDLE:
                 if clients.draining:
                     self._settled.set()
@@ -272,8 +273,9 @@ class Server:
 
     # ------------------------------------------------------------ time
 
-    def _wake_janitor(self) -> None:
-        if self._janitor is not None:
+    def _wake_janitor(self, accept_again: float) -> None:
+        """Have it look, if it sleeps without a timer, or for longer than until connections are accepted again."""
+        if self._janitor is not None and (self._next_look == _FOREVER or accept_again < self._next_look):
             task, self._janitor = self._janitor, None
             trio.lowlevel.reschedule(task)
 
@@ -281,16 +283,23 @@ class Server:
         """Drop clients which are too slow. Sleeps without a timer while none owes anything."""
         while True:
             seconds = self._loop.clients.expire()
-            if seconds is not None:
-                await trio.sleep(min(1.0, seconds))
+            if seconds is None:
+                self._next_look = _FOREVER
+                await self._until_woken()
                 continue
-            self._janitor = trio.lowlevel.current_task()
+            seconds = min(1.0, seconds)
+            self._next_look = monotonic() + seconds
+            with trio.move_on_after(seconds):
+                await self._until_woken()
 
-            def abort(_: object) -> trio.lowlevel.Abort:
-                self._janitor = None
-                return trio.lowlevel.Abort.SUCCEEDED
+    async def _until_woken(self) -> None:
+        self._janitor = trio.lowlevel.current_task()
 
-            await trio.lowlevel.wait_task_rescheduled(abort)
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._janitor = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
 
 
 @asynccontextmanager
