@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from namedipc import (
     DeclarationError,
     Fd,
     InvalidMessage,
+    LimitReached,
     Limits,
     RemoteError,
     Service,
@@ -349,6 +351,58 @@ async def test_arguments_that_are_too_long_are_closed(library: Service[Library])
             with pytest.raises(TooLarge):
                 await clerk.file("x" * 2000, ode)
             await clerk.file("x", ode)
+
+
+def refuse_descriptors(monkeypatch: pytest.MonkeyPatch, error: OSError, *, times: int = 1 << 30) -> None:
+    """Have the kernel refuse to send descriptors, so many times."""
+    real = lowlevel.send_descriptors
+    refusals = iter(range(times))
+
+    def send(sock: lowlevel.Socket, data: bytes, descriptors: Sequence[int]) -> int:
+        if next(refusals, None) is not None:
+            raise error
+        return real(sock, data, descriptors)
+
+    monkeypatch.setattr(lowlevel, "send_descriptors", send)
+
+
+TOO_MANY = OSError(errno.ETOOMANYREFS, os.strerror(errno.ETOOMANYREFS))
+
+
+async def test_too_many_on_their_way_is_the_callers_error(
+    library: Service[Library], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In trio: nobody waits for an answer to what has not left, and nothing stays open."""
+    async with library.serve(Librarian()), library.connect() as desk:
+        with paper(b"ode") as ode, trio.fail_after(10):
+            assert await desk.read(ode) == b"ode"
+            refuse_descriptors(monkeypatch, TOO_MANY)
+            with pytest.raises(LimitReached, match="too many descriptors of this user are on their way"):
+                await desk.read(ode)
+
+
+def test_too_many_on_their_way_in_blocking_code(
+    library: Service[Library], child: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same."""
+    child(SCRIPT, str(library.path)).expect("ready")
+    with library.connect(timeout=20) as desk, paper(b"ode") as ode:
+        assert desk.call(Library.read, ode) == b"ode"
+        refuse_descriptors(monkeypatch, TOO_MANY)
+        with pytest.raises(LimitReached, match="too many descriptors of this user are on their way"):
+            desk.call(Library.read, ode)
+
+
+async def test_what_the_kernel_does_not_take_yet_keeps_its_descriptors(
+    library: Service[Library], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At first, and also when it had said that there is room: they leave with the first byte, be that late."""
+    async with library.serve(Librarian()), library.connect() as desk:
+        with paper(b"ode") as ode, trio.fail_after(10):
+            assert await desk.plain(1) == 2
+            refuse_descriptors(monkeypatch, BlockingIOError(), times=3)
+            assert await desk.read(ode) == b"ode"
+            assert await desk.read(ode, upper=True) == b"ODE"
 
 
 def test_declarations_that_cannot_work() -> None:

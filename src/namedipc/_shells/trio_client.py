@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 import trio
 
 from .. import lowlevel
-from .._errors import ConnectionLost, IPCError, NoServer, TooLarge
+from .._errors import ConnectionLost, IPCError, LimitReached, NoServer, TooLarge
 from .._faults import DEADLINE, DRAINING, code_of, error_of
 from .._protocol.attachments import close_frame
 from .._protocol.calls import LOST, NOT_RUN, WAITING, ClientSession, Feeding, NotRun, StreamedCall, Waiter
@@ -523,9 +523,12 @@ class TrioClientLink:
             sent = lowlevel.send(self._socket, data) if type(data) is bytes else send_frame(self._socket, data)
         except BlockingIOError:
             return 0
-        except OSError:
+        except OSError as error:
             # The peer is gone, or reads no more. What it has sent is still received; then its EOF ends the calls.
             self._is_broken = True
+            close_frame(data)
+            if error.errno == errno.ETOOMANYREFS:
+                self._fail(LimitReached(f"{self.where}: too many descriptors of this user are on their way"))
             return len(data)
         self._sent += sent
         return sent
@@ -545,17 +548,21 @@ class TrioClientLink:
                     break
                 if not self._outbound:
                     break  # withdrawn meanwhile
-                frame = self._outbound[0]
-                sent = self._send(frame)
-                self._outbound_bytes -= sent
-                self._begun = sent < len(frame)
-                if self._begun:
-                    self._outbound[0] = frame[sent:]
-                else:
-                    del self._outbound[0]
+                self._send_first()
                 self._tell_drained()
         self._flusher = None
         self._tell_drained()
+
+    def _send_first(self) -> None:
+        frame = self._outbound[0]
+        sent = self._send(frame)
+        self._outbound_bytes -= sent
+        if sent == len(frame):
+            del self._outbound[0]
+            self._begun = False
+        elif sent:  # else it is still whole: it may be withdrawn, and has its descriptors
+            self._outbound[0] = frame[sent:]
+            self._begun = True
 
     def _tell_drained(self) -> None:
         if self._outbound_bytes <= OUTBOUND_BYTES:
