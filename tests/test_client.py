@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 import trio
 
-from namedipc import Closed, Service
+from namedipc import BlockingClient, Client, Closed, Limits, Service
 
 from .kitchen import Chef, Kitchen, Order
 
@@ -79,3 +80,74 @@ def test_a_blocking_client_in_asyncio(tmp_path: Path) -> None:
     service = Service(tmp_path / "kitchen", Kitchen)
     with service.serve(Chef()), service.connect() as kitchen:
         assert asyncio.run(asyncio.to_thread(kitchen.call, Kitchen.cook, Order(1, "pie"))) == "pie for 1"
+
+
+class Press(Protocol):
+    """An interface whose calls end when they are told to."""
+
+    async def print(self, page: int) -> int:
+        """Print a page."""
+        ...
+
+
+class Printer:
+    """Ends its calls one by one, in order."""
+
+    def __init__(self) -> None:
+        self.printed: list[int] = []
+        self.pages: dict[int, trio.Event] = {}
+
+    async def print(self, page: int) -> int:
+        """Wait, and print."""
+        self.pages[page] = trio.Event()
+        await self.pages[page].wait()
+        self.printed.append(page)
+        return page
+
+
+@pytest.mark.parametrize("world", ["trio", "blocking"])
+async def test_a_batch_whose_service_ends_runs_each_call_once(tmp_path: Path, world: str) -> None:
+    """Those in flight as it says goodbye are answered, one after the other; only the rest goes to the successor."""
+    service = Service(tmp_path / "press", Press)
+    first, second = Printer(), Printer()
+    pages = range(30)
+    opened: list[Client[Press] | BlockingClient[Press]] = []
+    results: list[int] = []
+
+    async def in_trio() -> None:
+        client = service.connect()
+        async with client:
+            opened.append(client)
+            results.extend(await client.call_each(Press.print, pages))
+
+    def in_blocking() -> None:
+        with service.connect(timeout=20) as press:
+            opened.append(press)
+            results.extend(press.call_each(Press.print, pages))
+
+    async def finish(printer: Printer) -> None:
+        while printer.pages:
+            page = min(printer.pages)
+            before = opened[0].statistics().messages_received
+            printer.pages.pop(page).set()
+            while len(results) < 30 and opened[0].statistics().messages_received == before:
+                await trio.lowlevel.checkpoint()
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery, service.serve(first, limits=Limits(calls_in_flight=8)) as ending:
+            if world == "trio":
+                nursery.start_soon(in_trio)
+            else:
+                nursery.start_soon(trio.to_thread.run_sync, in_blocking)
+            while len(first.pages) < 6:
+                await trio.lowlevel.checkpoint()
+            nursery.start_soon(ending.drain)
+            while service.exists():
+                await trio.lowlevel.checkpoint()
+            async with service.serve(second):
+                await finish(first)
+                while len(results) < 30:
+                    await finish(second)
+                    await trio.lowlevel.checkpoint()
+    assert results == list(pages)
+    assert (first.printed, second.printed) == (list(range(6)), list(range(6, 30)))

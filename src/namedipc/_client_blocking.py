@@ -14,7 +14,7 @@ from ._errors import Busy, Closed, ConnectionLost, IPCError, TimedOut
 from ._protocol.calls import WAITING, ClientSession, NotRun
 from ._reach import Connect
 from ._schema import Method, Schema
-from ._shells.blocking_client import BlockingClientLink, OpenCall
+from ._shells.blocking_client import BlockingCall, BlockingClientLink
 from ._shells.waiting import Clock, carry_out
 from ._streams import Feed
 from ._values import ConnectionStatistics, Peer
@@ -222,7 +222,7 @@ class BlockingClient(Generic[T]):
             sources[number] = source(method.where, request.name, stream, encode_item(method, request, where))
         arguments = encode_call(method, where)(values, named)
 
-        def begin(clock: Clock) -> OpenCall:
+        def begin(clock: Clock) -> BlockingCall:
             with self._options.tracing(method, self.peer) as headers:
                 body, flags = self._options.extend(arguments, headers)
                 return self._again(method, clock, lambda link: link.open_call(method, body, clock, flags))
@@ -328,10 +328,10 @@ class FedCall:
         sources: By the number of a stream of requests, what its items are drawn from, encoded.
     """
 
-    def __init__(self, begin: Callable[[Clock], OpenCall], sources: dict[int, Iterator[bytes]]) -> None:
+    def __init__(self, begin: Callable[[Clock], BlockingCall], sources: dict[int, Iterator[bytes]]) -> None:
         self._begin = begin
         self._sources = sources
-        self._opened: OpenCall | None = None
+        self._opened: BlockingCall | None = None
 
     def result(self, clock: Clock) -> bytes:
         """Send what the sources deliver, and wait for the one result."""
@@ -366,12 +366,12 @@ class FedCall:
         if self._opened is not None:
             self._opened.link.abandon(self._opened)
 
-    def _open(self, clock: Clock) -> OpenCall:
+    def _open(self, clock: Clock) -> BlockingCall:
         if self._opened is None:
             self._opened = self._begin(clock)
         return self._opened
 
-    def _run(self, call: OpenCall, clock: Clock) -> None:
+    def _run(self, call: BlockingCall, clock: Clock) -> None:
         """Until there is something to be taken: draw from each source that may be sent, or wait."""
         link, waiter = call.link, call.waiter
         link.check_process()
@@ -388,7 +388,7 @@ class FedCall:
             else:
                 link.wait(call, is_ready, clock)
 
-    def _feed(self, call: OpenCall, number: int, clock: Clock) -> None:
+    def _feed(self, call: BlockingCall, number: int, clock: Clock) -> None:
         try:
             item = next(self._sources[number])
         except StopIteration:

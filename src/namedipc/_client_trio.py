@@ -14,7 +14,7 @@ from ._protocol.calls import ClientSession, NotRun
 from ._reach import Connect
 from ._schema import Method, Schema
 from ._shells import trio_errors
-from ._shells.trio_client import OpenCall, TrioClientLink
+from ._shells.trio_client import TrioCall, TrioClientLink
 from ._shells.trio_waiting import carry_out
 from ._values import ConnectionStatistics, Peer
 
@@ -238,10 +238,10 @@ class _Call:
         self._links = links
         self._options = options
         self.decode = decode_result(method, links.where)
-        self.opened: OpenCall | None = None
+        self.opened: TrioCall | None = None
         self._feeding: list[_Feeding] = []
 
-    async def open(self) -> OpenCall:
+    async def open(self) -> TrioCall:
         if self.opened is None:
             with self._options.tracing(self._method, self._links.peer) as headers:
                 body, flags = self._options.extend(self._body, headers)
@@ -323,7 +323,7 @@ class _Call:
 class _Feeding:
     """Sends what one source of requests delivers."""
 
-    def __init__(self, method: Method, number: int, source: object, call: OpenCall, scope: trio.CancelScope) -> None:
+    def __init__(self, method: Method, number: int, source: object, call: TrioCall, scope: trio.CancelScope) -> None:
         self._encode = encode_item(method, method.requests[number], call.link.where)
         self._number = number
         self._source = cast("Any", source)  # checked by `split_streams`

@@ -8,84 +8,37 @@ while the socket is full the leader both reads and writes, so that neither side 
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import Final, Protocol, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 from .. import lowlevel
-from .._errors import Closed, ConnectionLost, IPCError, LimitReached, NoServer, TimedOut, TooLarge, renewed
-from .._faults import DRAINING, code_of, error_of
+from .._errors import Closed, ConnectionLost, IPCError, LimitReached, TimedOut
 from .._protocol.attachments import close_frame
-from .._protocol.calls import LOST, NOT_RUN, WAITING, ClientSession, Feeding, NotRun, StreamedCall, Waiter
+from .._protocol.calls import LOST, WAITING, ClientSession, NotRun, Waiter
 from .._protocol.frames import END, ITEM, REPLY
-from .._raised import DeclaredErrors
-from .._values import ConnectionStatistics, Limits, Peer
+from .._values import Peer
+from .client_link import EOF, OUTBOUND_BYTES, READ_BYTES, Batch, Called, ClientLink, OpenCall
 from .departures import send_frame
 from .in_child import forget_in_child
-from .polling import Spinner
 from .waiting import Clock
-
-READ_BYTES: Final = 65536
-_EOF: Final = b"\x00EOF"
-
-OUTBOUND_BYTES: Final = Limits().outbound_bytes
-"""What may wait for a service that does not read; beyond it streams wait."""
-LARGEST_BATCH: Final = 256
-"""How many calls of one batch are in flight at once, however many more the service would run."""
 
 _Waiter: TypeAlias = Waiter[threading.Lock]  # not to be called: that takes longer than all of `begin`
 
 
-class Called(Protocol):
-    """What is called, as far as that must be known here: a method of an interface, or one known by its name only."""
-
-    @property
-    def where(self) -> str:
-        """How messages call it: `Kitchen.cook`."""
-
-    @property
-    def index(self) -> int:
-        """Its number on the wire."""
-
-    @property
-    def requests(self) -> Sized:
-        """Its streams of requests."""
-
-    @property
-    def is_stream(self) -> bool:
-        """Whether it is answered with a stream."""
-
-    @property
-    def errors(self) -> DeclaredErrors:
-        """The exceptions which it declares."""
-
-
-class OpenCall:
+class BlockingCall(OpenCall["BlockingClientLink", threading.Lock]):
     """A call with streams that has begun."""
 
-    __slots__ = ("id", "link", "method", "waiter")
-
-    def __init__(
-        self,
-        link: BlockingClientLink,
-        id: int,  # noqa: A002
-        waiter: StreamedCall[threading.Lock],
-        method: Called,
-    ) -> None:
-        self.link: BlockingClientLink = link
-        self.id: int = id
-        self.waiter: StreamedCall[threading.Lock] = waiter
-        self.method: Called = method
+    __slots__ = ()
 
 
 def _deadline(clock: Clock) -> float | None:
     return None if clock.timeout is None else clock.end
 
 
-class BlockingClientLink:
+class BlockingClientLink(ClientLink[threading.Lock]):
     """One connection to a service, shared by any number of threads. Owns the socket."""
 
     def __init__(
@@ -97,25 +50,14 @@ class BlockingClientLink:
         *,
         spin: bool,
     ) -> None:
-        self.where = where
-        self.peer = peer
-        self._socket = socket
+        super().__init__(where, socket, peer, session, spin=spin)
         self._fd = socket.fileno()
         self._poll = lowlevel.poll_readable(self._fd)
         self._pid = os.getpid()
-        self._session = session
-        self._spinner = Spinner() if spin else None
         self._lock = threading.Lock()
-        self._reader: _Waiter | None = None
         self._outbound: deque[bytes] = deque()
-        self._outbound_bytes = 0
         self._writers = 0  # threads that wait until they can write, beside the reader
-        self._closed = False
-        self._abandoned: deque[OpenCall] = deque()
-        self._calls = 0
-        self._answers = 0
-        self._sent = 0
-        self._received = 0
+        self._abandoned: deque[BlockingCall] = deque()
         self._write(self._take_outgoing())  # the hello: a client that is silent at first has said who it is
         forget_in_child(self)
 
@@ -179,76 +121,44 @@ class BlockingClientLink:
         """
         self._prepare(method.where, b"", clock)
         self._until_greeted(method.where, clock)
-        waiting: deque[tuple[int, _Waiter]] = deque()
+        batch: Batch[threading.Lock] = deque()
         source = iter(bodies)
         try:
             while True:
-                self._begin_some(method, source, waiting, clock, flags)
-                if not waiting:
+                with self._lock:
+                    self._write(self._begin_some(method, source, batch, _deadline(clock), flags))
+                if not batch:
                     return
-                self._until_resolved_later(waiting[0][1], clock)
-                while waiting and waiting[0][1].kind != WAITING:
-                    replies.append(self._outcome(waiting[0][1], method))
-                    waiting.popleft()
+                self._until_resolved_later(batch[0][1], clock)
+                while batch and batch[0][1].kind != WAITING:
+                    replies.append(self._outcome(batch[0][1], method))
+                    batch.popleft()
         finally:
-            for id_, waiter in waiting:
+            for id_, waiter in batch:
                 if waiter.kind == WAITING:
                     self._give_up(id_)
 
-    def _begin_some(
-        self, method: Called, source: Iterator[bytes], waiting: deque[tuple[int, _Waiter]], clock: Clock, flags: int
-    ) -> None:
-        """Send further calls of a batch: whole flights, so that one write carries many."""
-        session = self._session
-        share = session.their_calls_in_flight * 3 // 4  # the rest is for other calls of this connection
-        most = min(LARGEST_BATCH, max(1, share - len(session.pending) + len(waiting)))
-        if 2 * len(waiting) > most:
-            return
-        flight = []
-        size = 0
-        for body in itertools.islice(source, most - len(waiting)):
-            if len(body) > session.their_message_bytes:
-                self._check_size(method.where, body, clock)
-            flight.append(body)
-            size += len(body)
-            if size > READ_BYTES:
-                break
-        if not flight:
-            return
-        with self._lock:
-            self._check_open()
-            frames = []
-            for body in flight:
-                waiter: _Waiter = Waiter(method.where)
-                id_, frame = session.begin(waiter, method.index, body, _deadline(clock), flags)
-                waiting.append((id_, waiter))
-                frames.append(frame)
-            self._calls += len(frames)
-            self._write(b"".join(frames))
-
     # ------------------------------------------------------------ streams
 
-    def open_call(self, method: Called, body: bytes, clock: Clock, flags: int = 0) -> OpenCall:
+    def open_call(self, method: Called, body: bytes, clock: Clock, flags: int = 0) -> BlockingCall:
         """Begin a call with streams."""
         self._prepare(method.where, body, clock)
-        feedings = tuple(Feeding[threading.Lock](method.where, number) for number in range(len(method.requests)))
+        call = self._new_streamed(method)
         with self._lock:
             self._check_open()
-            inflow = self._session.new_inflow() if method.is_stream else None
-            call = StreamedCall[threading.Lock](method.where, feedings, inflow)
             # A stream outlives the time that one of its steps may take: only a call with one result has a deadline.
             deadline = None if method.is_stream else _deadline(clock)
             id_, frame = self._session.begin(call, method.index, body, deadline, flags)
             self._calls += 1
             self._write(frame)
-        return OpenCall(self, id_, call, method)
+        return BlockingCall(self, id_, call, method)
 
-    def may_feed(self, call: OpenCall, number: int) -> bool:
+    def may_feed(self, call: BlockingCall, number: int) -> bool:
         """Whether an item of a stream of requests may be sent now."""
         feeding = call.waiter.feedings[number]
         return feeding.kind != LOST and feeding.outflow.is_open and self._outbound_bytes <= OUTBOUND_BYTES
 
-    def feed(self, call: OpenCall, number: int, body: bytes, clock: Clock) -> None:
+    def feed(self, call: BlockingCall, number: int, body: bytes, clock: Clock) -> None:
         """Send an item of a stream of requests, for which there is leave; nothing happens once the call is over."""
         feeding = call.waiter.feedings[number]
         if len(body) > self._session.their_message_bytes:
@@ -257,14 +167,14 @@ class BlockingClientLink:
             if feeding.kind != LOST:
                 self._write(self._session.item(call.id, feeding, body))
 
-    def end_feed(self, call: OpenCall, number: int) -> None:
+    def end_feed(self, call: BlockingCall, number: int) -> None:
         """Say that a stream of requests has ended."""
         feeding = call.waiter.feedings[number]
         with self._lock:
             if feeding.kind != LOST and self._session.failure is None:
                 self._write(self._session.end_stream(call.id, feeding))
 
-    def look(self, call: OpenCall) -> None:
+    def look(self, call: BlockingCall) -> None:
         """Take what has arrived, unless another thread does; never waits."""
         self._look(call.waiter)
 
@@ -282,7 +192,7 @@ class BlockingClientLink:
             with self._lock:
                 self._hand_on()
 
-    def wait(self, call: OpenCall, is_ready: Callable[[], bool], clock: Clock) -> None:
+    def wait(self, call: BlockingCall, is_ready: Callable[[], bool], clock: Clock) -> None:
         """Wait until something has become of a call with streams: what is asked for, or that it is over.
 
         Args:
@@ -316,16 +226,16 @@ class BlockingClientLink:
                 if self._reader is waiter:
                     self._hand_on()
 
-    def write_out(self, call: OpenCall, clock: Clock) -> None:
+    def write_out(self, call: BlockingCall, clock: Clock) -> None:
         """Write what waits: between two steps nobody would, and the service waits for the rest of a frame."""
         if self._outbound:
             self._write_out(call.waiter, clock)
 
-    def result(self, call: OpenCall) -> bytes:
+    def result(self, call: BlockingCall) -> bytes:
         """Return the body of the one result of a call which is over, or raise what it has ended with."""
         return self._outcome(call.waiter, call.method)
 
-    def take_item(self, call: OpenCall) -> bytes | None:
+    def take_item(self, call: BlockingCall) -> bytes | None:
         """Return the next item of a stream of results, which must be there; None at its end."""
         waiter = call.waiter
         if waiter.kind == ITEM:
@@ -336,12 +246,12 @@ class BlockingClientLink:
             return body
         return None if waiter.kind == END else self._outcome(waiter, call.method)
 
-    def give_up(self, call: OpenCall) -> None:
+    def give_up(self, call: BlockingCall) -> None:
         """Leave a call with streams: it is cancelled at the server, unless it is over. May be called twice."""
         with self._lock:
             self._leave(call)
 
-    def _leave(self, call: OpenCall) -> None:
+    def _leave(self, call: BlockingCall) -> None:
         """Under the lock."""
         if self._session.pending.get(call.id) is not call.waiter:
             return
@@ -351,7 +261,7 @@ class BlockingClientLink:
             feeding.kind = LOST
         self._ring([call.waiter])
 
-    def abandon(self, call: OpenCall) -> None:
+    def abandon(self, call: BlockingCall) -> None:
         """`give_up` for a finalizer, which may run anywhere, also in a thread that holds the lock."""
         self._abandoned.append(call)
         if self._lock.acquire(blocking=False):
@@ -379,10 +289,7 @@ class BlockingClientLink:
         self.check_process()
         if self._closed:
             raise Closed(f"{self.where}: this client has been closed")
-        if self._session.failure is not None:
-            raise NotRun(self._failure())
-        if self._session.last_run is not None:
-            raise NotRun(NoServer(f"{self.where}: not run: the service is shutting down"))
+        self._check_session()
 
     def _prepare(self, where: str, body: bytes, clock: Clock) -> None:
         """What every call begins with: raise what forbids it."""
@@ -396,12 +303,7 @@ class BlockingClientLink:
     def _check_size(self, where: str, body: bytes, clock: Clock) -> None:
         """The limit of the other side is known once it has said its hello; until then only a little may be sent."""
         self._until_greeted(where, clock)
-        limit = self._session.their_message_bytes
-        if len(body) > limit:
-            raise TooLarge(
-                f"{self.where}: the arguments of {where} are {len(body)} bytes long; the service accepts {limit}. "
-                "Send less at once, or let it serve with a larger Limits(message_bytes=...)"
-            )
+        self._check_limit(where, body)
 
     def _until_greeted(self, where: str, clock: Clock) -> None:
         if not self._session.greeted:
@@ -538,9 +440,9 @@ class BlockingClientLink:
         if clock.timeout is not None or self._session.arrivals is not None:
             return None
         try:
-            return self._socket.recv(READ_BYTES) or _EOF
+            return self._socket.recv(READ_BYTES) or EOF
         except OSError:
-            return _EOF
+            return EOF
 
     def _receive_if_ready(self) -> bytes | None:
         # poll(2) with nothing there costs half of a recv that raises BlockingIOError.
@@ -550,7 +452,7 @@ class BlockingClientLink:
         arrivals = self._session.arrivals
         try:
             if arrivals is None:
-                return lowlevel.receive_now(self._socket, READ_BYTES) or _EOF
+                return lowlevel.receive_now(self._socket, READ_BYTES) or EOF
             data, numbers = lowlevel.receive_descriptors(self._socket, READ_BYTES)
         except BlockingIOError:
             return None
@@ -558,13 +460,13 @@ class BlockingClientLink:
             if error.errno == errno.EMSGSIZE:
                 with self._lock:
                     self._fail(ConnectionLost(f"{self.where}: {error.strerror}"))
-            return _EOF
+            return EOF
         arrivals.add(numbers)
-        return data or _EOF
+        return data or EOF
 
     def _take(self, data: bytes) -> None:
         session = self._session
-        if data is _EOF:
+        if data is EOF:
             resolved = session.end()
         else:
             self._received += len(data)
@@ -604,29 +506,9 @@ class BlockingClientLink:
     def _outcome(self, waiter: _Waiter, method: Called) -> bytes:
         if waiter.kind == REPLY:
             return waiter.body
-        if waiter.kind == LOST:
-            raise self._failure()
-        if waiter.kind == NOT_RUN:
-            raise NotRun(self._failure())
-        if code_of(waiter.body) == DRAINING:
-            raise NotRun(NoServer(f"{self.where}: {waiter.where}: not run: the service is shutting down"))
-        raise error_of(waiter.body, where=f"{self.where}: {waiter.where}", declared=method.errors)
-
-    def _failure(self) -> IPCError:
-        """A fresh exception for each who asks: one object raised in several threads would mix their tracebacks."""
-        failure = self._session.failure
-        assert failure is not None
-        return renewed(failure)
+        raise self._error_of(waiter, method)
 
     # ------------------------------------------------------------ writing
-
-    def _take_outgoing(self) -> bytes:
-        outgoing = self._session.outgoing
-        if not outgoing:
-            return b""
-        data = b"".join(outgoing)
-        outgoing.clear()
-        return data
 
     def _write(self, frame: bytes) -> None:
         """Under the lock: send, in order; what the socket does not take is written on by the leader."""
@@ -705,22 +587,3 @@ class BlockingClientLink:
         self._socket.close()
         self._drop_outbound()
         self._session.close()
-
-    @property
-    def calls_may_move(self) -> bool:
-        """Whether calls that were not run may be sent elsewhere: the service has said goodbye, or never hello."""
-        return self._session.calls_may_move
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no call is in flight, or on its way."""
-        return not self._session.pending and not self._outbound
-
-    def statistics(self) -> ConnectionStatistics:
-        """What has been carried so far."""
-        return ConnectionStatistics(
-            messages_sent=self._calls,
-            messages_received=self._answers,
-            bytes_sent=self._sent,
-            bytes_received=self._received,
-        )

@@ -9,9 +9,8 @@ does not take is written on by a flusher, never by a caller.
 from __future__ import annotations
 
 import errno
-import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from time import monotonic, perf_counter
 from typing import Final, TypeAlias
@@ -19,51 +18,32 @@ from typing import Final, TypeAlias
 import trio
 
 from .. import lowlevel
-from .._errors import ConnectionLost, IPCError, LimitReached, NoServer, TooLarge
-from .._faults import DEADLINE, DRAINING, code_of, error_of
+from .._errors import ConnectionLost, IPCError, LimitReached
+from .._faults import DEADLINE, code_of
 from .._protocol.attachments import close_frame
-from .._protocol.calls import LOST, NOT_RUN, WAITING, ClientSession, Feeding, NotRun, StreamedCall, Waiter
-from .._protocol.frames import CANCEL, END, ITEM, REPLY, pack_frame
-from .._schema import Method
-from .._values import ConnectionStatistics, Limits, Peer
+from .._protocol.calls import LOST, WAITING, ClientSession, NotRun, Waiter
+from .._protocol.frames import CANCEL, END, ERROR, ITEM, REPLY, pack_frame
+from .._values import Peer
 from . import trio_errors
+from .client_link import EOF, OUTBOUND_BYTES, READ_BYTES, Batch, Called, ClientLink, OpenCall
 from .departures import send_frame
 from .in_child import forget_in_child
-from .polling import Spinner
 from .suspended import active_call
 
-READ_BYTES: Final = 65536
-OUTBOUND_BYTES: Final = Limits().outbound_bytes
-"""What may wait for a service that does not read; beyond it calls wait before they are entered."""
 CHECKPOINT_SECONDS: Final = 0.001
 """A task whose calls never have to wait still lets the others run this often."""
-
-LARGEST_BATCH: Final = 256
-"""How many calls of one batch are in flight at once, however many more the service would run."""
 
 _FOREVER: Final = float("inf")
 _Waiter: TypeAlias = Waiter[trio.lowlevel.Task]  # not to be called: that takes longer than all of `begin`
 
 
-class OpenCall:
+class TrioCall(OpenCall["TrioClientLink", trio.lowlevel.Task]):
     """A call with streams that has begun."""
 
-    __slots__ = ("id", "link", "method", "waiter")
-
-    def __init__(
-        self,
-        link: TrioClientLink,
-        id: int,  # noqa: A002
-        waiter: StreamedCall[trio.lowlevel.Task],
-        method: Method,
-    ) -> None:
-        self.link: TrioClientLink = link
-        self.id: int = id
-        self.waiter: StreamedCall[trio.lowlevel.Task] = waiter
-        self.method: Method = method
+    __slots__ = ()
 
 
-class TrioClientLink:
+class TrioClientLink(ClientLink[trio.lowlevel.Task]):
     """One connection to a service, shared by any number of tasks. Owns the socket."""
 
     def __init__(
@@ -75,31 +55,20 @@ class TrioClientLink:
         *,
         spin: bool,
     ) -> None:
-        self.where = where
-        self.peer = peer
-        self._socket = socket
-        self._session = session
-        self._spinner = Spinner() if spin else None
-        self._reader: _Waiter | None = None
+        super().__init__(where, socket, peer, session, spin=spin)
         self._outbound: list[bytes] = []
-        self._outbound_bytes = 0
         self._begun = False  # whether the first of _outbound has been sent in part
         self._flusher: trio.CancelScope | None = None
         self._drained = trio.Event()
-        self._closed = False
         self._is_broken = False
         self._token = trio.lowlevel.current_trio_token()
         self._last_checkpoint = perf_counter()
         # Under a MockClock a deadline says nothing that another process could use.
         self._real_time = type(trio.lowlevel.current_clock()).__name__ == "SystemClock"
-        self._calls = 0
-        self._answers = 0
-        self._sent = 0
-        self._received = 0
         self._write(self._take_outgoing())  # the hello: a client that is silent at first has said who it is
         forget_in_child(self)
 
-    async def call(self, method: Method, body: bytes, flags: int = 0) -> bytes:
+    async def call(self, method: Called, body: bytes, flags: int = 0) -> bytes:
         """Send one call and return the body of its reply.
 
         Args:
@@ -122,7 +91,7 @@ class TrioClientLink:
                 self._give_up(id_, frame)
         return await self._outcome(waiter, method)
 
-    async def call_one_way(self, method: Method, body: bytes, flags: int = 0) -> None:
+    async def call_one_way(self, method: Called, body: bytes, flags: int = 0) -> None:
         """Send a call that is not answered; return once the kernel has it.
 
         Raises:
@@ -148,7 +117,7 @@ class TrioClientLink:
             raise NotRun(self._failure())
         await self._checkpoint_sometimes()
 
-    async def call_each(self, method: Method, bodies: Iterable[bytes], replies: list[bytes], flags: int = 0) -> None:
+    async def call_each(self, method: Called, bodies: Iterable[bytes], replies: list[bytes], flags: int = 0) -> None:
         """Send many calls, as many at once as is their share; append the bodies of their replies, in order.
 
         The first call, in their order, that failed ends it: the others are cancelled, and its error is raised. Where
@@ -158,66 +127,39 @@ class TrioClientLink:
         """
         await self._prepare(method.where, b"")
         await self._until_greeted(method.where)
-        waiting: deque[tuple[int, _Waiter]] = deque()
+        batch: Batch[trio.lowlevel.Task] = deque()
         source = iter(bodies)
         try:
             while True:
-                await self._begin_some(method, source, waiting, flags)
-                if not waiting:
+                frames = self._begin_some(method, source, batch, self._wire_deadline(), flags)
+                if frames:
+                    self._write(frames)
+                if not batch:
                     return
-                _id, waiter = waiting[0]
-                if waiter.kind == WAITING:
-                    await self._until_resolved(waiter)
-                while waiting and waiting[0][1].kind != WAITING:
-                    replies.append(await self._outcome(waiting[0][1], method))
-                    waiting.popleft()
+                if batch[0][1].kind == WAITING:
+                    await self._until_resolved(batch[0][1])
+                while batch and batch[0][1].kind != WAITING:
+                    replies.append(await self._outcome(batch[0][1], method))
+                    batch.popleft()
         finally:
-            for id_, waiter in waiting:
+            for id_, waiter in batch:
                 if waiter.kind == WAITING:
                     self._give_up(id_, None)
 
-    async def _begin_some(
-        self, method: Method, source: Iterator[bytes], waiting: deque[tuple[int, _Waiter]], flags: int
-    ) -> None:
-        """Send further calls of a batch: whole flights, so that one write carries many."""
-        session = self._session
-        share = session.their_calls_in_flight * 3 // 4  # the rest is for other calls of this connection
-        most = min(LARGEST_BATCH, max(1, share - len(session.pending) + len(waiting)))
-        if 2 * len(waiting) > most:
-            return
-        deadline = self._wire_deadline()
-        frames = []
-        size = 0
-        for body in itertools.islice(source, most - len(waiting)):
-            if len(body) > session.their_message_bytes:
-                await self._check_size(method.where, body)
-            waiter: _Waiter = Waiter(method.where)
-            id_, frame = session.begin(waiter, method.index, body, deadline, flags)
-            waiting.append((id_, waiter))
-            frames.append(frame)
-            size += len(frame)
-            if size > READ_BYTES:
-                break
-        self._calls += len(frames)
-        if frames:
-            self._write(b"".join(frames))
-
     # ------------------------------------------------------------ streams
 
-    async def open_call(self, method: Method, body: bytes, flags: int = 0) -> OpenCall:
+    async def open_call(self, method: Called, body: bytes, flags: int = 0) -> TrioCall:
         """Begin a call with streams. Cancellation: it has not begun."""
         await self._prepare(method.where, body)
-        feedings = tuple(Feeding[trio.lowlevel.Task](method.where, number) for number in range(len(method.requests)))
-        inflow = self._session.new_inflow() if method.is_stream else None
-        call = StreamedCall[trio.lowlevel.Task](method.where, feedings, inflow)
+        call = self._new_streamed(method)
         # A stream outlives the scope around one of its steps: only a call with one result has a deadline.
         deadline = None if method.is_stream else self._wire_deadline()
         id_, frame = self._session.begin(call, method.index, body, deadline, flags)
         self._calls += 1
         self._write(frame)
-        return OpenCall(self, id_, call, method)
+        return TrioCall(self, id_, call, method)
 
-    async def feed(self, call: OpenCall, number: int, body: bytes) -> bool:
+    async def feed(self, call: TrioCall, number: int, body: bytes) -> bool:
         """Send an item of a stream of requests once there is leave for it; False if the call is over.
 
         Cancellation: the item has not been sent.
@@ -238,18 +180,18 @@ class TrioClientLink:
         await self._checkpoint_sometimes()
         return True
 
-    def end_feed(self, call: OpenCall, number: int) -> None:
+    def end_feed(self, call: TrioCall, number: int) -> None:
         """Say that a stream of requests has ended."""
         feeding = call.waiter.feedings[number]
         if feeding.kind != LOST and self._session.failure is None:
             self._write(self._session.end_stream(call.id, feeding))
 
-    async def result(self, call: OpenCall) -> bytes:
+    async def result(self, call: TrioCall) -> bytes:
         """Wait for the one result of a call. Cancellation: the call goes on, until it is given up."""
         await self._until_resolved(call.waiter)
         return await self._outcome(call.waiter, call.method)
 
-    async def next_item(self, call: OpenCall) -> bytes | None:
+    async def next_item(self, call: TrioCall) -> bytes | None:
         """Return the next item of a stream of results; None at its end. Cancellation: no item is lost."""
         waiter = call.waiter
         await trio.lowlevel.checkpoint_if_cancelled()  # a stream which is never silent can be left, too
@@ -266,7 +208,7 @@ class TrioClientLink:
             return None
         return await self._outcome(waiter, call.method)
 
-    def give_up(self, call: OpenCall) -> None:
+    def give_up(self, call: TrioCall) -> None:
         """Leave a call with streams: it is cancelled at the server, unless it is over. May be called twice."""
         if self._session.pending.get(call.id) is not call.waiter:
             return
@@ -277,7 +219,7 @@ class TrioClientLink:
             feeding.kind = LOST
             self._wake(feeding)
 
-    def ask_to_cancel(self, call: OpenCall) -> None:
+    def ask_to_cancel(self, call: TrioCall) -> None:
         """Have a call with streams cancelled at the server; its caller gets the answer to that."""
         if self._session.pending.get(call.id) is call.waiter:
             self._write(pack_frame(CANCEL, id=call.id))
@@ -302,20 +244,12 @@ class TrioClientLink:
     def _check_open(self) -> None:
         if self._closed:
             raise trio_errors.Closed(f"{self.where}: this client has been closed")
-        if self._session.failure is not None:
-            raise NotRun(self._failure())
-        if self._session.last_run is not None:
-            raise NotRun(NoServer(f"{self.where}: not run: the service is shutting down"))
+        self._check_session()
 
     async def _check_size(self, where: str, body: bytes) -> None:
         """The limit of the other side is known once it has said its hello; until then only a little may be sent."""
         await self._until_greeted(where)
-        limit = self._session.their_message_bytes
-        if len(body) > limit:
-            raise TooLarge(
-                f"{self.where}: the arguments of {where} are {len(body)} bytes long; the service accepts {limit}. "
-                "Send less at once, or let it serve with a larger Limits(message_bytes=...)"
-            )
+        self._check_limit(where, body)
 
     async def _until_greeted(self, where: str) -> None:
         session = self._session
@@ -392,7 +326,7 @@ class TrioClientLink:
         self._take(data)
 
     def _receive_now(self) -> bytes | None:
-        """What is there; None if nothing is; b"" cannot be told from nothing by the spinner, so EOF is `_EOF`."""
+        """What is there; None if nothing is; b"" cannot be told from nothing by the spinner, so EOF is `EOF`."""
         arrivals = self._session.arrivals
         try:
             if arrivals is None:
@@ -405,12 +339,12 @@ class TrioClientLink:
         except OSError as error:
             if error.errno == errno.EMSGSIZE:
                 self._fail(ConnectionLost(f"{self.where}: {error.strerror}"))
-            return _EOF
-        return data or _EOF
+            return EOF
+        return data or EOF
 
     def _take(self, data: bytes) -> None:
         session = self._session
-        if data is _EOF:
+        if data is EOF:
             resolved = session.end()
         else:
             self._received += len(data)
@@ -462,23 +396,16 @@ class TrioClientLink:
                 return True
         return False
 
-    async def _outcome(self, waiter: _Waiter, method: Method) -> bytes:
-        kind = waiter.kind
-        if kind == REPLY:
+    async def _outcome(self, waiter: _Waiter, method: Called) -> bytes:
+        if waiter.kind == REPLY:
             await self._checkpoint_sometimes()
             return waiter.body
         await trio.lowlevel.cancel_shielded_checkpoint()
-        if kind == LOST:
-            raise self._failure()
-        if kind == NOT_RUN:
-            raise NotRun(self._failure())
-        code = code_of(waiter.body)
-        if code == DRAINING:
-            raise NotRun(NoServer(f"{self.where}: {waiter.where}: not run: the service is shutting down"))
-        if code == DEADLINE and trio.current_effective_deadline() != _FOREVER:
+        deadline = trio.current_effective_deadline()
+        if waiter.kind == ERROR and deadline != _FOREVER and code_of(waiter.body) == DEADLINE:
             # The server's clock was a little ahead of this scope's; its own deadline cancels this task now.
-            await trio.sleep_until(trio.current_effective_deadline())
-        raise error_of(waiter.body, where=f"{self.where}: {waiter.where}", declared=method.errors)
+            await trio.sleep_until(deadline)
+        raise self._error_of(waiter, method)
 
     async def _checkpoint_sometimes(self) -> None:
         """A task whose calls never have to wait still lets the others run."""
@@ -487,20 +414,11 @@ class TrioClientLink:
             self._last_checkpoint = perf_counter()
 
     def _failure(self) -> IPCError:
-        """A fresh exception for each who asks: one object raised in several tasks would mix their tracebacks."""
         failure = self._session.failure
         assert failure is not None
         return trio_errors.translate(failure)
 
     # ------------------------------------------------------------ writing
-
-    def _take_outgoing(self) -> bytes:
-        outgoing = self._session.outgoing
-        if not outgoing:
-            return b""
-        data = b"".join(outgoing)
-        outgoing.clear()
-        return data
 
     def _write(self, frame: bytes) -> None:
         """Send a frame, or leave it to the flusher; whole, and in order."""
@@ -599,25 +517,3 @@ class TrioClientLink:
         for frame in self._outbound:
             close_frame(frame)
         self._session.close()
-
-    @property
-    def calls_may_move(self) -> bool:
-        """Whether calls that were not run may be sent elsewhere: the service has said goodbye, or never hello."""
-        return self._session.calls_may_move
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no call is in flight, or on its way."""
-        return not self._session.pending and not self._outbound
-
-    def statistics(self) -> ConnectionStatistics:
-        """What has been carried so far."""
-        return ConnectionStatistics(
-            messages_sent=self._calls,
-            messages_received=self._answers,
-            bytes_sent=self._sent,
-            bytes_received=self._received,
-        )
-
-
-_EOF: Final = b"\x00EOF"

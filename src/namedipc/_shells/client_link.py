@@ -1,0 +1,207 @@
+"""What the trio and the blocking client of a service have in common: its bounds, how calls begin, what became of them.
+
+The law: nothing here waits, or touches the descriptor; who reads, who writes and who sleeps is each shell's own affair.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterator, Sized
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+
+from .. import lowlevel
+from .._errors import IPCError, NoServer, TooLarge, renewed
+from .._faults import DRAINING, code_of, error_of
+from .._protocol.calls import LOST, NOT_RUN, ClientSession, Feeding, NotRun, Sleeper, StreamedCall, Waiter
+from .._raised import DeclaredErrors
+from .._values import ConnectionStatistics, Limits, Peer
+from .polling import Spinner
+
+READ_BYTES: Final = 65536
+OUTBOUND_BYTES: Final = Limits().outbound_bytes
+"""What may wait for a service that does not read; beyond it calls and streams wait."""
+LARGEST_BATCH: Final = 256
+"""How many calls of one batch are in flight at once, however many more the service would run."""
+EOF: Final = b"\x00EOF"
+"""What a read gives at the end: nothing can be told from nothing yet."""
+
+Batch: TypeAlias = deque[tuple[int, Waiter[Sleeper]]]
+Link = TypeVar("Link")
+
+
+class Called(Protocol):
+    """What is called, as far as that must be known here: a method of an interface, or one known by its name only."""
+
+    @property
+    def where(self) -> str:
+        """How messages call it: `Kitchen.cook`."""
+
+    @property
+    def index(self) -> int:
+        """Its number on the wire."""
+
+    @property
+    def requests(self) -> Sized:
+        """Its streams of requests."""
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is answered with a stream."""
+
+    @property
+    def errors(self) -> DeclaredErrors:
+        """The exceptions which it declares."""
+
+
+class OpenCall(Generic[Link, Sleeper]):
+    """A call with streams that has begun."""
+
+    __slots__ = ("id", "link", "method", "waiter")
+
+    def __init__(self, link: Link, id: int, waiter: StreamedCall[Sleeper], method: Called) -> None:  # noqa: A002
+        self.link: Link = link
+        self.id: int = id
+        self.waiter: StreamedCall[Sleeper] = waiter
+        self.method: Called = method
+
+
+class ClientLink(Generic[Sleeper]):
+    """One connection to a service. Owns the socket."""
+
+    def __init__(
+        self, where: str, socket: lowlevel.Socket, peer: Peer, session: ClientSession[Sleeper], *, spin: bool
+    ) -> None:
+        self.where: str = where
+        self.peer: Peer = peer
+        self._socket = socket
+        self._session = session
+        self._spinner = Spinner() if spin else None
+        self._reader: Waiter[Sleeper] | None = None
+        self._outbound_bytes = 0
+        self._closed = False
+        self._calls = 0
+        self._answers = 0
+        self._sent = 0
+        self._received = 0
+
+    # ------------------------------------------------------------ before a call
+
+    def _check_session(self) -> None:
+        """Raise NotRun if no call can be begun any more."""
+        if self._session.failure is not None:
+            raise NotRun(self._failure())
+        if self._session.last_run is not None:
+            raise NotRun(NoServer(f"{self.where}: not run: the service is shutting down"))
+
+    def _check_limit(self, where: str, body: bytes) -> None:
+        """Raise TooLarge if the service, which has said its hello, does not accept this."""
+        limit = self._session.their_message_bytes
+        if len(body) > limit:
+            raise TooLarge(
+                f"{self.where}: the arguments of {where} are {len(body)} bytes long; the service accepts {limit}. "
+                "Send less at once, or let it serve with a larger Limits(message_bytes=...)"
+            )
+
+    # ------------------------------------------------------------ calls begin
+
+    def _new_streamed(self, method: Called) -> StreamedCall[Sleeper]:
+        feedings = tuple(Feeding[Sleeper](method.where, number) for number in range(len(method.requests)))
+        return StreamedCall(method.where, feedings, self._session.new_inflow() if method.is_stream else None)
+
+    def _begin_some(
+        self, method: Called, source: Iterator[bytes], batch: Batch[Sleeper], deadline: float | None, flags: int
+    ) -> bytes:
+        """Enter further calls of a batch, and return their frames: whole flights, so that one write carries many.
+
+        Nothing while the service is leaving and some of the batch are in flight: only what has become of them says from
+        where on the batch may be sent elsewhere.
+
+        Args:
+            method: What is called.
+            source: The bodies that are left.
+            batch: The calls that have begun, and were not looked at yet; gets the new ones.
+            deadline: Of each call.
+            flags: Of each frame.
+
+        Raises:
+            NotRun: There are bodies left, and no call can be begun any more.
+            TooLarge: A body is longer than the service accepts.
+        """
+        session = self._session
+        if batch and (session.failure is not None or session.last_run is not None):
+            return b""
+        share = session.their_calls_in_flight * 3 // 4  # the rest is for other calls of this connection
+        most = min(LARGEST_BATCH, max(1, share - len(session.pending) + len(batch)))
+        if 2 * len(batch) > most:
+            return b""
+        flight = self._drawn(source, most - len(batch))
+        if flight:
+            self._check_session()
+        for body in flight:
+            self._check_limit(method.where, body)
+        frames = []
+        for body in flight:
+            waiter: Waiter[Sleeper] = Waiter(method.where)
+            id_, frame = session.begin(waiter, method.index, body, deadline, flags)
+            batch.append((id_, waiter))
+            frames.append(frame)
+        self._calls += len(frames)
+        return b"".join(frames)
+
+    def _drawn(self, source: Iterator[bytes], most: int) -> list[bytes]:
+        drawn = []
+        size = 0
+        for body in itertools.islice(source, most):
+            drawn.append(body)
+            size += len(body)
+            if size > READ_BYTES:
+                break
+        return drawn
+
+    # ------------------------------------------------------------ after a call
+
+    def _error_of(self, waiter: Waiter[Sleeper], method: Called) -> Exception:
+        """What a call raises that has ended without a result."""
+        if waiter.kind == LOST:
+            return self._failure()
+        if waiter.kind == NOT_RUN:
+            return NotRun(self._failure())
+        if code_of(waiter.body) == DRAINING:
+            return NotRun(NoServer(f"{self.where}: {waiter.where}: not run: the service is shutting down"))
+        return error_of(waiter.body, where=f"{self.where}: {waiter.where}", declared=method.errors)
+
+    def _failure(self) -> IPCError:
+        """A fresh exception for each who asks: one object raised at several places would mix their tracebacks."""
+        failure = self._session.failure
+        assert failure is not None
+        return renewed(failure)
+
+    # ------------------------------------------------------------ what the protocol has to say, what can be asked
+
+    def _take_outgoing(self) -> bytes:
+        outgoing = self._session.outgoing
+        if not outgoing:
+            return b""
+        data = b"".join(outgoing)
+        outgoing.clear()
+        return data
+
+    @property
+    def calls_may_move(self) -> bool:
+        """Whether calls that were not run may be sent elsewhere: the service has said goodbye, or never hello."""
+        return self._session.calls_may_move
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is in flight, or on its way."""
+        return not self._session.pending and not self._outbound_bytes
+
+    def statistics(self) -> ConnectionStatistics:
+        """What has been carried so far."""
+        return ConnectionStatistics(
+            messages_sent=self._calls,
+            messages_received=self._answers,
+            bytes_sent=self._sent,
+            bytes_received=self._received,
+        )
