@@ -16,6 +16,7 @@ import contextlib
 import gc
 import os
 import select
+import signal
 import subprocess
 import sys
 import textwrap
@@ -26,6 +27,10 @@ from typing import Protocol
 import pytest
 
 HANDSHAKE_SECONDS = 20.0
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # Started in the background of a shell: the programs that tests interrupt would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Child:

@@ -289,3 +289,12 @@ def same(one: object, other: object) -> bool:
     if isinstance(one, Page | Tree):
         return all(same(getattr(one, name), getattr(other, name)) for name in one.__annotations__)
     return True
+
+
+json_bytes = st.binary(max_size=24) | st.lists(
+    st.sampled_from(
+        ["[", "]", "{", "}", ",", ":", '"order"', '"salt"', '"p3"', "1", "null", "true", "1e9", "-", "9" * 20, "\\u00"]
+    ),
+    max_size=12,
+).map(lambda words: "".join(words).encode())
+"""Random bytes, and random words of JSON."""

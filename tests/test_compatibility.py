@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from namedipc._codec import ArgumentsCodec, Codec, Parameter
+from namedipc._arguments import ArgumentsCodec, Parameter
+from namedipc._codec import Codec
 from namedipc._compatibility import difference, fingerprint
 from namedipc._errors import InvalidMessage
 from namedipc._fd import Fd

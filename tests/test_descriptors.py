@@ -15,7 +15,8 @@ import msgspec
 import pytest
 
 from namedipc import Fifo, SharedRegion
-from namedipc._codec import ArgumentsCodec, Codec, Parameter
+from namedipc._arguments import ArgumentsCodec, Parameter
+from namedipc._codec import Codec
 from namedipc._descriptors import MOST_DESCRIPTORS, Descriptors, Received
 from namedipc._errors import DeclarationError, InvalidMessage
 from namedipc._fd import Fd

@@ -30,7 +30,8 @@ from typing import Final, Generic, TypeVar, final
 
 import attrs
 
-from ._codec import Arguments, ArgumentsCodec, Codec, Parameter
+from ._arguments import Arguments, ArgumentsCodec, Parameter
+from ._codec import Codec
 from ._errors import DeclarationError, InvalidMessage
 from ._marks import declared_errors, is_idempotent, is_one_way
 from ._raised import DeclaredErrors

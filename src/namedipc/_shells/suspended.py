@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
 import attrs
 
-from .._codec import Arguments
+from .._arguments import Arguments
 from .._errors import IPCError
 from .._protocol.frames import ONE_WAY_FLAG
 from .._schema import Method

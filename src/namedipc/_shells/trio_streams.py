@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from .._codec import Arguments
+from .._arguments import Arguments
 from .._errors import InvalidMessage, ProtocolError, TooLarge
 from .._protocol.attachments import Parcel, descriptors_of, receiving
 from .._protocol.streams import Inflow, Outflow
