@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import os
@@ -53,7 +54,40 @@ def test_each_name_can_be_imported(name: str) -> None:
         assert inspect.getdoc(value)
 
 
-def test_names_of_trios_side_are_kept() -> None:
+def test_importing_loads_nothing_else(child: Children) -> None:
+    """Each name loads its own modules when it is first asked for, `lowlevel` too, and no more than it needs."""
+    other = child(
+        """
+        import sys
+        def loaded():
+            return sorted(m for m in sys.modules if m.split(".")[0] in ("namedipc", "trio", "msgspec", "attrs"))
+        import namedipc
+        print(*loaded(), flush=True)
+        namedipc.lowlevel.send_now
+        print("namedipc._service" in loaded(), flush=True)
+        namedipc.Fifo
+        print("namedipc._fifo" in loaded(), "namedipc._service" in loaded(), flush=True)
+        """
+    )
+    assert other.read_line() == "namedipc"
+    assert other.read_line() == "False"
+    assert other.read_line() == "True False"
+
+
+def test_the_names_for_checkers_are_those_that_can_be_had() -> None:
+    """What the facade imports for type checkers, and what it loads when asked, are written down twice: alike."""
+    source = ast.parse(inspect.getsource(namedipc))
+    block = next(node for node in source.body if isinstance(node, ast.If))
+    imported = {
+        alias.name: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom) and node.module is not None
+        for alias in node.names
+    }
+    assert imported == namedipc._HOMES
+
+
+def test_names_are_kept() -> None:
     """The module is loaded once; afterwards the name is an ordinary one."""
     first = namedipc.Connection
     assert vars(namedipc)["Connection"] is first

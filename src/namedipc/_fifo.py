@@ -6,7 +6,6 @@ The law: a verb checks what can be checked without touching anything, and opens 
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 from collections.abc import Generator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -262,7 +261,7 @@ class RawFifo(Name):
 
 def _this_writer() -> Writer:
     pid = os.getpid()
-    return Writer(secrets.token_bytes(8), pid, lowlevel.process_start_time(pid), namespaces())
+    return Writer(os.urandom(8), pid, lowlevel.process_start_time(pid), namespaces())
 
 
 def _check_options(mode: int, wait_seconds: float = inf, capacity_bytes: int | None = None) -> None:

@@ -32,7 +32,7 @@ SCALARS: Final[tuple[type, ...]] = (
 LIMITS: Final = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern", "tz")
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, repr=False, kw_only=True)
 class Node:
     """A type. `metas` are the msgspec.Meta objects which bound it."""
 
@@ -64,7 +64,7 @@ class Node:
         return iter(())
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Scalar(Node):
     """One of SCALARS."""
 
@@ -79,7 +79,7 @@ class Scalar(Node):
         return "None" if self.cls is types.NoneType else self.cls.__name__
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Unset(Node):
     """msgspec.UnsetType: the field may be left out."""
 
@@ -94,7 +94,7 @@ class Unset(Node):
         return "UnsetType"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Choice(Node):
     """A Literal."""
 
@@ -109,7 +109,7 @@ class Choice(Node):
         return f"Literal[{', '.join(sorted(map(value_label, self.values)))}]"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Enumeration(Node):
     """An Enum class."""
 
@@ -134,7 +134,7 @@ class Enumeration(Node):
         )
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Items(Node):
     """Any number of one type: list, set, frozenset, tuple; `abstract` where declared as a Sequence or so."""
 
@@ -156,7 +156,7 @@ class Items(Node):
         yield self.item
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Fixed(Node):
     """A tuple of fixed length."""
 
@@ -174,7 +174,7 @@ class Fixed(Node):
         yield from self.items
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Table(Node):
     """A dict."""
 
@@ -195,7 +195,7 @@ class Table(Node):
         yield self.value
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Union(Node):
     """One of several types, no union among them. `tagged`: its values travel as [label, value]."""
 
@@ -224,7 +224,7 @@ class Union(Node):
         yield from self.members
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Field:
     """One field of a record; `wire_name` differs from `name` only where a msgspec struct renames it."""
 
@@ -234,7 +234,7 @@ class Field:
     presence: Presence
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Record(Node):
     """A class with named fields.
 
@@ -268,7 +268,7 @@ class Record(Node):
             yield field.node
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Array(Node):
     """A numpy array of one scalar type; `dimensions` where the declared shape fixes them."""
 
@@ -286,7 +286,7 @@ class Array(Node):
         return f"NDArray[{self.scalar.__name__}]"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Descriptor(Node):
     """An Fd: its place among the descriptors that travel beside the message."""
 
@@ -299,7 +299,7 @@ class Descriptor(Node):
         return "Fd"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class End(Node):
     """An unopened end of a channel, whose descriptor travels beside the message; `item`: what that channel carries."""
 

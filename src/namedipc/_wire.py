@@ -43,7 +43,7 @@ from ._nodes import (
 Step: TypeAlias = Callable[[Any], Any]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Wire:
     """A wire type; `pack` leads to its values and `unpack` back, both None where nothing is to be done.
 
@@ -226,7 +226,7 @@ class _Builder:
         return Wire(dict.__class_getitem__((key.type, value.type)), pack, unpack, _only(dict))
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class _ShadowField:
     slot: str
     name: str
@@ -289,7 +289,7 @@ class _Attributes(Mapping[str, Any]):
         raise NotImplementedError
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class _Way:
     """One member of a union: how its values travel, and which classes they come back as."""
 

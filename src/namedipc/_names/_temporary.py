@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -25,7 +24,7 @@ _RANDOM: Final = re.compile(r"[0-9a-f]{16}\.new")
 
 def unused_name(place: Place) -> str:
     """Return a temporary name which nobody else has."""
-    return f"{_stem(place)}{secrets.token_hex(8)}.new"
+    return f"{_stem(place)}{os.urandom(8).hex()}.new"
 
 
 def hold_temporary(place: Place, make: Callable[[str], int]) -> tuple[str, int]:
