@@ -44,7 +44,7 @@ def test_links(tp: object, kind: type[MessageLink]) -> None:
     one, other = lowlevel.socket_pair()
     one.setblocking(False)
     closed: list[bool] = []
-    link = conversation(tp).link(one, peer_of(one), Limits(message_bytes=77), lambda: closed.append(True))
+    link = conversation(tp).accepted(one, peer_of(one), Limits(message_bytes=77), lambda: closed.append(True))
     assert type(link) is kind
     assert link.where == "/run/name"
     assert other.recv(1 << 16) == link.session.opening

@@ -50,6 +50,7 @@ def links(*, limit: int = 1 << 20) -> Iterator[tuple[DescriptorLink, DescriptorL
         hello = Hello(CHANNEL, bound, bytes(16))
         session = MessageSession("/run/name", hello, b"schema", lambda _: None, carries_descriptors=True)
         ends.append(DescriptorLink(shrink(sock), Peer(1, 1, 1, ()), session, None))
+        ends[-1].write()
     try:
         yield ends[0], ends[1]
     finally:

@@ -26,7 +26,9 @@ BIG = pack_message(bytes(200_000))
 def make_link(sock: lowlevel.Socket, *, limit: int = 1 << 20, uid: int | None = None) -> MessageLink:
     """Return one end, with the smallest buffer."""
     session = MessageSession("/run/name", Hello(CHANNEL, limit, bytes(16)), b"schema", lambda _: None)
-    return MessageLink(shrink(sock), Peer(1, os.geteuid() if uid is None else uid, 0, ()), session, None)
+    link = MessageLink(shrink(sock), Peer(1, os.geteuid() if uid is None else uid, 0, ()), session, None)
+    link.write()
+    return link
 
 
 @contextmanager

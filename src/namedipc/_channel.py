@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from math import inf
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeAlias, TypeVar, final
 
 from typing_extensions import TypeForm
@@ -14,12 +15,13 @@ from ._card import check_card, make_card
 from ._channel_end import joined_ends
 from ._codec import Codec, declared
 from ._errors import IPCError
-from ._faults import fault_of, pack_fault
 from ._name import Name
 from ._opening import Opening
-from ._shells.connecting import Pause, connecting
+from ._shells.connecting import Connected, Pause, connecting
 from ._shells.conversation import Conversation
 from ._shells.handover import claiming
+from ._shells.meeting import Rules, meeting
+from ._shells.message_link import MessageLink
 from ._shells.reception import Reception
 from ._shells.waiting import Clock, carry_out
 from ._values import Allow, Limits, Peer, StrPath, same_user
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from ._raw_channel_trio import RawConnection
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 if TYPE_CHECKING:
     ChannelEnd: TypeAlias = Opening[Connection[T], BlockingConnection[T]]
@@ -101,10 +104,11 @@ class Channel(Name, Generic[T]):
             from ._shells.trio_waiting import carry_out
 
             def make(socket: lowlevel.Socket, peer: Peer, closed: Callable[[], object]) -> Connection[T]:
-                return Connection(self._conversation.link(socket, peer, limits, closed), self._codec)
+                return Connection(self._conversation.accepted(socket, peer, limits, closed), self._codec)
 
-            claim = await carry_out(self._claiming(mode, takeover=takeover))
-            async with Listener(self._reception(claim, allow, limits), make, self._refuse) as listener:
+            claim = await carry_out(self._claiming(mode, limits, takeover=takeover))
+            refuse = self._conversation.refuse
+            async with Listener(self._reception(claim, allow, limits), make, refuse) as listener:
                 yield listener
 
         @contextmanager
@@ -112,10 +116,12 @@ class Channel(Name, Generic[T]):
             from ._channel_blocking import BlockingConnection, BlockingListener
 
             def make(socket: lowlevel.Socket, peer: Peer, closed: Callable[[], object]) -> BlockingConnection[T]:
-                return BlockingConnection(self._conversation.link(socket, peer, limits, closed), self._codec)
+                return BlockingConnection(self._conversation.accepted(socket, peer, limits, closed), self._codec)
 
-            claim = carry_out(self._claiming(mode, takeover=takeover), Clock(None), f"{self._path}: not owned")
-            with BlockingListener(self._reception(claim, allow, limits), make, self._refuse) as listener:
+            plan = self._claiming(mode, limits, takeover=takeover)
+            claim = carry_out(plan, Clock(None), f"{self._path}: not owned")
+            refuse = self._conversation.refuse
+            with BlockingListener(self._reception(claim, allow, limits), make, refuse) as listener:
                 yield listener
 
         return Opening(f"{self!r}.listen()", trio, blocking)
@@ -149,10 +155,7 @@ class Channel(Name, Generic[T]):
 
             self._check_card()
             connected = await carry_out(connecting(self._path, wait_seconds=wait_seconds, allow=allow))
-            _close_unless(self._check_card, connected.socket)
-            async with Connection(
-                self._conversation.link(connected.socket, connected.peer, limits, None), self._codec
-            ) as end:
+            async with Connection(self._link_to(connected, limits), self._codec) as end:
                 yield end
 
         @contextmanager
@@ -162,13 +165,63 @@ class Channel(Name, Generic[T]):
             self._check_card()
             plan = connecting(self._path, wait_seconds=wait_seconds, allow=allow)
             connected = carry_out(plan, Clock(None), f"{self._path}: not connected")
-            _close_unless(self._check_card, connected.socket)
-            with BlockingConnection(
-                self._conversation.link(connected.socket, connected.peer, limits, None), self._codec
-            ) as end:
+            with BlockingConnection(self._link_to(connected, limits), self._codec) as end:
                 yield end
 
         return Opening(f"{self!r}.connect()", trio, blocking)
+
+    def meet(
+        self,
+        *,
+        wait_seconds: float = inf,
+        allow: Allow = same_user,
+        limits: Limits = Limits(),  # noqa: B008  # frozen
+        mode: int = 0o600,
+    ) -> ChannelEnd[T]:
+        """Meet one other process, whoever of the two comes first.
+
+        Who comes first owns the name and waits; who comes second connects. Both go on when the pair is certain: each
+        has heard the other. Then nothing stands under the name any more, so that a third and a fourth make the next
+        pair. Two tasks or threads of one process can meet as well. Where somebody listens, or connects, by the verbs of
+        these names, that is whom it meets.
+
+        Args:
+            wait_seconds: How long to wait for another to come; with 0 only for one who is there already. It is over
+                then, but for one who is there: that one has `limits.handshake_seconds` to answer.
+            allow: Whom to meet; the same user, and root, if not given. Others are turned away, and waited on.
+            limits: The bounds of messages, and of the other's hello.
+            mode: The permissions of the socket, while it is there.
+
+        Raises:
+            TimedOut: Nobody has come, or who listens there does not answer.
+            SchemaMismatch: The other declares another type; both are told.
+            WrongKind: Something else stands under the name, or a service or a raw channel.
+            NotAllowed: The other's rule refuses this process, or `allow` who listens there, or the directory's
+                permissions.
+            LimitReached: Somebody listens there who takes no more connections.
+            NameNotFound: The directory is missing.
+
+        Cancellation: nothing is left under the name. One who had just been answered finds the connection lost.
+        """
+
+        @asynccontextmanager
+        async def trio() -> AsyncIterator[Connection[T]]:
+            from ._channel_trio import Connection
+            from ._shells.trio_waiting import carry_out
+
+            link = await carry_out(self._meeting(Rules(wait_seconds, allow, limits, mode)))
+            async with Connection(link, self._codec) as end:
+                yield end
+
+        @contextmanager
+        def blocking() -> Iterator[BlockingConnection[T]]:
+            from ._channel_blocking import BlockingConnection
+
+            plan = self._meeting(Rules(wait_seconds, allow, limits, mode))
+            with BlockingConnection(carry_out(plan, Clock(None), f"{self._path}: not met"), self._codec) as end:
+                yield end
+
+        return Opening(f"{self!r}.meet()", trio, blocking)
 
     def pair(self) -> tuple[ChannelEnd[T], ChannelEnd[T]]:
         """Make two joined ends without a name: for a child, for a field of a message, for a test.
@@ -188,19 +241,25 @@ class Channel(Name, Generic[T]):
 
     # ------------------------------------------------------------ what both verbs and both worlds need
 
-    def _check_card(self) -> None:
-        check_card(self._path, "channel", self._codec.fingerprint, self._conversation.difference)
+    def _check_card(self) -> int | None:
+        return check_card(self._path, "channel", self._codec.fingerprint, self._conversation.difference)
 
-    def _claiming(self, mode: int, *, takeover: bool) -> Generator[Pause, None, _names.Claim]:
-        card = make_card("channel", self._codec.fingerprint, self._conversation.schema)
-        return claiming(self._path, kind="channel", card=card, mode=mode, takeover=takeover)
+    def _card(self, limits: Limits) -> bytes:
+        schema = self._conversation.schema
+        return make_card("channel", self._codec.fingerprint, schema, message_bytes=limits.message_bytes)
+
+    def _claiming(self, mode: int, limits: Limits, *, takeover: bool) -> Generator[Pause, None, _names.Claim]:
+        return claiming(self._path, kind="channel", card=self._card(limits), mode=mode, takeover=takeover)
+
+    def _meeting(self, rules: Rules) -> Generator[Pause, None, MessageLink]:
+        return meeting(self._path, self._conversation, self._card(rules.limits), rules)
+
+    def _link_to(self, connected: Connected, limits: Limits) -> MessageLink:
+        message_bytes = _close_unless(self._check_card, connected.socket)
+        return self._conversation.connected(connected.socket, connected.peer, limits, message_bytes=message_bytes)
 
     def _reception(self, claim: _names.Claim, allow: Allow, limits: Limits) -> Reception:
         return Reception(claim, allow, limits, carries_descriptors=self._codec.carries_descriptors)
-
-    def _refuse(self, socket: lowlevel.Socket, error: IPCError) -> None:
-        session = self._conversation.session(Limits())
-        lowlevel.send_now(socket, session.opening + session.fault(pack_fault(fault_of(error))))
 
 
 @final
@@ -295,10 +354,10 @@ def _refuse_silently(socket: lowlevel.Socket, error: IPCError) -> None:
     """A byte stream has no words for it: the peer sees the end."""
 
 
-def _close_unless(check: Callable[[], None], socket: lowlevel.Socket) -> None:
+def _close_unless(check: Callable[[], R], socket: lowlevel.Socket) -> R:
     """Look at the card again: the name may have appeared, or changed hands, while this side was waiting for it."""
     try:
-        check()
+        return check()
     except BaseException:
         socket.close()
         raise

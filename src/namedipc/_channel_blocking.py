@@ -226,8 +226,28 @@ class BlockingConnection(Generic[T]):
                 continue
             if clock.expired():
                 raise self._timed_out("no message", clock)
-            self._ready(clock, write=False)
+            self._readable(clock)
         return body
+
+    def _readable(self, clock: Clock) -> None:
+        """Wait for the peer, and for one that owes something no longer than it may take."""
+        seconds = self._link.seconds_left()
+        if seconds is None:
+            self._ready(clock, write=False)
+            return
+        if seconds == 0:
+            raise self._give_up()
+        left = clock.left()
+        with self._link.patience.counting():
+            self._ready(Clock(seconds if left is None else min(seconds, left)), write=False)
+
+    def _give_up(self) -> IPCError:
+        telling = self._sending.acquire(blocking=False)
+        try:
+            return self._link.give_up(telling=telling)
+        finally:
+            if telling:
+                self._sending.release()
 
     def _ready(self, clock: Clock, *, write: bool) -> None:
         wait_for(self._link.socket, self._link.where, clock, write=write)

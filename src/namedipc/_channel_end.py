@@ -92,7 +92,7 @@ def _link(held: Held, conversation: Conversation[T]) -> MessageLink:
     try:
         if not conversation.codec.carries_descriptors:
             lowlevel.refuse_descriptors(socket)
-        return conversation.link(socket, peer_of(socket), Limits(), None)
+        return conversation.connected(socket, peer_of(socket), Limits())
     except BaseException:
         socket.close()
         raise

@@ -260,11 +260,23 @@ class Connection(trio.abc.Channel[T]):
             while (body := self._link.take()) is None:
                 if self._link.read():
                     continue
-                try:
-                    await trio.lowlevel.wait_readable(self._link.socket)
-                except (trio.ClosedResourceError, OSError):
-                    raise Closed(f"{self._link.where}: this end has been closed") from None
+                await self._readable()
             return body
+
+    async def _readable(self) -> None:
+        """Wait for the peer, and for one that owes something no longer than it may take."""
+        link = self._link
+        seconds = link.seconds_left()
+        if seconds == 0:
+            raise link.give_up(telling=not self._sending.locked())
+        try:
+            if seconds is None:
+                await trio.lowlevel.wait_readable(link.socket)
+                return
+            with trio.move_on_after(seconds), link.patience.counting():
+                await trio.lowlevel.wait_readable(link.socket)
+        except (trio.ClosedResourceError, OSError):
+            raise Closed(f"{link.where}: this end has been closed") from None
 
 
 class _Turn:

@@ -35,6 +35,7 @@ class MessageSession:
         ended: The peer has said that it sends no more.
         their_message_bytes: The longest message the other side takes; this side's own until its hello is there.
         greeted: Its hello has been read.
+        agreed: Its schema has been read, too, and fits.
         failure: Why nothing more can be received.
     """
 
@@ -43,7 +44,7 @@ class MessageSession:
         "_hello",
         "_reader",
         "_same",
-        "_trusted",
+        "agreed",
         "arrivals",
         "ended",
         "failure",
@@ -67,9 +68,9 @@ class MessageSession:
         self._difference: Final = difference
         self._reader = FrameReader(max(hello.message_bytes, LONGEST_SCHEMA_BYTES))
         self._same = False
-        self._trusted = False
         self.arrivals: Final = Arrivals() if carries_descriptors else None
         self.greeted: bool = False
+        self.agreed: bool = False
         self.ended: bool = False
         self.failure: IPCError | None = None
         self.their_message_bytes: int = hello.message_bytes
@@ -106,6 +107,21 @@ class MessageSession:
         except IPCError as error:
             self.fail(error)
 
+    def agree(self) -> bool:
+        """Read the hello and the schema, if they are there; True once they have been found to fit. Takes no message.
+
+        Raises:
+            IPCError: As `next_message`.
+        """
+        self.check()
+        try:
+            if self.greeted or self._take_hello():
+                while not self.agreed and (frame := self._reader.next_frame()) is not None:
+                    self._take_other(frame)
+        except IPCError as error:
+            raise self.fail(error) from error.__cause__
+        return self.agreed
+
     def check(self) -> None:
         """Raise the failure again, if there has been one."""
         if self.failure is not None:
@@ -127,7 +143,7 @@ class MessageSession:
             frame = self._reader.next_frame()
             if frame is None:
                 return None
-            if frame[0] == MESSAGE and self._trusted:
+            if frame[0] == MESSAGE and self.agreed:
                 return frame[4] if self.arrivals is None else open_parcel(frame, self.arrivals)[4]
             self._take_other(frame)
         return None
@@ -145,6 +161,10 @@ class MessageSession:
         """Return the frame which tells the peer why this side ends the connection."""
         return pack_frame(ERROR, body)
 
+    def refusal(self, body: bytes) -> bytes:
+        """Return all that is said to a peer which is turned away; no schema, so that nobody takes it for agreement."""
+        return self._hello.pack() + self.fault(body)
+
     def _take_hello(self) -> bool:
         data = self._reader.take(HELLO_BYTES)
         if data is None:
@@ -158,12 +178,12 @@ class MessageSession:
 
     def _take_other(self, frame: Frame) -> None:
         kind, _flags, _method, _id, body = frame
-        if kind == SCHEMA and not self._trusted:
+        if kind == SCHEMA and not self.agreed:
             self._reader.limit_bytes = self._hello.message_bytes
             different = None if self._same else self._difference(body)
             if different is not None:
                 raise SchemaMismatch(f"{self.where}: {different}")
-            self._trusted = True
+            self.agreed = True
         elif kind == GOODBYE:
             self.ended = True
         elif kind == ERROR:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
+from math import inf
 from typing import Final, Generic, TypeVar
+
+import attrs
 
 from .. import lowlevel
 from .._codec import Codec
+from .._errors import IPCError
+from .._faults import fault_of, pack_fault
 from .._protocol.hello import CHANNEL, Hello
 from .._protocol.messages import MessageSession
 from .._types import difference
 from .._values import Limits, Peer
 from .descriptor_link import DescriptorLink
 from .message_link import MessageLink
+from .patience import Patience
 
 T = TypeVar("T")
 
@@ -54,9 +61,43 @@ class Conversation(Generic[T]):
             carries_descriptors=self.codec.carries_descriptors,
         )
 
-    def link(
+    def accepted(
+        self, socket: lowlevel.Socket, peer: Peer, limits: Limits, closed: Callable[[], object]
+    ) -> MessageLink:
+        """Return the work of a connection that was accepted: its peer is to say its hello."""
+        return _opened(self.unopened(socket, peer, limits, closed))
+
+    def connected(
+        self, socket: lowlevel.Socket, peer: Peer, limits: Limits, *, message_bytes: int | None = None
+    ) -> MessageLink:
+        """Return the work of a connection to somebody who may be slow to accept it.
+
+        Args:
+            socket: The connection's, from here on.
+            peer: Who is at the other end.
+            limits: This side's.
+            message_bytes: The longest message the other side takes, where that is known already.
+        """
+        link = self.unopened(socket, peer, attrs.evolve(limits, handshake_seconds=inf), None)
+        if message_bytes is not None:
+            link.session.their_message_bytes = message_bytes
+        return _opened(link)
+
+    def unopened(
         self, socket: lowlevel.Socket, peer: Peer, limits: Limits, closed: Callable[[], object] | None
     ) -> MessageLink:
-        """Return the work of a new connection, which owns the socket."""
+        """Return the work of a connection, which owns the socket and has not said a word yet."""
         make = DescriptorLink if self.codec.carries_descriptors else MessageLink
-        return make(socket, peer, self.session(limits), closed)
+        patience = Patience(limits.handshake_seconds, limits.midframe_seconds)
+        return make(socket, peer, self.session(limits), closed, patience)
+
+    def refuse(self, socket: lowlevel.Socket, error: IPCError) -> None:
+        """Tell a peer why it is turned away, as far as it fits into the socket now."""
+        lowlevel.send_now(socket, self.session(Limits()).refusal(pack_fault(fault_of(error))))
+
+
+def _opened(link: MessageLink) -> MessageLink:
+    """Say the opening: a peer that only sends should know this side's limit, and one that only receives its type."""
+    with suppress(IPCError):  # told by the first send, behind what has arrived
+        link.write()
+    return link

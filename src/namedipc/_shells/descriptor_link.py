@@ -19,6 +19,7 @@ from .._protocol.messages import MessageSession
 from .._values import Peer
 from .departures import Departures
 from .message_link import READ_BYTES, MessageLink
+from .patience import Patience
 
 T = TypeVar("T")
 
@@ -32,9 +33,10 @@ class DescriptorLink(MessageLink):
         peer: Peer,
         session: MessageSession,
         closed: Callable[[], object] | None,
+        patience: Patience | None = None,
     ) -> None:
         self._departures = Departures()
-        super().__init__(socket, peer, session, closed)
+        super().__init__(socket, peer, session, closed, patience)
 
     # ------------------------------------------------------------ the form of messages
 

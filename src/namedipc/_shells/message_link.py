@@ -13,10 +13,11 @@ from typing import Final, TypeVar
 
 from .. import lowlevel
 from .._codec import Codec
-from .._errors import Closed, ConnectionLost, EndOfChannel, IPCError, TooLarge, renewed
-from .._faults import fault_of_handler, pack_fault
+from .._errors import Closed, ConnectionLost, EndOfChannel, IPCError, TimedOut, TooLarge, renewed
+from .._faults import Fault, fault_of, fault_of_handler, pack_fault
 from .._protocol.messages import MessageSession, pack_message
 from .._values import ConnectionStatistics, Peer
+from .patience import Patience
 from .socket_end import SocketEnd
 
 T = TypeVar("T")
@@ -25,13 +26,19 @@ READ_BYTES: Final = 65536
 
 
 class MessageLink(SocketEnd):
-    """One connection. Owns the socket, which is non-blocking.
+    """One connection. Owns the socket, which is non-blocking. The opening waits for the first `write`.
 
     Args:
         socket: A connected socket.
         peer: Who is at the other end.
         session: The protocol.
         closed: Called once, when the connection is closed.
+        patience: How long the peer may owe what it owes; without it for ever.
+
+    Attributes:
+        patience: The same.
+        sends_no_more: The end of this direction has been said.
+        session: The same.
     """
 
     def __init__(
@@ -40,9 +47,11 @@ class MessageLink(SocketEnd):
         peer: Peer,
         session: MessageSession,
         closed: Callable[[], object] | None,
+        patience: Patience | None = None,
     ) -> None:
         super().__init__(socket, peer, session.where, closed)
         self.session = session
+        self.patience: Final = patience or Patience()
         self._outbound = session.opening
         self._put_off: IPCError | None = None
         self.sends_no_more: bool = False
@@ -52,8 +61,6 @@ class MessageLink(SocketEnd):
         self._messages_received = 0
         self._bytes_sent = 0
         self._bytes_received = 0
-        with suppress(IPCError):  # told by the first send, behind what has arrived
-            self.write()  # a peer that only sends should know this side's limit, and one that only receives its type
 
     # ------------------------------------------------------------ the form of messages
 
@@ -153,6 +160,25 @@ class MessageLink(SocketEnd):
             self._lost = True
         return True
 
+    def agree(self) -> bool:
+        """Read what is there until the other side's opening is; True once the types have been found to fit.
+
+        Raises:
+            ConnectionLost: It went away before that.
+            IPCError: What `MessageSession.agree` raises.
+        """
+        while not self.session.agree():
+            if self._lost:
+                raise ConnectionLost(f"{self.where}: the peer went away before it had said its hello")
+            if not self.read():
+                return False
+        return True
+
+    def seconds_left(self) -> float | None:
+        """Return how long a peer that owes something may still be waited for; None where it is for ever."""
+        session = self.session
+        return self.patience.left(agreed=session.agreed, unfinished=session.unfinished, number=self._messages_received)
+
     def _receive_some(self) -> bytes:
         return lowlevel.receive_now(self.socket, READ_BYTES)
 
@@ -212,14 +238,32 @@ class MessageLink(SocketEnd):
         except OSError:
             self._broken = True
 
+    def give_up(self, *, telling: bool) -> IPCError:
+        """End the connection, for the peer has had its time; return the error which says so.
+
+        Args:
+            telling: Tell the peer, as far as that fits into the socket now: nobody else is sending.
+        """
+        owed = self.patience.owed
+        if telling:
+            self._tell(fault_of(TimedOut(f"too slow: {owed}")))
+        with suppress(OSError):  # it has gone by itself
+            lowlevel.shutdown(self.socket)
+        return self.session.fail(
+            ConnectionLost(f"{self.where}: the peer was too slow: {owed} within {self.patience.seconds} seconds")
+        )
+
     def tell_failure(self, error: Exception) -> None:
         """Let the peer's `receive` raise what a handler raised, as far as it fits into the socket now."""
+        # A traceback shows source lines and paths: for the same user, who could read them anyway, and for root.
+        trusted = self.peer.uid in {os.geteuid(), 0}
+        self._tell(fault_of_handler(error, with_traceback=trusted))
+
+    def _tell(self, fault: Fault) -> None:
         if self.closed or self.sends_no_more or self._broken:
             return
         self.sends_no_more = True
-        # A traceback shows source lines and paths: for the same user, who could read them anyway, and for root.
-        trusted = self.peer.uid in {os.geteuid(), 0}
-        self.enqueue(self.session.fault(pack_fault(fault_of_handler(error, with_traceback=trusted))), 0)
+        self.enqueue(self.session.fault(pack_fault(fault)), 0)
         with suppress(IPCError):
             self.write()
 
