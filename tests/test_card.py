@@ -28,6 +28,9 @@ def name(tmp_path: Path) -> Iterator[Path]:
 def test_its_bytes() -> None:
     """A line for the kind and the fingerprint, and the schema as it is."""
     assert make_card("channel", OTHER, b"{}") == b"channel 000102030405060708090a0b0c0d0e0f\n{}"
+    assert make_card("channel", OTHER, b"{}", message_bytes=77) == (
+        b"channel 000102030405060708090a0b0c0d0e0f message_bytes=77\n{}"
+    )
     assert make_card("raw channel") == b"raw channel \n"
 
 
@@ -50,6 +53,20 @@ def test_another_fingerprint(name: Path) -> None:
     assert compared == [b"the\nschema"]
     with pytest.raises(SchemaMismatch, match=f"{name}: table: int here, str there"):
         check_card(name, "raw channel", OTHER, lambda _: "table: int here, str there")
+
+
+@pytest.mark.parametrize("message_bytes", [None, 77])
+def test_the_longest_message(tmp_path: Path, message_bytes: int | None) -> None:
+    """It is told where the card says it; all else is as without it."""
+    path = tmp_path / "name"
+    claim = _names.claim_socket(path, card=make_card("channel", OTHER, b"the schema", message_bytes=message_bytes))
+    assert check_card(path, "channel", OTHER, lambda _: pytest.fail("compared")) == message_bytes
+    assert check_card(path, "channel") == message_bytes
+    with pytest.raises(SchemaMismatch):
+        check_card(path, "channel", PRINT, lambda schema: schema.decode())
+    with pytest.raises(WrongKind, match="serves a channel there"):
+        check_card(path, "service")
+    claim.close()
 
 
 def test_no_card(name: Path, tmp_path: Path) -> None:

@@ -30,8 +30,10 @@ from namedipc._errors import (
     NameTaken,
     NoServer,
     NotAllowed,
+    ProtocolError,
     SchemaMismatch,
     TimedOut,
+    TooLarge,
     WrongKind,
 )
 from namedipc._values import Limits, anyone
@@ -546,6 +548,37 @@ async def test_who_is_turned_away(numbers: Channel[int], allow: str, limits: Lim
             await third.send(3)
             assert await third.receive() == 3
         nursery.cancel_scope.cancel()
+
+
+def test_the_listeners_limit_is_known_before_it_accepts(tmp_path: Path) -> None:
+    """The card says it, where it can be read; otherwise this side's own limit holds until the hello is there."""
+    texts = Channel(tmp_path / "texts", str)
+    with texts.listen(limits=Limits(message_bytes=100)) as listener:
+        with texts.connect() as client:
+            with pytest.raises(TooLarge, match=r"a message of 1\d\d bytes; the other side accepts 100"):
+                client.send("x" * 120)
+            client.send("fits")
+        with listener.accept(timeout=20) as server:
+            assert list(server) == ["fits"]
+        remove_card(texts.path)
+        with texts.connect() as client:
+            client.send("x" * 120)
+            with pytest.raises(TooLarge):
+                client.send("x" * (1 << 20))
+            with listener.accept(timeout=20) as server, pytest.raises(ProtocolError, match="the limit is 100"):
+                server.receive(timeout=20)
+
+
+async def test_the_listeners_limit_is_known_in_trio(tmp_path: Path) -> None:
+    """As in blocking code; a limit above one's own is known, too."""
+    texts = Channel(tmp_path / "texts", str)
+    async with texts.listen(limits=Limits(message_bytes=100)), texts.connect() as client:
+        with pytest.raises(TooLarge):
+            await client.send("x" * 120)
+    async with texts.listen() as listener:
+        async with texts.connect(limits=Limits(message_bytes=10)) as client, await listener.accept() as server:
+            await client.send("x" * 120)
+            assert await server.receive() == "x" * 120
 
 
 def test_who_is_turned_away_in_blocking_code(numbers: Channel[int]) -> None:

@@ -6,7 +6,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -427,6 +427,57 @@ def test_a_giant_length(channel: Channel[bytes]) -> None:
         assert end.receive_many() == [b"x"]
         with pytest.raises(ProtocolError, match="2147483648 bytes was announced"):
             end.receive()
+
+
+# ------------------------------------------------------------ peers that are too slow
+
+
+def test_no_whole_hello(channel: Channel[bytes]) -> None:
+    """Its time is up, both are told, and no more can be sent."""
+    limits = Limits(handshake_seconds=0.05)
+    with channel.listen(limits=limits) as listener, BytePeer(channel) as peer, listener.accept() as end:
+        peer.socket.sendall(peer.session.opening[:-1])
+        for _ in range(2):
+            with pytest.raises(
+                ConnectionLost, match=f"{channel.path}: the peer was too slow: no whole hello within 0.05 seconds"
+            ):
+                end.receive()
+        with pytest.raises(ConnectionLost, match="too slow"):
+            end.send(b"x")
+        peer.drain()
+        with pytest.raises(TimedOut, match="too slow: no whole hello"):
+            peer.messages()
+        assert lowlevel.receive_now(peer.socket, 1) == b""
+
+
+def test_a_frame_that_does_not_end(channel: Channel[bytes]) -> None:
+    """The waits add up that a caller's own time had ended; a thread in the middle of a send learns it as well."""
+    limits = Limits(midframe_seconds=0.05)
+    with channel.listen(limits=limits) as listener, BytePeer(channel) as peer, listener.accept() as end:
+        peer.greet()
+        peer.socket.sendall(peer.pack(b"whole", b"cut off")[:-1])
+        assert end.receive() == b"whole"
+        sending = Background(lambda: end.send(BIG))
+        wait_until_asleep(sending)
+        with pytest.raises(ConnectionLost, match="a frame that has begun does not end within"):
+            while True:
+                with suppress(TimedOut):
+                    end.receive(timeout=SHORT_SECONDS)
+        with pytest.raises(ConnectionLost):
+            sending.result()
+
+
+def test_who_has_not_accepted_yet_owes_nothing(channel: Channel[bytes]) -> None:
+    """It may be slow; so may be who opens the other of two joined ends."""
+    limits = Limits(handshake_seconds=SHORT_SECONDS)
+    with channel.listen(limits=limits), channel.connect(limits=limits) as client, pytest.raises(TimedOut):
+        client.receive(timeout=5 * SHORT_SECONDS)
+    mine, theirs = channel.pair()
+    with mine as here:
+        assert here._link.seconds_left() is None
+        with theirs as there:
+            there.send(b"at last")
+            assert here.receive() == b"at last"
 
 
 # ------------------------------------------------------------ the listener

@@ -22,15 +22,17 @@ from namedipc._errors import (
     ProtocolError,
     RemoteError,
     SchemaMismatch,
+    TimedOut,
     TooLarge,
     WouldBlock,
 )
 from namedipc._protocol.frames import HEADER, MESSAGE, SCHEMA, pack_frame
 from namedipc._protocol.hello import CHANNEL, Hello
 from namedipc._protocol.messages import pack_message
+from namedipc._shells import patience
 from namedipc._values import Limits
 
-from .channel_support import BytePeer, fill, filler, trio_ends
+from .channel_support import Background, BytePeer, fill, filler, trio_ends
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -553,7 +555,8 @@ async def test_a_schema_that_cannot_be_read(channel: Channel[bytes], text: bytes
 
 async def test_a_silent_peer(channel: Channel[bytes]) -> None:
     """It holds up nobody, connected before the others or not, and can still begin to speak."""
-    async with channel.listen() as listener, trio.open_nursery() as nursery:
+    limits = Limits(handshake_seconds=60)
+    async with channel.listen(limits=limits) as listener, trio.open_nursery() as nursery:
 
         async def echo(end: Connection[bytes]) -> None:
             async for message in end:
@@ -573,6 +576,97 @@ async def test_a_silent_peer(channel: Channel[bytes]) -> None:
                 silent.drain()
             assert messages == [b"late"]
         nursery.cancel_scope.cancel()
+
+
+# ------------------------------------------------------------ peers that are too slow
+
+
+@pytest.mark.parametrize("drip", [False, True])
+async def test_no_whole_hello(channel: Channel[bytes], *, drip: bool) -> None:
+    """Whether it says nothing or now and then a byte: its time is up, both are told, and no more can be sent."""
+    async with channel.listen(limits=Limits(handshake_seconds=0.05)) as listener, trio.open_nursery() as nursery:
+        with BytePeer(channel) as peer:
+
+            async def speak() -> None:
+                for byte in peer.session.opening[:-1]:
+                    peer.socket.send(bytes([byte]))
+                    await trio.sleep(0.002)
+
+            async with await listener.accept() as end:
+                if drip:
+                    nursery.start_soon(speak)
+                for _ in range(2):
+                    with pytest.raises(
+                        ConnectionLost, match=f"{channel.path}: the peer was too slow: no whole hello within 0.05 sec"
+                    ) as caught:
+                        await end.receive()
+                    assert isinstance(caught.value, trio.BrokenResourceError)
+                nursery.cancel_scope.cancel()
+                with pytest.raises(ConnectionLost, match="too slow"):
+                    await end.send(b"x")
+                peer.drain()
+                with pytest.raises(TimedOut, match="too slow: no whole hello"):
+                    peer.messages()
+                assert lowlevel.receive_now(peer.socket, 1) == b""
+
+
+async def test_a_frame_that_does_not_end(channel: Channel[bytes]) -> None:
+    """What was whole comes first; a task in the middle of a send, to which nothing may be added, learns it as well."""
+    async with channel.listen(limits=Limits(midframe_seconds=0.05)) as listener:
+        with BytePeer(channel) as peer:
+            peer.greet()
+            peer.socket.sendall(peer.pack(b"whole", b"cut off")[:-1])
+            async with await listener.accept() as end:
+                assert await end.receive() == b"whole"
+
+                async def send() -> None:
+                    with pytest.raises(ConnectionLost):
+                        await end.send(BIG)
+
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(send)
+                    await trio.testing.wait_all_tasks_blocked()
+                    with pytest.raises(ConnectionLost, match="a frame that has begun does not end within"):
+                        await end.receive()
+
+
+async def test_an_idle_peer_owes_nothing(channel: Channel[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does one that has not accepted yet: no clock is looked at, whether a message is there or waited for."""
+    monkeypatch.setattr(patience, "monotonic", lambda: pytest.fail("looked at the clock"))
+    limits = Limits(handshake_seconds=0.01, midframe_seconds=0.01)
+    async with channel.listen(limits=limits) as listener, channel.connect(limits=limits) as client:
+        with trio.move_on_after(0.05) as scope:
+            await client.receive()
+        assert scope.cancelled_caught
+        async with await listener.accept() as server, trio.open_nursery() as nursery:
+            await client.send(b"there")
+            assert await server.receive() == b"there"
+
+            async def receive() -> None:
+                assert await server.receive() == b"waited for"
+
+            nursery.start_soon(receive)
+            await trio.testing.wait_all_tasks_blocked()
+            await client.send(b"waited for")
+
+
+async def test_another_programs_time_is_the_real_one(
+    channel: Channel[bytes], autojump_clock: trio.testing.MockClock
+) -> None:
+    """A clock that jumps ends no connection to whoever lives by the real one."""
+    async with channel.listen(limits=Limits(handshake_seconds=60)) as listener:
+        with BytePeer(channel) as peer:
+
+            def speak() -> None:
+                while autojump_clock.current_time() < 200:
+                    os.sched_yield()
+                peer.greet()
+                peer.socket.sendall(peer.pack(b"late"))
+
+            other = Background(speak)
+            async with await listener.accept() as end:
+                assert await end.receive() == b"late"
+            other.result()
 
 
 # ------------------------------------------------------------ the listener

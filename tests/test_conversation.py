@@ -9,6 +9,7 @@ import pytest
 
 from namedipc import lowlevel
 from namedipc._codec import Codec
+from namedipc._errors import NotAllowed
 from namedipc._fd import Fd
 from namedipc._shells.connecting import peer_of
 from namedipc._shells.conversation import Conversation
@@ -52,3 +53,29 @@ def test_links(tp: object, kind: type[MessageLink]) -> None:
     link.close()
     other.close()
     assert closed == [True]
+
+
+def test_what_is_known_of_the_other_side() -> None:
+    """Its limit, where the card says it; and who has connected does not hurry whoever accepts."""
+    one, other = lowlevel.socket_pair()
+    one.setblocking(False)
+    link = conversation(int).connected(one, peer_of(one), Limits(message_bytes=77), message_bytes=5)
+    assert link.session.their_message_bytes == 5
+    assert link.seconds_left() is None
+    assert other.recv(1 << 16) == link.session.opening
+    link.close()
+    other.close()
+
+
+def test_turning_a_peer_away() -> None:
+    """It hears the hello and why; no schema, which would look like agreement."""
+    one, other = lowlevel.socket_pair()
+    numbers = conversation(int)
+    with one, other:
+        numbers.refuse(one, NotAllowed("not you"))
+        session = numbers.session(Limits())
+        session.feed(other.recv(1 << 16))
+        with pytest.raises(NotAllowed, match="/run/name: not you"):
+            session.agree()
+        assert session.greeted
+        assert not session.agreed

@@ -258,11 +258,11 @@ class MessageLink(SocketEnd):
         # A traceback shows source lines and paths: for the same user, who could read them anyway, and for root.
         trusted = self.peer.uid in {os.geteuid(), 0}
         self._tell(fault_of_handler(error, with_traceback=trusted))
+        self.sends_no_more = True
 
     def _tell(self, fault: Fault) -> None:
         if self.closed or self.sends_no_more or self._broken:
             return
-        self.sends_no_more = True
         self.enqueue(self.session.fault(pack_fault(fault)), 0)
         with suppress(IPCError):
             self.write()
