@@ -575,10 +575,10 @@ async def test_the_listeners_limit_is_known_in_trio(tmp_path: Path) -> None:
     async with texts.listen(limits=Limits(message_bytes=100)), texts.connect() as client:
         with pytest.raises(TooLarge):
             await client.send("x" * 120)
-    async with texts.listen() as listener:
-        async with texts.connect(limits=Limits(message_bytes=10)) as client, await listener.accept() as server:
-            await client.send("x" * 120)
-            assert await server.receive() == "x" * 120
+    small = Limits(message_bytes=10)
+    async with texts.listen() as listener, texts.connect(limits=small) as client, await listener.accept() as server:
+        await client.send("x" * 120)
+        assert await server.receive() == "x" * 120
 
 
 def test_who_is_turned_away_in_blocking_code(numbers: Channel[int]) -> None:

@@ -1,7 +1,8 @@
 """The card: what the owner of a socket name says of itself beside the name, for whoever wants to connect.
 
-It lies in the lock file of the name. With it a wrong kind or a wrong type shows before anything is connected; without
-it (another user's, or a listener that is not namedipc's) the hello shows it a little later.
+It lies in the lock file of the name. With it a wrong kind or a wrong type shows before anything is connected, and a
+message that the owner does not take before it is sent; without it (another user's, or a listener that is not
+namedipc's) the hello shows it a little later.
 """
 
 from __future__ import annotations

@@ -228,7 +228,11 @@ LARGEST_MESSAGE_BYTES = 16 << 20
 @final
 @attrs.frozen(kw_only=True)
 class Limits:
-    """Every bound of a served name. One object, so that an editor lists them all.
+    """Every bound of a name. One object, so that an editor lists them all.
+
+    Calls, streams, `outbound_bytes` and `stalled_seconds` belong to services alone. A channel has no queue in which
+    something could wait: a peer that does not read holds up the sender, who says for how long. The times of a channel
+    count only while somebody waits to receive. Infinity is no limit of time.
 
     Attributes:
         clients: Connections at once.
@@ -238,7 +242,7 @@ class Limits:
         stream_items: How many items of a stream may be on their way, or wait to be taken; its sender then waits.
         stream_bytes: How many bytes may; one item may go beyond it.
         outbound_bytes: What may wait for a peer that does not read; beyond it the peer is not read either.
-        handshake_seconds: Until the peer has said its hello.
+        handshake_seconds: Until a peer that was accepted has said its hello; on a channel its type as well.
         midframe_seconds: Until a frame that has begun is whole.
         stalled_seconds: Until a peer with too much waiting for it has read on.
     """

@@ -25,6 +25,7 @@ from namedipc import (
     Opening,
     Peer,
     RawConnection,
+    anyone,
 )
 
 from .names import COUNTER, WIRE, Letter, Pair, Point
@@ -102,6 +103,14 @@ async def connecting() -> None:
         await connection.send_eof()
     async with AsyncExitStack() as stack:
         assert_type(await stack.enter_async_context(COUNTER.connect()), Connection[Letter | str])
+
+
+async def meeting() -> None:
+    """Whoever comes first: an end like any other."""
+    async with COUNTER.meet() as connection:
+        assert_type(connection, Connection[Letter | str])
+    with COUNTER.meet(wait_seconds=5, allow=anyone, limits=Limits(handshake_seconds=1), mode=0o660) as blocking:
+        assert_type(blocking, BlockingConnection[Letter | str])
 
 
 async def joined() -> None:

@@ -49,6 +49,14 @@ async def mixed_up() -> None:
             pass
 
 
+async def meeting() -> None:
+    """A time without its name, a takeover, and a forgotten `async with`."""
+    COUNTER.meet(5)  # type: ignore[call-arg]
+    COUNTER.meet(takeover=True)  # type: ignore[call-arg]
+    await COUNTER.meet().send("x")  # type: ignore[attr-defined]
+    WIRE.meet()  # type: ignore[attr-defined]
+
+
 async def joined() -> None:
     """An end for other messages, one that is not opened, and a descriptor that is a number."""
     mine, _theirs = COUNTER.pair()

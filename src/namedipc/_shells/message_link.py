@@ -51,7 +51,7 @@ class MessageLink(SocketEnd):
     ) -> None:
         super().__init__(socket, peer, session.where, closed)
         self.session = session
-        self.patience: Final = patience or Patience()
+        self.patience: Patience = patience or Patience()
         self._outbound = session.opening
         self._put_off: IPCError | None = None
         self.sends_no_more: bool = False
