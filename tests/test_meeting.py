@@ -15,6 +15,7 @@ import trio.testing
 
 from namedipc import _names, lowlevel
 from namedipc._channel import Channel, RawChannel
+from namedipc._channel_blocking import BlockingConnection
 from namedipc._errors import (
     ConnectionLost,
     EndOfChannel,
@@ -26,21 +27,24 @@ from namedipc._errors import (
     WrongKind,
 )
 from namedipc._protocol.hello import SERVICE, Hello
+from namedipc._shells import meeting as module
 from namedipc._shells.connecting import Pause
 from namedipc._shells.meeting import Rules
 from namedipc._shells.message_link import MessageLink
-from namedipc._values import Allow, Limits, same_user
+from namedipc._shells.waiting import Clock, carry_out
+from namedipc._values import Allow, Limits, same_user, users
 
 from .channel_support import DEFAULT, Background, fork, run_in_fork
+from .conftest import Children
 from .kill_support import killed_at
-from .names_support import make_file
+from .names_support import NOBODY, make_file, shared_directory
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 Plan = Generator[Pause, None, MessageLink]
 M = TypeVar("M")
 
-KILL_STEP = 800
+KILL_STEP = 1000
 """Bytecodes from one point of a kill to the next; the whole way has some thousands."""
 
 
@@ -92,7 +96,7 @@ def meet_blocking(channel: Channel[M], mine: M) -> M:
 # ------------------------------------------------------------ pairs
 
 
-@pytest.mark.parametrize(("processes", "rounds"), [(2, 12), (8, 4)])
+@pytest.mark.parametrize(("processes", "rounds"), [(2, 6), (8, 3)])
 def test_processes_become_pairs(tmp_path: Path, processes: int, rounds: int) -> None:
     """Each has one partner, which has it, in both worlds mixed; and nothing is left, for the next ones."""
     channel = Channel(tmp_path / "pairs" / "name", int)
@@ -313,6 +317,67 @@ def test_the_rules(numbers: Channel[int]) -> None:
     next(fourth)
     for link in (outcome(first), outcome(fourth)):
         link.close()
+
+
+def test_who_may_not_own_the_name(numbers: Channel[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can still be the second; where nobody listens it is told why it cannot be the first, at once or soon."""
+    monkeypatch.setattr(module, "BARRED_SECONDS", 0.02)
+    first = plan_of(numbers)
+    next(first)
+    with monkeypatch.context() as patch:
+        patch.setattr(_names, "claim_socket", may_not)
+        second, third = plan_of(numbers), plan_of(numbers)
+        next(second)
+        next(third)
+        links = [outcome(first), outcome(second)]
+        assert next(third).fd is None  # whom it had found has just gone, so somebody else may come
+        with pytest.raises(NotAllowed, match="may not write"):
+            for pause in third:
+                assert pause.fd is None
+        with pytest.raises(NotAllowed, match="may not write"):
+            numbers.meet(wait_seconds=0).__enter__()
+    for link in links:
+        link.close()
+
+
+def may_not(path: Path, **_: object) -> NoReturn:
+    """Stands in for the claim of a name which another user owns."""
+    raise NotAllowed(f"{path}: this user may not write there")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("root_is_first", [True, False])
+def test_two_users(child: Children, *, root_is_first: bool) -> None:
+    """Whoever comes first, where both let each other in."""
+    script = f"""
+        import os, sys
+        from namedipc import Channel, users
+
+        os.setgroups([])
+        os.setgid({NOBODY})
+        os.setuid({NOBODY})
+        print("ready", flush=True)
+        with Channel(sys.argv[1], int).meet(wait_seconds=20, allow=users(0), mode=0o666) as end:
+            end.send(os.geteuid())
+            print(end.receive(timeout=20), flush=True)
+    """
+    with shared_directory(0o1777) as directory:
+        channel = Channel(directory / "name", int)
+        rules = Rules(20.0, users(NOBODY), DEFAULT, 0o666)
+        plan = channel._meeting(rules)
+        if root_is_first:
+            next(plan)
+        other = child(script, str(channel.path))
+        other.expect("ready")
+        while not channel.exists():
+            os.sched_yield()
+        link = carry_out(plan, Clock(None), "")
+        with BlockingConnection(link, channel._codec) as end:
+            assert end.peer.uid == end.receive(timeout=20) == NOBODY
+            end.send(5)
+            other.expect("5")
+        assert other.wait() == 0
+        assert beside(channel) == []
 
 
 def test_a_listener_that_is_full(numbers: Channel[int]) -> None:

@@ -196,8 +196,8 @@ class Channel(Name, Generic[T]):
             TimedOut: Nobody has come, or who listens there does not answer.
             SchemaMismatch: The other declares another type; both are told.
             WrongKind: Something else stands under the name, or a service or a raw channel.
-            NotAllowed: The other's rule refuses this process, or `allow` who listens there, or the directory's
-                permissions.
+            NotAllowed: The other's rule refuses this process, or `allow` who listens there; or nobody listens, and this
+                process may not own the name: the directory's permissions, or what another user has left there.
             LimitReached: Somebody listens there who takes no more connections.
             NameNotFound: The directory is missing.
 

@@ -19,7 +19,17 @@ import attrs
 
 from .. import _names, lowlevel
 from .._card import check_card
-from .._errors import ConnectionLost, IPCError, NameNotFound, NameTaken, NoServer, SchemaMismatch, TimedOut, WrongKind
+from .._errors import (
+    ConnectionLost,
+    IPCError,
+    NameNotFound,
+    NameTaken,
+    NoServer,
+    NotAllowed,
+    SchemaMismatch,
+    TimedOut,
+    WrongKind,
+)
 from .._values import Allow, Limits, Peer, StrPath
 from .connecting import FIRST_PAUSE_SECONDS, Connected, Pause, connecting
 from .conversation import Conversation
@@ -32,6 +42,8 @@ T = TypeVar("T")
 
 LONGEST_PAUSE_SECONDS: Final = 0.05
 """Between two tries, while an owner is about to begin, to end, or to be gone."""
+BARRED_SECONDS: Final = 1.0
+"""How long that may take an owner whose name this process may not claim: one that was killed would never be gone."""
 
 
 @final
@@ -54,17 +66,24 @@ def meeting(
         TimedOut: Nobody has come, or who listens does not answer.
         SchemaMismatch: Who came declares another type; it is told.
         WrongKind: Something else stands under the name, or who came is no channel.
-        NotAllowed: The permissions of the directory, or one of the two rules, refuse.
+        NotAllowed: One of the two rules refuses; or this process may not own the name, and nobody listens there.
         LimitReached: Who listens there takes no more connections.
         NameNotFound: The directory is missing.
     """
     deadline = monotonic() + rules.wait_seconds
+    seen = monotonic()  # when somebody has listened there, as far as is known
     pause = FIRST_PAUSE_SECONDS
     while True:
+        link = None
         try:
             claim = _names.claim_socket(path, card=card, mode=rules.mode)
-        except NameTaken:
-            link = yield from _joining(path, conversation, rules, deadline)
+        except (NameTaken, NotAllowed) as refused:
+            try:
+                link = yield from _joining(path, conversation, rules, deadline)
+                seen = monotonic()
+            except (NameNotFound, NoServer):
+                if isinstance(refused, NotAllowed) and monotonic() >= min(deadline, seen + BARRED_SECONDS):
+                    raise refused from refused.__cause__
         else:
             link = yield from _listening(claim, conversation, rules, deadline)
         if link is not None:
@@ -132,11 +151,12 @@ def _is_partner(link: MessageLink, seconds: float) -> Generator[Pause, None, boo
 def _joining(
     path: StrPath, conversation: Conversation[T], rules: Rules, deadline: float
 ) -> Generator[Pause, None, MessageLink | None]:
-    """Be the partner of whoever listens; None if it has found another, or has gone."""
-    try:
-        connected = yield from connecting(path, wait_seconds=0.0, allow=rules.allow)
-    except (NameNotFound, NoServer):
-        return None
+    """Be the partner of whoever listens; None if it has found another, or has gone.
+
+    Raises:
+        NameNotFound, NoServer: Nobody listens.
+    """
+    connected = yield from connecting(path, wait_seconds=0.0, allow=rules.allow)
     link = _link_to(connected, path, conversation, rules.limits)
     is_partner = False
     end = max(deadline, monotonic() + rules.limits.handshake_seconds)
