@@ -9,11 +9,12 @@ from contextlib import contextmanager
 import pytest
 
 from namedipc import InvalidMessage, lowlevel
-from namedipc._errors import Closed, ConnectionLost, EndOfChannel, ProtocolError, RemoteError, TooLarge
+from namedipc._errors import Closed, ConnectionLost, EndOfChannel, ProtocolError, RemoteError, TimedOut, TooLarge
 from namedipc._protocol.frames import HEADER, MESSAGE
 from namedipc._protocol.hello import CHANNEL, Hello
 from namedipc._protocol.messages import MessageSession, pack_message
 from namedipc._shells.message_link import MessageLink
+from namedipc._shells.patience import Patience
 from namedipc._values import Peer
 
 from .channel_support import fork, run_in_fork, shrink
@@ -246,6 +247,44 @@ def test_ended_by_this_side() -> None:
                 use()
         with pytest.raises(ConnectionLost):
             receive(there)
+
+
+def test_agreement() -> None:
+    """What is not there yet, what is, and a peer that has gone before."""
+    one, other = lowlevel.socket_pair()
+    here = make_link(one)
+    with other:
+        assert not here.agree()
+        other.sendall(here.session.opening[:-1])
+        assert not here.agree()
+        other.sendall(here.session.opening[-1:])
+        assert here.agree()
+        assert here.session.agreed
+    here.close()
+    one, other = lowlevel.socket_pair()
+    here = make_link(one)
+    other.close()
+    with pytest.raises(ConnectionLost, match="/run/name: the peer went away before it had said its hello"):
+        here.agree()
+    here.close()
+
+
+@pytest.mark.parametrize("telling", [True, False])
+def test_giving_up(*, telling: bool) -> None:
+    """Nothing comes or goes any more; the peer is told, unless another thread is in the middle of sending."""
+    one, other = lowlevel.socket_pair()
+    session = MessageSession("/run/name", Hello(CHANNEL, 100, bytes(16)), b"schema", lambda _: None)
+    here, there = MessageLink(one, Peer(1, 1, 1, ()), session, None, Patience(5, 30)), make_link(other)
+    here.write()
+    assert here.seconds_left() == 5
+    assert str(here.give_up(telling=telling)) == "/run/name: the peer was too slow: no whole hello within 5 seconds"
+    for use in (here.take, lambda: here.check_sendable(b"")):
+        with pytest.raises(ConnectionLost, match="too slow"):
+            use()
+    with pytest.raises(TimedOut if telling else ConnectionLost, match="too slow" if telling else "without a goodbye"):
+        receive(there)
+    for end in (here, there):
+        end.close()
 
 
 def test_a_forked_child() -> None:

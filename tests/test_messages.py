@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from namedipc._errors import LimitReached, ProtocolError, RemoteError, SchemaMismatch, WrongKind
+from namedipc._errors import IPCError, LimitReached, ProtocolError, RemoteError, SchemaMismatch, WrongKind
 from namedipc._faults import Fault, fault_of, pack_fault
 from namedipc._protocol.frames import CALL, ERROR, HEADER, LONGEST_ERROR_BYTES, MESSAGE, SCHEMA, pack_frame
 from namedipc._protocol.hello import CHANNEL, HELLO_BYTES, SERVICE, Hello
@@ -70,6 +70,38 @@ def test_the_others_limit_is_known_with_the_hello() -> None:
     receiver.greet()
     assert (receiver.greeted, receiver.their_message_bytes) == (True, 77)
     assert receiver.next_message() == b"m"
+
+
+def test_agreement_takes_no_message() -> None:
+    """However the opening is cut it is there with its last byte, and what comes behind it stays."""
+    receiver = session()
+    opening = session().opening
+    for at in range(len(opening)):
+        assert not receiver.agree()
+        receiver.feed(opening[at : at + 1])
+    assert receiver.agree()
+    receiver.feed(pack_message(b"m"))
+    assert receiver.agree()
+    assert receiver.next_message() == b"m"
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (session(b"other").opening, SchemaMismatch),
+        (session().refusal(pack_fault(fault_of(LimitReached("full")))), LimitReached),
+        (Hello(SERVICE, 1, bytes(16)).pack(), WrongKind),
+        (b"something else", ProtocolError),
+    ],
+)
+def test_no_agreement(said: bytes, error: type[IPCError]) -> None:
+    """It is told with the path, and again whatever is asked then."""
+    receiver = session()
+    receiver.feed(said)
+    for ask in (receiver.agree, receiver.agree, receiver.next_message):
+        with pytest.raises(error, match="/run/name: "):
+            ask()
+    assert not receiver.agreed
 
 
 @pytest.mark.parametrize("asked_before", [False, True])
