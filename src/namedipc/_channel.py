@@ -252,7 +252,7 @@ class Channel(Name, Generic[T]):
         return claiming(self._path, kind="channel", card=self._card(limits), mode=mode, takeover=takeover)
 
     def _meeting(self, rules: Rules) -> Generator[Pause, None, MessageLink]:
-        return meeting(self._path, self._conversation, self._card(rules.limits), rules)
+        return meeting(self._path, self._conversation, kind="channel", card=self._card(rules.limits), rules=rules)
 
     def _link_to(self, connected: Connected, limits: Limits) -> MessageLink:
         message_bytes = _close_unless(self._check_card, connected.socket)
