@@ -370,6 +370,27 @@ def test_closing_while_others_wait(channel: Channel[bytes], use: Use) -> None:
             client.send_eof()
 
 
+def test_closing_while_another_thread_says_goodbye(channel: Channel[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not cut off."""
+    with blocking_ends(channel) as (server, client):
+        say, begun, go_on = client._link.say_goodbye, threading.Event(), threading.Event()
+
+        def slowly() -> None:
+            begun.set()
+            assert go_on.wait(20)
+            say()
+
+        monkeypatch.setattr(client._link, "say_goodbye", slowly)
+        first = Background(client.close)
+        assert begun.wait(20)
+        second = Background(client.close)
+        wait_until_asleep(second)
+        go_on.set()
+        first.result()
+        second.result()
+        assert list(server) == []
+
+
 def test_closing_from_many_threads(channel: Channel[bytes]) -> None:
     """Once is enough for all, and the peer sees an orderly end."""
     with blocking_ends(channel) as (server, client):

@@ -42,6 +42,7 @@ class BlockingConnection(Generic[T]):
         self._encode, self._decode = link.coders(codec)
         self._sending = threading.Lock()
         self._receiving = threading.Lock()
+        self._closing = threading.RLock()
 
     def send(self, value: T, *, timeout: float | None = None) -> None:
         """Send one message; it is in the kernel's hands, or the peer's, when this returns.
@@ -155,9 +156,19 @@ class BlockingConnection(Generic[T]):
 
         Waits up to a second for a peer that has to read first.
         """
-        link = self._link
-        if link.closed:
+        if self._link.closed:
             return
+        # Who comes second would cut off the goodbye; a signal handler, above the very code that closes, does not wait.
+        is_alone = self._closing.acquire(timeout=FINISH_SECONDS)
+        try:
+            if not self._link.closed:
+                self._close()
+        finally:
+            if is_alone:
+                self._closing.release()
+
+    def _close(self) -> None:
+        link = self._link
         try:
             with turn(self._sending, Clock(0), Busy(link.where)):
                 link.check_open()
