@@ -110,11 +110,12 @@ BATCH = """
         report(differences(there, kitchen.call(Kitchen.count)), differences(here, after))
 """
 MOST = {
-    # the way to call: allocations and system calls of the server, then of the client, for one call at most. Those of
-    # CPython 3.11 to 3.13 lie between 0.9 of it and 1.0.
-    "a blocking call": (BLOCKING, (54, 6.1, 36, 4.1)),
-    "a call in trio": (TRIO, (61, 6.1, 65, 6.1)),
-    "a call of a batch": (BATCH, (35, 0.4, 21, 0.4)),
+    # The way to call: allocations and system calls of the server, then of the client, for one call at most. Those of
+    # CPython 3.11 to 3.13 are 2 to 6 % below what is said of clients and of batches. A server that serves one call at a
+    # time wakes up once more where the machine is busy, so that there a tenth is left.
+    "a blocking call": (BLOCKING, (60, 7, 36, 4.1)),
+    "a call in trio": (TRIO, (66, 7, 65, 6.1)),
+    "a call of a batch": (BATCH, (36, 0.4, 21, 0.4)),
 }
 
 
