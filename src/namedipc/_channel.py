@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeAlias, TypeVar, final
 
 from typing_extensions import TypeForm
 
 from . import _names, lowlevel
 from ._card import check_card, make_card
 from ._channel_end import joined_ends
-from ._codec import Codec, declared
+from ._codec import Codec
 from ._errors import IPCError
 from ._faults import fault_of, pack_fault
+from ._framing import Framing, declared_in
 from ._name import Name
 from ._opening import Opening
 from ._shells.connecting import Pause, connecting
 from ._shells.conversation import Conversation
-from ._shells.handover import claiming
+from ._shells.handover import Kind, claiming
 from ._shells.reception import Reception
 from ._shells.waiting import Clock, carry_out
 from ._values import Allow, Limits, Peer, StrPath, same_user
@@ -39,6 +40,14 @@ else:
     from ._channel_end import ChannelEnd
 
 
+_KINDS: Final[Mapping[Framing, Kind]] = {
+    "frames": "channel",
+    "lines": 'channel with framing="lines"',
+    "json-lines": 'channel with framing="json-lines"',
+}
+"""What the card calls a channel, and errors of the other side."""
+
+
 @final
 class Channel(Name, Generic[T]):
     """A path and a message type: whole typed messages both ways, a connection a peer.
@@ -48,6 +57,8 @@ class Channel(Name, Generic[T]):
     Args:
         path: Where the two sides meet.
         message: The type of the messages; a union for several.
+        framing: "frames" between programs that use namedipc; "lines" (of `str` or `bytes`) or "json-lines" (of what
+            JSON can carry) where other programs are at the other end: then a message is a line (`docs/channel.md`).
 
     Raises:
         DeclarationError: The path cannot be a name, or the type cannot be a message; the text says what to write.
@@ -59,16 +70,21 @@ class Channel(Name, Generic[T]):
     _codec: Codec[T]
     _conversation: Conversation[T]
 
-    def __init__(self, path: StrPath, message: TypeForm[T]) -> None:
+    def __init__(self, path: StrPath, message: TypeForm[T], *, framing: Framing = "frames") -> None:
         super().__init__(path)
         codec: Codec[T]
-        resolved, codec = declared(f"Channel({str(path)!r}, ...)", path, message, sys._getframe(1))
+        where = f"Channel({str(path)!r}, ...)"
+        resolved, codec = declared_in(framing, where, path, message, sys._getframe(1))
         object.__setattr__(self, "_message", resolved)
         object.__setattr__(self, "_codec", codec)
-        object.__setattr__(self, "_conversation", Conversation(str(self._path), codec))
+        object.__setattr__(self, "_conversation", Conversation(str(self._path), codec, framing))
 
     def _arguments(self) -> tuple[object, ...]:
         return (self._message,)
+
+    def _options(self) -> Mapping[str, object]:
+        framing = self._conversation.framing
+        return {} if framing == "frames" else {"framing": framing}
 
     def listen(
         self,
@@ -137,7 +153,7 @@ class Channel(Name, Generic[T]):
         Raises:
             NameNotFound: Nothing stands under the name.
             NoServer: Nobody listens there.
-            WrongKind: Something else stands there, or a service, or a raw channel.
+            WrongKind: Something else stands there, or a service, or a channel with another framing.
             SchemaMismatch: The listener declares another type.
             NotAllowed: Its permissions, or `allow`, refuse it.
         """
@@ -189,11 +205,13 @@ class Channel(Name, Generic[T]):
     # ------------------------------------------------------------ what both verbs and both worlds need
 
     def _check_card(self) -> None:
-        check_card(self._path, "channel", self._codec.fingerprint, self._conversation.difference)
+        kind = _KINDS[self._conversation.framing]
+        check_card(self._path, kind, self._codec.fingerprint, self._conversation.difference)
 
     def _claiming(self, mode: int, *, takeover: bool) -> Generator[Pause, None, _names.Claim]:
-        card = make_card("channel", self._codec.fingerprint, self._conversation.schema)
-        return claiming(self._path, kind="channel", card=card, mode=mode, takeover=takeover)
+        kind = _KINDS[self._conversation.framing]
+        card = make_card(kind, self._codec.fingerprint, self._conversation.schema)
+        return claiming(self._path, kind=kind, card=card, mode=mode, takeover=takeover)
 
     def _reception(self, claim: _names.Claim, allow: Allow, limits: Limits) -> Reception:
         return Reception(claim, allow, limits, carries_descriptors=self._codec.carries_descriptors)

@@ -13,7 +13,8 @@ from ._errors import EndOfChannel, WouldBlock
 from ._shells.connecting import Pause
 from ._shells.fifo_bytes import check_max_bytes, receiving_bytes, sending_bytes
 from ._shells.fifo_end import ReadingEnd, WritingEnd
-from ._shells.fifo_messages import MessageReceiver, MessageSender
+from ._shells.fifo_messages import MessageSender
+from ._shells.fifo_receiving import Receiver
 from ._shells.waiting import Clock, ThreadQueue, carry_out, check_max_messages
 
 T = TypeVar("T")
@@ -95,7 +96,7 @@ class BlockingFifoWriter(Generic[T_contra]):
 class BlockingFifoReader(Generic[T_co]):
     """Receives messages, each of which no other reader gets. Several threads may use it."""
 
-    def __init__(self, receiver: MessageReceiver[T_co]) -> None:
+    def __init__(self, receiver: Receiver[T_co]) -> None:
         self._receiver = receiver
         self._turn = ThreadQueue(receiver.end.path)
 
@@ -247,7 +248,7 @@ def writing(plan: Generator[Pause, None, MessageSender[T]]) -> Iterator[Blocking
 
 
 @contextmanager
-def reading(open_now: Callable[[], MessageReceiver[T]]) -> Iterator[BlockingFifoReader[T]]:
+def reading(open_now: Callable[[], Receiver[T]]) -> Iterator[BlockingFifoReader[T]]:
     """Open a reader, give it out, and close it at the end."""
     reader = BlockingFifoReader(open_now())
     try:

@@ -8,11 +8,14 @@ from typing import Final, Generic, TypeVar
 
 from .. import lowlevel
 from .._codec import Codec
+from .._framing import Framing
 from .._protocol.hello import CHANNEL, Hello
+from .._protocol.lines import LineSession
 from .._protocol.messages import MessageSession
 from .._types import difference
 from .._values import Limits, Peer
 from .descriptor_link import DescriptorLink
+from .line_link import LineLink
 from .message_link import MessageLink
 
 T = TypeVar("T")
@@ -24,11 +27,13 @@ class Conversation(Generic[T]):
     Args:
         where: How errors call the channel: its path, where it has one.
         codec: Of its messages.
+        framing: How they follow one another.
     """
 
-    def __init__(self, where: str, codec: Codec[T]) -> None:
+    def __init__(self, where: str, codec: Codec[T], framing: Framing = "frames") -> None:
         self.where: Final = where
         self.codec: Final = codec
+        self.framing: Final[Framing] = framing
 
     @property
     def schema(self) -> bytes:
@@ -44,8 +49,10 @@ class Conversation(Generic[T]):
         except (ValueError, RecursionError, KeyError, TypeError) as error:
             return f"the other side's message type cannot be read: {error}"
 
-    def session(self, limits: Limits) -> MessageSession:
+    def session(self, limits: Limits) -> MessageSession | LineSession:
         """Return the protocol of a new connection."""
+        if self.framing != "frames":
+            return LineSession(self.where, limits.message_bytes, skips_blank=self.framing == "json-lines")
         return MessageSession(
             self.where,
             Hello(CHANNEL, limits.message_bytes, self.codec.fingerprint),
@@ -58,5 +65,9 @@ class Conversation(Generic[T]):
         self, socket: lowlevel.Socket, peer: Peer, limits: Limits, closed: Callable[[], object] | None
     ) -> MessageLink:
         """Return the work of a new connection, which owns the socket."""
-        make = DescriptorLink if self.codec.carries_descriptors else MessageLink
-        return make(socket, peer, self.session(limits), closed)
+        return self._link_class()(socket, peer, self.session(limits), closed)
+
+    def _link_class(self) -> type[MessageLink]:
+        if self.framing != "frames":
+            return LineLink
+        return DescriptorLink if self.codec.carries_descriptors else MessageLink

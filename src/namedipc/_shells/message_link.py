@@ -13,8 +13,9 @@ from typing import Final, TypeVar
 
 from .. import lowlevel
 from .._codec import Codec
-from .._errors import Closed, ConnectionLost, EndOfChannel, IPCError, TooLarge, renewed
+from .._errors import Closed, ConnectionLost, EndOfChannel, IPCError, renewed
 from .._faults import fault_of_handler, pack_fault
+from .._protocol.lines import LineSession
 from .._protocol.messages import MessageSession, pack_message
 from .._values import ConnectionStatistics, Peer
 from .socket_end import SocketEnd
@@ -38,7 +39,7 @@ class MessageLink(SocketEnd):
         self,
         socket: lowlevel.Socket,
         peer: Peer,
-        session: MessageSession,
+        session: MessageSession | LineSession,
         closed: Callable[[], object] | None,
     ) -> None:
         super().__init__(socket, peer, session.where, closed)
@@ -84,11 +85,7 @@ class MessageLink(SocketEnd):
             raise ConnectionLost(f"{self.where}: the peer has gone, or reads no more")
         self.session.check()
         if len(body) > self.session.their_message_bytes:
-            raise TooLarge(
-                f"{self.where}: a message of {len(body)} bytes; the other side accepts "
-                f"{self.session.their_message_bytes}. Send less at once, or give both sides a larger "
-                "Limits(message_bytes=...)"
-            )
+            raise self.session.too_large(len(body))
 
     def hear_hello(self) -> None:
         """Learn the other side's limit, if it has told it by now. Only for whom else nobody receives meanwhile."""
@@ -145,12 +142,14 @@ class MessageLink(SocketEnd):
         except BlockingIOError:
             return False
         except OSError:
-            data = b""
+            self._lost = True
+            return True
         self._bytes_received += len(data)
         if data:
             self.session.feed(data)
         else:
             self._lost = True
+            self.session.feed_end()
         return True
 
     def _receive_some(self) -> bytes:
@@ -160,7 +159,7 @@ class MessageLink(SocketEnd):
         """Return the next whole message; None if more has to be read first.
 
         Raises:
-            EndOfChannel: The peer has said goodbye, and everything has been received.
+            EndOfChannel: The peer has ended its direction in order, and everything has been received.
             ConnectionLost: It went away without.
             IPCError: What `MessageSession.next_message` raises, or what `decoded` has put off.
         """
@@ -177,8 +176,7 @@ class MessageLink(SocketEnd):
         if session.ended:
             raise EndOfChannel(f"{self.where}: the peer has closed its end")
         if self._lost:
-            middle = " in the middle of a message" if session.unfinished else " without a goodbye"
-            raise ConnectionLost(f"{self.where}: the peer went away{middle}")
+            raise ConnectionLost(f"{self.where}: the peer went away {session.loss()}")
         return None
 
     def take_now(self) -> bytes | None:
