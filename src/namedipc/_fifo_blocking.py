@@ -46,7 +46,7 @@ class BlockingFifoWriter(Generic[T_contra]):
 
         Raises:
             InvalidMessage: It does not fit the type; nothing was sent. As for the next.
-            TooLarge: It has more than 16 MiB, encoded.
+            TooLarge: It has more than 16 MiB, encoded; as a line, more than 4095 bytes.
             TimedOut: The time has passed. Either nothing was sent, or the message has begun, and its rest goes
                 out before the next one, or at `close` as far as it fits then.
             ConnectionLost: Nobody reads any more. The end stays usable, should another reader come.
@@ -114,7 +114,7 @@ class BlockingFifoReader(Generic[T_co]):
             EndOfChannel: The last writer has left; only with `until_writers_gone=True`.
             SchemaMismatch: A message of another type has come. It was dropped; as for the next, the end stays
                 usable.
-            InvalidMessage: One that does not fit the type; it was dropped.
+            InvalidMessage: One that does not fit the type, or is no whole line; it was dropped.
             Closed: The end was closed here, be it meanwhile by another thread.
         """
         return self.receive_many(max_messages=1, timeout=timeout)[0]

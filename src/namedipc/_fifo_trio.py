@@ -49,7 +49,7 @@ class FifoWriter(trio.abc.SendChannel[T_contra]):
 
         Raises:
             InvalidMessage: It does not fit the type; nothing was sent. As for the next.
-            TooLarge: It has more than 16 MiB, encoded.
+            TooLarge: It has more than 16 MiB, encoded; as a line, more than 4095 bytes.
             ConnectionLost: Nobody reads any more. The end stays usable, should another reader come.
             Closed: The end was closed here, be it meanwhile.
 
@@ -115,7 +115,7 @@ class FifoReader(trio.abc.ReceiveChannel[T_co]):
             EndOfChannel: The last writer has left; only with `until_writers_gone=True`.
             SchemaMismatch: A message of another type has come. It was dropped; as for the next, the end stays
                 usable.
-            InvalidMessage: One that does not fit the type; it was dropped.
+            InvalidMessage: One that does not fit the type, or is no whole line; it was dropped.
             Closed: The end was closed here, be it meanwhile.
 
         Cancellation: No message is lost. If one has begun to arrive here, its rest waits for the next

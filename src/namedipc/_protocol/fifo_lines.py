@@ -84,10 +84,12 @@ class LineAssembler:
 
     def feed(self, data: bytes) -> list[Event]:
         """Take what was read: what `extent` has said, or less."""
+        events: list[Event] = []
         packet = packet_at(data, 0)
         if packet is not None:
-            return [OtherType(packet.fingerprint, packet.writer)] if packet.index == 0 else []
-        events: list[Event] = []
+            if packet.index == 0:  # said once a message
+                events.append(OtherType(packet.fingerprint, packet.writer))
+            data = data[packet.packet_bytes :]
         if self._is_dropping:
             _, newline, data = data.partition(NEWLINE)
             if not newline:
@@ -127,11 +129,16 @@ class LineAssembler:
 
 
 def _first_packet(seen: bytes) -> tuple[int, int]:
-    """Return where the first packet of a message in frames lies, and its length; the end and 0 where there is none."""
+    """Return where the first packet of a message in frames lies, and its length.
+
+    The length is 0 where that is not certain, or where none lies: then the place is the end.
+    """
     start = seen.find(MAGIC)
     while start >= 0:
         packet = packet_at(seen, start)
         if packet is not None:
             return start, packet.packet_bytes
+        if start and len(seen) - start < PACKET_BYTES:
+            return start, 0  # perhaps a packet that is not seen whole: the next look begins there
         start = seen.find(MAGIC, start + 1)
     return len(seen), 0
