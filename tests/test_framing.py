@@ -24,9 +24,9 @@ class Order:
 
 def declare(framing: Framing, tp: object) -> Codec[Any]:
     """Return the codec of a type as a name's declaration gets it."""
-    resolved, codec = declared_in(framing, "Fifo('f')", "/run/f", tp, sys._getframe(1))
-    assert resolved is not None
-    return cast("Codec[Any]", codec)
+    codec: Codec[Any]
+    _, codec = declared_in(framing, "Fifo('f')", "/run/f", tp, sys._getframe(1))
+    return codec
 
 
 def test_lines_of_text_and_of_bytes() -> None:
@@ -49,13 +49,13 @@ def test_a_newline_is_refused(tp: type, value: object) -> None:
 def test_what_is_no_text() -> None:
     """Neither what has no encoding, nor what is none, nor another type."""
     codec = declare("lines", str)
-    with pytest.raises(InvalidMessage, match="^/run/f: str: .*surrogates"):
+    with pytest.raises(InvalidMessage, match=r"^/run/f: str: .*surrogates"):
         codec.encode("\ud800")
-    with pytest.raises(InvalidMessage, match="^/run/f: str: what arrived does not fit: .*0xff"):
+    with pytest.raises(InvalidMessage, match=r"^/run/f: str: what arrived does not fit: .*0xff"):
         codec.decode(b"a\xff")
-    with pytest.raises(InvalidMessage, match="^/run/f: expected str, got bytes"):
+    with pytest.raises(InvalidMessage, match=r"^/run/f: expected str, got bytes"):
         codec.encode(b"text")
-    with pytest.raises(InvalidMessage, match="^/run/f: expected bytes, got str"):
+    with pytest.raises(InvalidMessage, match=r"^/run/f: expected bytes, got str"):
         declare("lines", bytes).encode("text")
 
 
@@ -74,7 +74,7 @@ def test_lines_of_json() -> None:
         assert b"\n" not in line
         assert codec.decode(b" " + line + b"\r") == value
     assert declare("json-lines", Order).decode(b'{"dish": "cake", "table": 7}') == Order(7, "cake")
-    with pytest.raises(InvalidMessage, match="^/run/f: Order: what arrived does not fit"):
+    with pytest.raises(InvalidMessage, match=r"^/run/f: Order: what arrived does not fit"):
         declare("json-lines", Order).decode(b'{"table": 7}')
 
 

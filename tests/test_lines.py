@@ -79,7 +79,7 @@ def test_the_longest_line(skips_blank: bool) -> None:
     receiver.feed(b"\n12345\n6\n")
     assert receiver.next_message() == b"1234"
     for _ in range(2):
-        with pytest.raises(ProtocolError, match="^/run/name: the peer sent a line of more than 4 bytes$"):
+        with pytest.raises(ProtocolError, match=r"^/run/name: the peer sent a line of more than 4 bytes$"):
             receiver.next_message()
 
 
@@ -106,7 +106,7 @@ def test_a_peer_that_speaks_in_frames(size: int) -> None:
     """Its hello is no line, however it comes."""
     receiver = session()
     hello = Hello(CHANNEL, 1000, bytes(16)).pack()
-    with pytest.raises(WrongKind, match="^/run/name: the other side speaks in frames, this side in lines$"):
+    with pytest.raises(WrongKind, match=r"^/run/name: the other side speaks in frames, this side in lines$"):
         for at in range(0, len(hello), size):
             receiver.feed(hello[at : at + size])
             receiver.next_message()

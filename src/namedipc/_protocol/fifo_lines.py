@@ -9,16 +9,21 @@ out is a line as it was written, or a word of what it was instead; and whatever 
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from enum import Enum
+from itertools import islice
 from typing import Final, TypeAlias, final
 
 from .._errors import TooLarge
 from .._framing import NEWLINE
 from .fragments import LARGEST_MESSAGE_BYTES, MAGIC, PACKET_BYTES, OtherType, packet_at
-from .lines import LineReader, is_blank
+from .lines import LineReader
 
 LINE_BYTES: Final = PACKET_BYTES - len(NEWLINE)
+
+_ANY: Final = re.compile(rb"[^\n]*\n")
+_NOT_BLANK: Final = re.compile(rb"[^ \t\r\n][^\n]*\n")
 
 
 class Unfit(Enum):
@@ -57,10 +62,10 @@ class LineAssembler:
         dropped: How many lines were given up: too long, or cut.
     """
 
-    __slots__ = ("_is_dropping", "_lines", "_skips_blank", "dropped")
+    __slots__ = ("_is_dropping", "_lines", "_pattern", "dropped")
 
     def __init__(self, *, skips_blank: bool) -> None:
-        self._skips_blank: Final = skips_blank
+        self._pattern: Final = _NOT_BLANK if skips_blank else _ANY
         self._lines = LineReader(skips_blank=skips_blank)
         self._is_dropping = False
         self.dropped: int = 0
@@ -107,7 +112,7 @@ class LineAssembler:
 
     def end(self) -> Unfit | None:
         """Take the end of the last writer; what was left in the middle, if anything was."""
-        if not (self._is_dropping or self._lines.unfinished):
+        if not self.has_begun:
             return None
         self._is_dropping = False
         self._lines.forget()
@@ -119,13 +124,9 @@ class LineAssembler:
 
     def _end_of_lines(self, seen: bytes, stop: int, most: int) -> int:
         """Return where the last of the wanted lines ends before `stop`; 0 where none does."""
-        if seen.count(NEWLINE, 0, stop) <= most:
-            return seen.rfind(NEWLINE, 0, stop) + 1
-        end = 0
-        while most and (newline := seen.find(NEWLINE, end, stop)) >= 0:
-            most -= not (self._skips_blank and is_blank(seen[end:newline]))
-            end = newline + 1
-        return end
+        end = seen.rfind(NEWLINE, 0, stop) + 1
+        wanted = list(islice(self._pattern.finditer(seen, 0, end), most))
+        return wanted[-1].end() if len(wanted) == most else end
 
 
 def _first_packet(seen: bytes) -> tuple[int, int]:

@@ -17,11 +17,7 @@ from .hello import MAGIC, VERSION
 
 _FRAMES: Final = MAGIC + bytes([VERSION])
 """How a channel of frames begins, and no text: the version is a control character."""
-
-
-def is_blank(line: bytes | bytearray) -> bool:
-    """Whether nothing is in a line that could be a message in JSON."""
-    return not line.strip(b" \t\r")
+_BLANKS: Final = b" \t\r\n"
 
 
 @final
@@ -34,36 +30,38 @@ class LineReader:
         skips_blank: Whether blank lines are no messages. Otherwise they are empty ones.
 
     Attributes:
-        blank_bytes: How much was skipped since the last line.
+        waited_bytes: How much has come since the last line.
     """
 
-    __slots__ = ("_lines", "_rest", "_skips_blank", "blank_bytes")
+    __slots__ = ("_lines", "_rest", "_skips_blank", "waited_bytes")
 
     def __init__(self, *, skips_blank: bool) -> None:
         self._skips_blank: Final = skips_blank
         self._lines: deque[bytes] = deque()
         self._rest = bytearray()
-        self.blank_bytes: int = 0
+        self.waited_bytes: int = 0
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they came."""
+        self.waited_bytes += len(data)
+        if self._skips_blank and not self._rest:
+            data = data.lstrip(_BLANKS)
         first, *others = data.split(NEWLINE)
         self._rest += first
         if not others:
             return
-        self._lines.append(bytes(self._rest))
-        self._rest = bytearray(others.pop())
-        self._lines += others
+        *whole, rest = bytes(self._rest), *others
+        if self._skips_blank:
+            whole = [line for line in whole if line.strip(_BLANKS)]
+            rest = rest.lstrip(_BLANKS)
+        self._rest = bytearray(rest)
+        self._lines += whole
+        if whole:
+            self.waited_bytes = len(rest)
 
     def next_line(self) -> bytes | None:
         """Return the next whole line, or None until more is fed."""
-        while self._lines:
-            line = self._lines.popleft()
-            if not self._skips_blank or not is_blank(line):
-                self.blank_bytes = 0
-                return line
-            self.blank_bytes += len(line) + len(NEWLINE)
-        return None
+        return self._lines.popleft() if self._lines else None
 
     def forget(self) -> None:
         """Drop the line that has begun."""
@@ -73,11 +71,6 @@ class LineReader:
     def begun_bytes(self) -> int:
         """The length of the line that has begun, so far."""
         return len(self._rest)
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether a line has begun and not ended, and is more than blank."""
-        return not is_blank(self._rest) if self._skips_blank else bool(self._rest)
 
 
 @final
@@ -120,7 +113,7 @@ class LineSession:
 
     def feed_end(self) -> None:
         """Take the end of the stream."""
-        self.ended = not self._lines.unfinished
+        self.ended = not self._lines.begun_bytes
 
     def next_message(self) -> bytes | None:
         """Return the next whole line; None until more is fed, or at the end (`ended`).
@@ -133,16 +126,12 @@ class LineSession:
         if self._begun.startswith(_FRAMES):
             raise self.fail(WrongKind(f"{self.where}: the other side speaks in frames, this side in lines"))
         line = self._lines.next_line()
-        if (self._begun_bytes if line is None else len(line)) > self.their_message_bytes:
+        # Blank lines without end are one that is too long, or whoever waits for a message would never do so.
+        if (self._lines.waited_bytes if line is None else len(line)) > self.their_message_bytes:
             raise self.fail(
                 ProtocolError(f"{self.where}: the peer sent a line of more than {self.their_message_bytes} bytes")
             )
         return line
-
-    @property
-    def _begun_bytes(self) -> int:
-        # Blank lines without end are one that is too long, or whoever waits for a message would never do so.
-        return self._lines.blank_bytes + self._lines.begun_bytes
 
     def greet(self) -> None:
         """There is no hello."""
@@ -166,7 +155,7 @@ class LineSession:
 
     def loss(self) -> str:
         """Return how the connection was lost, for who reads the error."""
-        return "in the middle of a line" if self._lines.unfinished else "without reading what it was sent"
+        return "in the middle of a line" if self._lines.begun_bytes else "without reading what it was sent"
 
     def goodbye(self) -> bytes:
         """There is none: the end of the stream says it."""
