@@ -35,7 +35,7 @@ class LineReceiver(Receiver[T_co]):
         """Take over an end, also if this raises.
 
         Raises:
-            OSError: EMFILE or ENFILE, no descriptor is left.
+            IPCError: No descriptor is left.
         """
         try:
             with translating(end.path, "open it for reading"):
