@@ -11,6 +11,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import attrs
@@ -36,13 +37,13 @@ from namedipc._shells.fifo_lines import Peephole
 
 from .channel_support import fork
 from .fifo_support import packets, turn_is_taken, wait_until
-from .kill_support import bytecodes, killed_at
+from .kill_support import killed_at
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
-KILLS = int(os.environ.get("NAMEDIPC_CAMPAIGN", "40"))
-"""At how many of the points a kill is tried; they are some hundreds."""
+STEP = 1 if "NAMEDIPC_CAMPAIGN" in os.environ else 29
+"""A kill is tried before each bytecode of an operation, or before one of so many."""
 
 
 @attrs.frozen
@@ -177,6 +178,13 @@ def test_a_message_in_frames(lines: Fifo[str]) -> None:
             with pytest.raises(SchemaMismatch, match=f"process {os.getpid()} has sent a message in frames"):
                 reader.receive()
             assert reader.receive() == "behind"
+        writer.send("before")
+        other.send("in packet mode, which ends a look's reads")
+        writer.send("behind")
+        assert reader.receive_many() == ["before"]
+        with pytest.raises(SchemaMismatch):
+            reader.receive_many()
+        assert reader.receive_many() == ["behind"]
         for packet in packets(frames, "merged"):  # not in packet mode, so that the kernel puts it behind the text
             os.write(writer._sender.end.fd, b"begun" + packet + b" and ended\n")
         with pytest.raises(SchemaMismatch):
@@ -441,6 +449,21 @@ def test_no_descriptor_left(lines: Fifo[str], monkeypatch: pytest.MonkeyPatch) -
 # ------------------------------------------------------------ kills
 
 
+def killed_children(action: Callable[[int], None]) -> Iterator[None]:
+    """Do something in one child after the other, each killed a little later; until one lives to its end.
+
+    Args:
+        action: Is told before which of its bytecodes to die.
+    """
+    for point in count(1, STEP):
+        pid = start(action, point)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        assert status in (0, -signal.SIGKILL)
+        yield
+        if not status:
+            return
+
+
 def receive_one(reader: BlockingFifoReader[str]) -> None:
     """What the killed reader does."""
     reader.receive(timeout=20)
@@ -449,24 +472,42 @@ def receive_one(reader: BlockingFifoReader[str]) -> None:
 def test_a_reader_killed_at_any_point(lines: Fifo[str]) -> None:
     """Wherever SIGKILL meets it: at most the line which it was about to return is lost, the others are whole."""
     sent = [f"line {number} " + "x" * number for number in range(1, 4)]
+
+    def be_killed(point: int) -> None:
+        with lines.reader() as reader:
+            killed_at(point, receive_one, reader)
+
     with lines.reader() as survivor, lines.writer() as writer:
-        writer.send_many(["measured"] * 2)
-        with lines.reader() as measured:
-            points = bytecodes(receive_one, measured)
         fates: Counter[int] = Counter()
-        for point in range(1, points, max(1, points // KILLS)):
-            writer.send_many(sent)
-            pid = fork()
-            if not pid:
-                with lines.reader() as reader:
-                    killed_at(point, receive_one, reader)
-                os._exit(0)
-            assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+        writer.send_many(sent)
+        for _ in killed_children(be_killed):
             left = survivor.receive_many()
             assert left in (sent, sent[1:])
             assert unread(survivor) == 0
             fates[len(left)] += 1
+            writer.send_many(sent)
         assert set(fates) == {2, 3}
+
+
+def send_one(writer: BlockingFifoWriter[str]) -> None:
+    """What the killed writer does."""
+    writer.send("x" * 4000)
+
+
+def test_a_writer_killed_at_any_point(lines: Fifo[str]) -> None:
+    """Wherever SIGKILL meets it: a line is there whole, or not at all."""
+
+    def be_killed(point: int) -> None:
+        with lines.writer() as writer:
+            killed_at(point, send_one, writer)
+
+    with lines.reader() as reader:
+        fates: Counter[int] = Counter()
+        for _ in killed_children(be_killed):
+            fates[unread(reader)] += 1
+            if unread(reader):
+                assert reader.receive() == "x" * 4000
+        assert set(fates) == {0, 4001}
 
 
 def test_readers_and_writers_killed_at_any_moment(lines: Fifo[str]) -> None:
@@ -551,27 +592,3 @@ def read_lines(lines: Fifo[str], result: Path) -> None:
             if line == "end":
                 return
             file.write(line.encode() + b"\n")
-
-
-def test_a_killed_writer_leaves_no_part(lines: Fifo[str]) -> None:
-    """Wherever SIGKILL meets it: a line is there whole, or not at all."""
-
-    def send_one(writer: BlockingFifoWriter[str]) -> None:
-        writer.send("x" * 4000)
-
-    with lines.reader() as reader:
-        with lines.writer() as measured:
-            points = bytecodes(send_one, measured)
-        reader.receive_many()
-        fates: Counter[int] = Counter()
-        for point in range(1, points, max(1, points // KILLS)):
-            pid = fork()
-            if not pid:
-                with lines.writer() as writer:
-                    killed_at(point, send_one, writer)
-                os._exit(0)
-            assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
-            fates[unread(reader)] += 1
-            if unread(reader):
-                assert reader.receive() == "x" * 4000
-        assert set(fates) == {0, 4001}

@@ -166,9 +166,11 @@ def test_messages_in_frames(message: bytes, before: bytes, most: int) -> None:
 def test_a_packet_that_is_seen_in_part() -> None:
     """What lies before it is taken, and the next look begins with it."""
     packet = packets(b"x\n" * 1000)[0]
-    for look in range(10, len(packet)):
+    for look in range(1, len(packet)):
         pipe = Pipe(b"begun" + packet + b"...\n")
         assert pipe.read(1, look) == []
+        if look < 5:
+            assert pipe.read() == []
         assert isinstance(pipe.read()[0], OtherType)
         assert pipe.read() == [b"begun..."]
 
@@ -179,6 +181,17 @@ def test_what_only_looks_like_a_packet() -> None:
     damaged[-1] ^= 1
     pipe = Pipe(b"a" + bytes(damaged) + b"\nb\n")
     assert pipe.read_all() == [b"a" + bytes(damaged), b"b"]
+
+
+@pytest.mark.parametrize("text", [b"\x89NIF", b"a \x89NIF is no packet", b"\xc3\x89", b"\x89NIF\1\0" + b"\xff" * 6])
+def test_a_line_with_a_packets_first_bytes(text: bytes) -> None:
+    """It is taken whole in one go, as every line; at the end of what is there it may take two."""
+    pipe = Pipe(text + b"\n")
+    assert pipe.read() == [text]
+    pipe = Pipe(text)
+    while pipe.data:
+        assert pipe.read() == []
+    assert pipe.lines.feed(b"\n") == [text]
 
 
 def test_less_was_read_than_seen() -> None:

@@ -17,7 +17,7 @@ from typing import Final, TypeAlias, final
 
 from .._errors import TooLarge
 from .._framing import NEWLINE
-from .fragments import LARGEST_MESSAGE_BYTES, MAGIC, PACKET_BYTES, OtherType, packet_at
+from .fragments import LARGEST_MESSAGE_BYTES, MAGIC, PACKET_BYTES, OtherType, may_go_on, packet_at
 from .lines import LineReader
 
 LINE_BYTES: Final = PACKET_BYTES - len(NEWLINE)
@@ -85,7 +85,7 @@ class LineAssembler:
         start, length = _first_packet(seen)
         if start == 0 and length:
             return length
-        return self._end_of_lines(seen, start, most) or start
+        return self._end_of_lines(seen, start, most) or start or len(seen)
 
     def feed(self, data: bytes) -> list[Event]:
         """Take what was read: what `extent` has said, or less."""
@@ -132,14 +132,15 @@ class LineAssembler:
 def _first_packet(seen: bytes) -> tuple[int, int]:
     """Return where the first packet of a message in frames lies, and its length.
 
-    The length is 0 where that is not certain, or where none lies: then the place is the end.
+    The length is 0 where no packet is seen whole: then one may begin at the place, which is the end as a rule.
     """
     start = seen.find(MAGIC)
     while start >= 0:
         packet = packet_at(seen, start)
         if packet is not None:
             return start, packet.packet_bytes
-        if start and len(seen) - start < PACKET_BYTES:
-            return start, 0  # perhaps a packet that is not seen whole: the next look begins there
+        if start and may_go_on(seen, start):
+            return start, 0  # the next look begins there
         start = seen.find(MAGIC, start + 1)
-    return len(seen), 0
+    cut = next((size for size in (3, 2, 1) if seen.endswith(MAGIC[:size])), 0)
+    return len(seen) - cut, 0

@@ -57,6 +57,8 @@ _CRC: Final = Struct("<I")
 _CRC_OFFSET: Final = _HEADER.size
 HEADER_BYTES: Final = _HEADER.size + _CRC.size
 PIECE_BYTES: Final = PACKET_BYTES - HEADER_BYTES
+_BEGIN: Final = MAGIC + bytes((VERSION, 0))
+_LENGTH_END: Final = 12  # where the length of the piece ends
 
 _pack_header = _HEADER.pack
 _unpack_header = _HEADER.unpack_from
@@ -327,3 +329,12 @@ def packet_at(data: bytes, start: int) -> Fragment | None:
     if _unpack_crc(data, start + _CRC_OFFSET)[0] != crc32(piece, crc32(data[start : start + _CRC_OFFSET])):
         return None
     return Fragment(message_id, index, total, length, fingerprint, Writer(nonce, pid, start_time, namespaces), piece)
+
+
+def may_go_on(data: bytes, start: int) -> bool:
+    """Whether a packet may begin here whose end is not there yet."""
+    head = data[start : start + _LENGTH_END]
+    if len(head) < _LENGTH_END:
+        return _BEGIN.startswith(head[: len(_BEGIN)])
+    piece_bytes = int.from_bytes(head[-2:], "little")
+    return head.startswith(_BEGIN) and piece_bytes <= PIECE_BYTES and start + HEADER_BYTES + piece_bytes > len(data)
