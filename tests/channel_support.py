@@ -77,7 +77,9 @@ class BytePeer(Generic[T]):
     def __init__(self, channel: Channel[T], sock: lowlevel.Socket | None = None) -> None:
         self._codec = channel._codec
         self.socket = sock or lowlevel.unix_connect(channel.path)
-        self.session: MessageSession = channel._conversation.session(Limits(message_bytes=16 << 20))
+        session = channel._conversation.session(Limits(message_bytes=16 << 20))
+        assert isinstance(session, MessageSession)
+        self.session = session
 
     def __enter__(self) -> Self:
         return self

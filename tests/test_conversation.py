@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ from namedipc import lowlevel
 from namedipc._codec import Codec
 from namedipc._errors import NotAllowed
 from namedipc._fd import Fd
+from namedipc._framing import Framing, declared_in
 from namedipc._shells.connecting import peer_of
 from namedipc._shells.conversation import Conversation
 from namedipc._shells.descriptor_link import DescriptorLink
+from namedipc._shells.line_link import LineLink
 from namedipc._shells.message_link import MessageLink
 from namedipc._values import Limits
 
@@ -79,3 +82,23 @@ def test_turning_a_peer_away() -> None:
             session.agree()
         assert session.greeted
         assert not session.agreed
+
+
+@pytest.mark.parametrize(("framing", "blank"), [("lines", b""), ("json-lines", None)])
+def test_links_of_lines(framing: Framing, blank: bytes | None) -> None:
+    """They begin without a word; what a blank line is depends on what lines are."""
+    one, other = lowlevel.socket_pair()
+    one.setblocking(False)
+    codec: Codec[str]
+    _, codec = declared_in(framing, "Channel('x')", "/run/name", str, sys._getframe())
+    link = Conversation("/run/name", codec, framing).unopened(one, peer_of(one), Limits(message_bytes=77), None)
+    assert type(link) is LineLink
+    assert link.session.opening == b""
+    assert link.session.their_message_bytes == 77
+    assert link.pack(b"one") == b"one\n"
+    assert link.pack_many([b"one", b"", b"three"]) == (b"one\n\nthree\n", 3)
+    assert link.pack_many([]) == (b"", 0)
+    other.sendall(b"\n")
+    assert link.take_now() == blank
+    link.close()
+    other.close()

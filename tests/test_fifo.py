@@ -28,6 +28,7 @@ from namedipc._errors import (
 from namedipc._fifo import Fifo, RawFifo
 from namedipc._protocol.fragments import Writer
 from namedipc._shells import fifo_opening
+from namedipc._shells.fifo_messages import MessageReceiver
 from namedipc._shells.fifo_opening import open_reading, opening_writing
 from namedipc._shells.process_identity import has_ended, namespaces
 
@@ -450,6 +451,7 @@ def test_a_dead_writers_message_is_dropped_under_load(tmp_path: Path) -> None:
     with fifo.reader() as reader, fifo.writer() as writer, packet_end(fifo.path) as fd:
         lowlevel.write_pipe(fd, packets(fifo, "x" * 20_000, dead)[0])
         receiver = reader._receiver
+        assert isinstance(receiver, MessageReceiver)
         for _ in range(3):
             writer.send_many(["a", "b"])
             receiver._next_sweep = 0.0

@@ -280,7 +280,7 @@ async def test_cancel_a_send_in_the_middle(fifo: Fifo[str], packets_read: int) -
             nursery.start_soon(writer.send, BIG)
             await wait_all_tasks_blocked()
             for _ in range(packets_read):
-                assert reader._receiver._read()
+                assert reader._receiver._read(1)
                 await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
         async with trio.open_nursery() as nursery:

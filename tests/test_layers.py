@@ -57,6 +57,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "_texts",
             "_schema",
             "_json_schema",
+            "_framing",
             "_arguments",
             "_codec",
             "_coding",

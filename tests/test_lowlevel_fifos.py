@@ -282,3 +282,24 @@ def test_unread_bytes_are_counted(pipe: tuple[int, int]) -> None:
     with left, right:
         lowlevel.send(left, b"abcde")
         assert lowlevel.unread_bytes(right.fileno()) == 5
+
+
+def test_tee_repeats_and_takes_nothing(fifo: Path) -> None:
+    """What lies in a FIFO is seen, as much as is asked for, and can still be read."""
+    reader = lowlevel.open_fifo_for_reading(fifo)
+    copy_reader, copy_writer = lowlevel.pipe()
+    assert lowlevel.tee(reader, copy_writer, 100) == 0  # nobody writes
+    writer = lowlevel.open_fifo_for_writing(fifo)
+    with fails_with(errno.EAGAIN):
+        lowlevel.tee(reader, copy_writer, 100)
+    os.write(writer, b"first second")
+    for _ in range(2):
+        assert lowlevel.tee(reader, copy_writer, 5) == 5
+        assert os.read(copy_reader, 100) == b"first"
+    assert os.read(reader, 6) == b"first "
+    assert lowlevel.tee(reader, copy_writer, 100) == 6
+    assert os.read(copy_reader, 100) == b"second"
+    with fails_with(errno.EINVAL):
+        lowlevel.tee(reader, writer, 100)
+    for fd in (reader, writer, copy_reader, copy_writer):
+        os.close(fd)

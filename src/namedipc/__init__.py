@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from ._fifo_trio import FifoWriter as FifoWriter
     from ._fifo_trio import RawFifoReader as RawFifoReader
     from ._fifo_trio import RawFifoWriter as RawFifoWriter
+    from ._framing import Framing as Framing
     from ._mapped_blocking import BlockingMemory as BlockingMemory
     from ._mapped_trio import Memory as Memory
     from ._marks import allow as allow
@@ -149,6 +150,7 @@ _HOMES: Final = {
     "Fifo": "_fifo",
     "FifoReader": "_fifo_trio",
     "FifoWriter": "_fifo_trio",
+    "Framing": "_framing",
     "groups": "_values",
     "HasFileno": "_fd",
     "idempotent": "_marks",

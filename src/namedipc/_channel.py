@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from math import inf
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeAlias, TypeVar, final
 
 from typing_extensions import TypeForm
 
 from . import _names, lowlevel
 from ._card import check_card, make_card
 from ._channel_end import joined_ends
-from ._codec import Codec, declared
+from ._codec import Codec
 from ._errors import IPCError
+from ._framing import Framing, declared_in
 from ._name import Name
 from ._opening import Opening
 from ._shells.connecting import Connected, Pause, connecting
 from ._shells.conversation import Conversation
-from ._shells.handover import claiming
+from ._shells.handover import Kind, claiming
 from ._shells.meeting import Rules, meeting
 from ._shells.message_link import MessageLink
 from ._shells.reception import Reception
@@ -42,6 +43,14 @@ else:
     from ._channel_end import ChannelEnd
 
 
+_KINDS: Final[Mapping[Framing, Kind]] = {
+    "frames": "channel",
+    "lines": 'channel with framing="lines"',
+    "json-lines": 'channel with framing="json-lines"',
+}
+"""What the card calls a channel, and errors of the other side."""
+
+
 @final
 class Channel(Name, Generic[T]):
     """A path and a message type: whole typed messages both ways, a connection a peer.
@@ -51,6 +60,8 @@ class Channel(Name, Generic[T]):
     Args:
         path: Where the two sides meet.
         message: The type of the messages; a union for several.
+        framing: "frames" between programs that use namedipc; "lines" (of `str` or `bytes`) or "json-lines" (of what
+            JSON can carry) where other programs are at the other end: then a message is a line (`docs/channel.md`).
 
     Raises:
         DeclarationError: The path cannot be a name, or the type cannot be a message; the text says what to write.
@@ -62,16 +73,21 @@ class Channel(Name, Generic[T]):
     _codec: Codec[T]
     _conversation: Conversation[T]
 
-    def __init__(self, path: StrPath, message: TypeForm[T]) -> None:
+    def __init__(self, path: StrPath, message: TypeForm[T], *, framing: Framing = "frames") -> None:
         super().__init__(path)
         codec: Codec[T]
-        resolved, codec = declared(f"Channel({str(path)!r}, ...)", path, message, sys._getframe(1))
+        where = f"Channel({str(path)!r}, ...)"
+        resolved, codec = declared_in(framing, where, path, message, sys._getframe(1))
         object.__setattr__(self, "_message", resolved)
         object.__setattr__(self, "_codec", codec)
-        object.__setattr__(self, "_conversation", Conversation(str(self._path), codec))
+        object.__setattr__(self, "_conversation", Conversation(str(self._path), codec, framing))
 
     def _arguments(self) -> tuple[object, ...]:
         return (self._message,)
+
+    def _options(self) -> Mapping[str, object]:
+        framing = self._conversation.framing
+        return {} if framing == "frames" else {"framing": framing}
 
     def listen(
         self,
@@ -143,7 +159,7 @@ class Channel(Name, Generic[T]):
         Raises:
             NameNotFound: Nothing stands under the name.
             NoServer: Nobody listens there.
-            WrongKind: Something else stands there, or a service, or a raw channel.
+            WrongKind: Something else stands there, or a service, or a channel with another framing.
             SchemaMismatch: The listener declares another type.
             NotAllowed: Its permissions, or `allow`, refuse it.
         """
@@ -241,18 +257,23 @@ class Channel(Name, Generic[T]):
 
     # ------------------------------------------------------------ what both verbs and both worlds need
 
+    @property
+    def _card_kind(self) -> Kind:
+        return _KINDS[self._conversation.framing]
+
     def _check_card(self) -> int | None:
-        return check_card(self._path, "channel", self._codec.fingerprint, self._conversation.difference)
+        return check_card(self._path, self._card_kind, self._codec.fingerprint, self._conversation.difference)
 
     def _card(self, limits: Limits) -> bytes:
         schema = self._conversation.schema
-        return make_card("channel", self._codec.fingerprint, schema, message_bytes=limits.message_bytes)
+        return make_card(self._card_kind, self._codec.fingerprint, schema, message_bytes=limits.message_bytes)
 
     def _claiming(self, mode: int, limits: Limits, *, takeover: bool) -> Generator[Pause, None, _names.Claim]:
-        return claiming(self._path, kind="channel", card=self._card(limits), mode=mode, takeover=takeover)
+        return claiming(self._path, kind=self._card_kind, card=self._card(limits), mode=mode, takeover=takeover)
 
     def _meeting(self, rules: Rules) -> Generator[Pause, None, MessageLink]:
-        return meeting(self._path, self._conversation, kind="channel", card=self._card(rules.limits), rules=rules)
+        card = self._card(rules.limits)
+        return meeting(self._path, self._conversation, kind=self._card_kind, card=card, rules=rules)
 
     def _link_to(self, connected: Connected, limits: Limits) -> MessageLink:
         message_bytes = _close_unless(self._check_card, connected.socket)

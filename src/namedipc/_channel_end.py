@@ -11,6 +11,7 @@ from . import lowlevel
 from ._codec import Codec
 from ._errors import Closed
 from ._fd import Fd, adopt
+from ._framing import Framing
 from ._held import Held, HeldOpening
 from ._opening import in_trio_task
 from ._shells.connecting import peer_of
@@ -32,7 +33,9 @@ class ChannelEnd(HeldOpening["Connection[T]", "BlockingConnection[T]"], Generic[
     an end to be opened there. It is opened once, by whoever has it last.
     """
 
-    def __init__(self, held: Held, message: object, conversation: Callable[[], Conversation[T]]) -> None:
+    def __init__(
+        self, held: Held, message: object, conversation: Callable[[], Conversation[T]], framing: Framing = "frames"
+    ) -> None:
         @asynccontextmanager
         async def trio() -> AsyncIterator[Connection[T]]:
             from ._channel_trio import Connection
@@ -50,6 +53,7 @@ class ChannelEnd(HeldOpening["Connection[T]", "BlockingConnection[T]"], Generic[
                 yield end
 
         super().__init__(held, message, trio, blocking)
+        self._framing: Framing = framing
 
     @classmethod
     def receiver(cls, message: object, label: str) -> Callable[[Fd], ChannelEnd[T]]:
@@ -65,6 +69,10 @@ class ChannelEnd(HeldOpening["Connection[T]", "BlockingConnection[T]"], Generic[
             return cls(Held(label, fd), message, conversation)
 
         return receive
+
+    def carries(self, message: object) -> bool:
+        # Who receives an end knows the type of its messages only, and takes them for frames.
+        return self._framing == "frames" and super().carries(message)
 
     def _refuse_second_entry(self) -> None:
         try:
@@ -84,7 +92,11 @@ def joined_ends(what: str, message: object, conversation: Conversation[T]) -> tu
     def agreed() -> Conversation[T]:
         return conversation
 
-    return ChannelEnd(Held(what, one), message, agreed), ChannelEnd(Held(what, other), message, agreed)
+    framing = conversation.framing
+    return (
+        ChannelEnd(Held(what, one), message, agreed, framing),
+        ChannelEnd(Held(what, other), message, agreed, framing),
+    )
 
 
 def _link(held: Held, conversation: Conversation[T]) -> MessageLink:

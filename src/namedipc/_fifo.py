@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from math import inf, isnan
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, final
@@ -15,15 +15,19 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, final
 from typing_extensions import TypeForm
 
 from . import _fifo_blocking, _names, lowlevel
-from ._codec import Codec, declared
+from ._codec import Codec
 from ._errors import DeclarationError
+from ._framing import Framing, declared_in
 from ._name import Name
 from ._opening import Opening
+from ._protocol.fifo_lines import one_write
 from ._protocol.fragments import Splitter, Writer
 from ._shells.connecting import Pause
 from ._shells.fifo_end import ReadingEnd, WritingEnd
+from ._shells.fifo_lines import LineReceiver
 from ._shells.fifo_messages import MessageReceiver, MessageSender
 from ._shells.fifo_opening import open_reading, opening_writing
+from ._shells.fifo_receiving import Receiver
 from ._shells.process_identity import namespaces
 from ._values import StrPath
 
@@ -52,18 +56,21 @@ class Fifo(Name, Generic[T]):
     (`docs/fifo.md`).
     """
 
-    __slots__ = ("_codec", "_message")
+    __slots__ = ("_codec", "_framing", "_message")
 
     _kind: ClassVar[_names.Kind] = "fifo"
     _message: object
     _codec: Codec[T]
+    _framing: Framing
 
-    def __init__(self, path: StrPath, message: TypeForm[T]) -> None:
+    def __init__(self, path: StrPath, message: TypeForm[T], *, framing: Framing = "frames") -> None:
         """Declare a FIFO; nothing is opened, and nothing has to be there.
 
         Args:
             path: A filesystem path.
             message: The type of the messages, the same in every process; a union for several.
+            framing: "frames" between programs that use namedipc; "lines" (of `str` or `bytes`) or "json-lines" (of what
+                JSON can carry) where other programs read or write: then a message is a line (`docs/fifo.md`).
 
         Raises:
             DeclarationError: The path cannot be a name, or the type cannot be carried.
@@ -71,10 +78,11 @@ class Fifo(Name, Generic[T]):
         super().__init__(path)
         where = f"Fifo({os.fspath(path)!r})"
         codec: Codec[T]
-        resolved, codec = declared(where, path, message, sys._getframe(1))
+        resolved, codec = declared_in(framing, where, path, message, sys._getframe(1))
         codec.refuse_descriptors(where)
         object.__setattr__(self, "_message", resolved)
         object.__setattr__(self, "_codec", codec)
+        object.__setattr__(self, "_framing", framing)
 
     def writer(
         self,
@@ -90,8 +98,8 @@ class Fifo(Name, Generic[T]):
             wait_seconds: How long to wait for the first reader, or for the name if it is not to be made.
             create: Make the FIFO if it is not there. It stays, until `remove()` or `reader(remove=True)`.
             mode: Its permissions, if it is made.
-            capacity_bytes: How much it is to hold; a wish. Each message takes 4096 bytes of it at least; the
-                kernel's usual 64 KiB hold 16 messages.
+            capacity_bytes: How much it is to hold; a wish. Each message takes 4096 bytes of it at least,
+                unless it is a line; the kernel's usual 64 KiB hold 16 messages.
 
         Returns:
             What `async with` or `with` opens.
@@ -112,8 +120,10 @@ class Fifo(Name, Generic[T]):
             end = yield from opening_writing(
                 self._path, create=create, mode=mode, wait_seconds=wait_seconds, capacity_bytes=capacity_bytes
             )
+            if self._framing != "frames":
+                return MessageSender(end, self._codec.encode, one_write)
             end.use_packets()
-            return MessageSender(end, self._codec.encode, Splitter(_this_writer(), self._codec.fingerprint))
+            return MessageSender(end, self._codec.encode, Splitter(_this_writer(), self._codec.fingerprint).split)
 
         def in_trio() -> AbstractAsyncContextManager[FifoWriter[T]]:
             from . import _fifo_trio
@@ -157,10 +167,12 @@ class Fifo(Name, Generic[T]):
         """
         _check_options(mode)
 
-        def open_now() -> MessageReceiver[T]:
+        def open_now() -> Receiver[T]:
             end = open_reading(
                 self._path, create=create, mode=mode, until_writers_gone=until_writers_gone, remove=remove
             )
+            if self._framing != "frames":
+                return LineReceiver(end, self._codec.decode, skips_blank=self._framing == "json-lines")
             return MessageReceiver(end, self._codec.decode, self._codec.fingerprint)
 
         def in_trio() -> AbstractAsyncContextManager[FifoReader[T]]:
@@ -175,6 +187,9 @@ class Fifo(Name, Generic[T]):
 
     def _arguments(self) -> tuple[object, ...]:
         return (self._message,)
+
+    def _options(self) -> Mapping[str, object]:
+        return {} if self._framing == "frames" else {"framing": self._framing}
 
 
 @final

@@ -13,7 +13,8 @@ from ._errors import EndOfChannel, WouldBlock
 from ._shells.connecting import Pause
 from ._shells.fifo_bytes import check_max_bytes, receiving_bytes, sending_bytes
 from ._shells.fifo_end import ReadingEnd, WritingEnd
-from ._shells.fifo_messages import MessageReceiver, MessageSender
+from ._shells.fifo_messages import MessageSender
+from ._shells.fifo_receiving import Receiver
 from ._shells.waiting import Clock, ThreadQueue, carry_out, check_max_messages
 
 T = TypeVar("T")
@@ -45,7 +46,7 @@ class BlockingFifoWriter(Generic[T_contra]):
 
         Raises:
             InvalidMessage: It does not fit the type; nothing was sent. As for the next.
-            TooLarge: It has more than 16 MiB, encoded.
+            TooLarge: It has more than 16 MiB, encoded; as a line, more than 4095 bytes.
             TimedOut: The time has passed. Either nothing was sent, or the message has begun, and its rest goes
                 out before the next one, or at `close` as far as it fits then.
             ConnectionLost: Nobody reads any more. The end stays usable, should another reader come.
@@ -95,7 +96,7 @@ class BlockingFifoWriter(Generic[T_contra]):
 class BlockingFifoReader(Generic[T_co]):
     """Receives messages, each of which no other reader gets. Several threads may use it."""
 
-    def __init__(self, receiver: MessageReceiver[T_co]) -> None:
+    def __init__(self, receiver: Receiver[T_co]) -> None:
         self._receiver = receiver
         self._turn = ThreadQueue(receiver.end.path)
 
@@ -113,7 +114,7 @@ class BlockingFifoReader(Generic[T_co]):
             EndOfChannel: The last writer has left; only with `until_writers_gone=True`.
             SchemaMismatch: A message of another type has come. It was dropped; as for the next, the end stays
                 usable.
-            InvalidMessage: One that does not fit the type; it was dropped.
+            InvalidMessage: One that does not fit the type, or is no whole line; it was dropped.
             Closed: The end was closed here, be it meanwhile by another thread.
         """
         return self.receive_many(max_messages=1, timeout=timeout)[0]
@@ -247,7 +248,7 @@ def writing(plan: Generator[Pause, None, MessageSender[T]]) -> Iterator[Blocking
 
 
 @contextmanager
-def reading(open_now: Callable[[], MessageReceiver[T]]) -> Iterator[BlockingFifoReader[T]]:
+def reading(open_now: Callable[[], Receiver[T]]) -> Iterator[BlockingFifoReader[T]]:
     """Open a reader, give it out, and close it at the end."""
     reader = BlockingFifoReader(open_now())
     try:

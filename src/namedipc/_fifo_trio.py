@@ -16,7 +16,8 @@ from ._shells import trio_errors
 from ._shells.connecting import Pause
 from ._shells.fifo_bytes import check_max_bytes, receiving_bytes, sending_bytes, waiting_to_send
 from ._shells.fifo_end import End, ReadingEnd, WritingEnd
-from ._shells.fifo_messages import MessageReceiver, MessageSender
+from ._shells.fifo_messages import MessageSender
+from ._shells.fifo_receiving import Receiver
 from ._shells.trio_waiting import at_once, wait
 from ._shells.waiting import check_max_messages
 
@@ -48,7 +49,7 @@ class FifoWriter(trio.abc.SendChannel[T_contra]):
 
         Raises:
             InvalidMessage: It does not fit the type; nothing was sent. As for the next.
-            TooLarge: It has more than 16 MiB, encoded.
+            TooLarge: It has more than 16 MiB, encoded; as a line, more than 4095 bytes.
             ConnectionLost: Nobody reads any more. The end stays usable, should another reader come.
             Closed: The end was closed here, be it meanwhile.
 
@@ -100,7 +101,7 @@ class FifoWriter(trio.abc.SendChannel[T_contra]):
 class FifoReader(trio.abc.ReceiveChannel[T_co]):
     """Receives messages, each of which no other reader gets. Several tasks may use it, in order."""
 
-    def __init__(self, receiver: MessageReceiver[T_co]) -> None:
+    def __init__(self, receiver: Receiver[T_co]) -> None:
         self._receiver = receiver
         self._turn = trio.Lock()
 
@@ -114,7 +115,7 @@ class FifoReader(trio.abc.ReceiveChannel[T_co]):
             EndOfChannel: The last writer has left; only with `until_writers_gone=True`.
             SchemaMismatch: A message of another type has come. It was dropped; as for the next, the end stays
                 usable.
-            InvalidMessage: One that does not fit the type; it was dropped.
+            InvalidMessage: One that does not fit the type, or is no whole line; it was dropped.
             Closed: The end was closed here, be it meanwhile.
 
         Cancellation: No message is lost. If one has begun to arrive here, its rest waits for the next
@@ -311,7 +312,7 @@ async def writing(plan: Generator[Pause, None, MessageSender[T]]) -> AsyncIterat
 
 
 @asynccontextmanager
-async def reading(open_now: Callable[[], MessageReceiver[T]]) -> AsyncIterator[FifoReader[T]]:
+async def reading(open_now: Callable[[], Receiver[T]]) -> AsyncIterator[FifoReader[T]]:
     """Open a reader, give it out, and close it at the end."""
     await trio.lowlevel.checkpoint()
     receiver = open_now()

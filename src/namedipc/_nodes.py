@@ -348,7 +348,7 @@ def carries_descriptors(root: Node) -> bool:
 
 def trouble_in_json(node: Node) -> str | None:
     """Why JSON cannot carry a type (what it contains aside): descriptors, and keys not to be told from their text."""
-    if isinstance(node, Descriptor):
+    if isinstance(node, Descriptor | End):
         return f"{node.label} cannot be sent as JSON, which carries no descriptors"
     if not isinstance(node, Table):
         return None

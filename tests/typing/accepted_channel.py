@@ -36,6 +36,8 @@ assert_type(COUNTER.at("elsewhere"), Channel[Letter | str])
 # Message types: nothing becomes Any.
 assert_type(Channel("x", bytes), Channel[bytes])
 assert_type(Channel("x", None), Channel[None])
+assert_type(Channel("x", bytes, framing="lines"), Channel[bytes])
+assert_type(Channel("x", Letter | str, framing="json-lines"), Channel[Letter | str])
 assert_type(Channel("x", Optional[Letter]), Channel[Letter | None])  # noqa: UP045  # both spellings are accepted
 assert_type(Channel("x", list[Letter]), Channel[list[Letter]])
 assert_type(Channel("x", Annotated[int, msgspec.Meta(ge=0)]), Channel[int])

@@ -14,6 +14,7 @@ from namedipc import (
     Fifo,
     FifoReader,
     FifoWriter,
+    Framing,
     Opening,
     RawFifoReader,
     RawFifoWriter,
@@ -25,6 +26,11 @@ T = TypeVar("T")
 
 assert_type(SLOT, Fifo[Letter])
 assert_type(SLOT.at("elsewhere"), Fifo[Letter])
+assert_type(Fifo("x", str, framing="lines"), Fifo[str])
+assert_type(Fifo("x", Letter, framing="json-lines"), Fifo[Letter])
+
+FRAMING: Framing = "lines"
+assert_type(Fifo("x", bytes, framing=FRAMING), Fifo[bytes])
 
 
 def generic_over_readers(opening: Opening[trio.abc.ReceiveChannel[T], object]) -> T:

@@ -11,6 +11,8 @@ Channel("x", 5)  # type: ignore[arg-type]
 Channel(Letter, "x")  # type: ignore[arg-type]
 Channel(b"x", Letter)  # type: ignore[arg-type]
 Channel("x")  # type: ignore[call-arg]
+Channel("x", str, framing="json")  # type: ignore[arg-type]
+Channel("x", str, "lines")  # type: ignore[call-arg]
 
 
 async def talk_raw(connection: RawConnection) -> None:

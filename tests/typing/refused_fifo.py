@@ -9,6 +9,8 @@ from .names import SLOT, TUBE, Letter
 Fifo("x", Letter("ann"))  # type: ignore[arg-type]
 Fifo("x")  # type: ignore[call-arg]
 Fifo(Letter, "x")  # type: ignore[arg-type]
+Fifo("x", str, framing="line")  # type: ignore[arg-type]
+Fifo("x", str, "lines")  # type: ignore[call-arg]
 
 
 async def in_trio() -> None:

@@ -57,6 +57,8 @@ _CRC: Final = Struct("<I")
 _CRC_OFFSET: Final = _HEADER.size
 HEADER_BYTES: Final = _HEADER.size + _CRC.size
 PIECE_BYTES: Final = PACKET_BYTES - HEADER_BYTES
+_BEGIN: Final = MAGIC + bytes((VERSION, 0))
+_LENGTH_END: Final = 12  # where the length of the piece ends
 
 _pack_header = _HEADER.pack
 _unpack_header = _HEADER.unpack_from
@@ -145,7 +147,7 @@ class Splitter:
 
 @final
 @attrs.frozen
-class _Fragment:
+class Fragment:
     """One packet, checked by itself."""
 
     message_id: int
@@ -155,6 +157,11 @@ class _Fragment:
     fingerprint: bytes
     writer: Writer
     piece: bytes
+
+    @property
+    def packet_bytes(self) -> int:
+        """The length of the packet."""
+        return HEADER_BYTES + len(self.piece)
 
     @property
     def fits(self) -> bool:
@@ -178,7 +185,7 @@ class _Partial:
     def stored(self) -> int:
         return sum(map(len, self.pieces))
 
-    def continues(self, fragment: _Fragment) -> bool:
+    def continues(self, fragment: Fragment) -> bool:
         """Whether a fragment is the next of this very message."""
         return (fragment.message_id, fragment.length, fragment.index, fragment.writer) == (
             self.message_id,
@@ -237,19 +244,19 @@ class Reassembler:
             if now - partial.touched >= IDLE_SECONDS:
                 self._forget(partial.writer.nonce)
 
-    def _fragments(self, data: bytes) -> Iterator[_Fragment]:
+    def _fragments(self, data: bytes) -> Iterator[Fragment]:
         """Find the packets. Others who write to the FIFO may get their bytes into the page of one of ours."""
         position = 0
         while position < len(data):
-            fragment = _unpack(data, position)
+            fragment = packet_at(data, position)
             if fragment is not None:
                 yield fragment
-                position += HEADER_BYTES + len(fragment.piece)
+                position += fragment.packet_bytes
                 continue
             self.dropped += 1
             position = _next_packet(data, position + 1)
 
-    def _accept(self, fragment: _Fragment, now: float) -> Event | None:
+    def _accept(self, fragment: Fragment, now: float) -> Event | None:
         nonce = fragment.writer.nonce
         if fragment.index == 0:
             self._forget(nonce)  # the writer never ends what it began before
@@ -270,12 +277,12 @@ class Reassembler:
             return None
         return self._add(partial, fragment, now)
 
-    def _begin(self, fragment: _Fragment, now: float) -> _Partial:
+    def _begin(self, fragment: Fragment, now: float) -> _Partial:
         if len(self._partials) >= OPEN_PARTIALS:
             self._forget_stalest()
         return _Partial(fragment.writer, fragment.message_id, fragment.length, now)
 
-    def _add(self, partial: _Partial, fragment: _Fragment, now: float) -> bytes | None:
+    def _add(self, partial: _Partial, fragment: Fragment, now: float) -> bytes | None:
         nonce = fragment.writer.nonce
         self._partials.pop(nonce, None)
         partial.pieces.append(fragment.piece)
@@ -308,7 +315,7 @@ def _next_packet(data: bytes, start: int) -> int:
     return found if found >= 0 else len(data)
 
 
-def _unpack(data: bytes, start: int) -> _Fragment | None:
+def packet_at(data: bytes, start: int) -> Fragment | None:
     """Return the packet that begins here; None where none does."""
     if not data.startswith(MAGIC, start) or len(data) - start < HEADER_BYTES:
         return None
@@ -321,4 +328,13 @@ def _unpack(data: bytes, start: int) -> _Fragment | None:
     piece = data[start + HEADER_BYTES : end]
     if _unpack_crc(data, start + _CRC_OFFSET)[0] != crc32(piece, crc32(data[start : start + _CRC_OFFSET])):
         return None
-    return _Fragment(message_id, index, total, length, fingerprint, Writer(nonce, pid, start_time, namespaces), piece)
+    return Fragment(message_id, index, total, length, fingerprint, Writer(nonce, pid, start_time, namespaces), piece)
+
+
+def may_go_on(data: bytes, start: int) -> bool:
+    """Whether a packet may begin here whose end is not there yet."""
+    head = data[start : start + _LENGTH_END]
+    if len(head) < _LENGTH_END:
+        return _BEGIN.startswith(head[: len(_BEGIN)])
+    piece_bytes = int.from_bytes(head[-2:], "little")
+    return head.startswith(_BEGIN) and piece_bytes <= PIECE_BYTES and start + HEADER_BYTES + piece_bytes > len(data)

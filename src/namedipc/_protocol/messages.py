@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from .._errors import IPCError, ProtocolError, SchemaMismatch, WrongKind
+from .._errors import IPCError, ProtocolError, SchemaMismatch, TooLarge, WrongKind
 from .._faults import connection_error_of
 from .attachments import Arrivals, open_parcel
 from .frames import ERROR, GOODBYE, HEADER, MESSAGE, SCHEMA, Frame, FrameReader, pack_frame
@@ -80,6 +80,9 @@ class MessageSession:
         """Take bytes as they came."""
         self._reader.feed(data)
 
+    def feed_end(self) -> None:
+        """Take the end of the stream: it says nothing, the goodbye does."""
+
     def next_message(self) -> bytes | None:
         """Return the next whole message; None until more is fed, or at the end (`ended`).
 
@@ -148,10 +151,21 @@ class MessageSession:
             self._take_other(frame)
         return None
 
+    def too_large(self, message_bytes: int) -> TooLarge:
+        """Return what says that a message of so many bytes is longer than the other side accepts."""
+        return TooLarge(
+            f"{self.where}: a message of {message_bytes} bytes; the other side accepts "
+            f"{self.their_message_bytes}. Send less at once, or give both sides a larger Limits(message_bytes=...)"
+        )
+
     @property
     def unfinished(self) -> bool:
         """Whether a frame has begun and not ended."""
         return self._reader.unfinished
+
+    def loss(self) -> str:
+        """Return how the connection was lost, for who reads the error."""
+        return "in the middle of a message" if self.unfinished else "without a goodbye"
 
     def goodbye(self) -> bytes:
         """Return the frame which says that this side sends no more."""

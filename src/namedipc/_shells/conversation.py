@@ -14,11 +14,14 @@ from .. import lowlevel
 from .._codec import Codec
 from .._errors import IPCError
 from .._faults import fault_of, pack_fault
+from .._framing import Framing
 from .._protocol.hello import CHANNEL, Hello
+from .._protocol.lines import LineSession
 from .._protocol.messages import MessageSession
 from .._types import difference
 from .._values import Limits, Peer
 from .descriptor_link import DescriptorLink
+from .line_link import LineLink
 from .message_link import MessageLink
 from .patience import Patience
 
@@ -31,11 +34,13 @@ class Conversation(Generic[T]):
     Args:
         where: How errors call the channel: its path, where it has one.
         codec: Of its messages.
+        framing: How they follow one another.
     """
 
-    def __init__(self, where: str, codec: Codec[T]) -> None:
+    def __init__(self, where: str, codec: Codec[T], framing: Framing = "frames") -> None:
         self.where: Final = where
         self.codec: Final = codec
+        self.framing: Final[Framing] = framing
 
     @property
     def schema(self) -> bytes:
@@ -51,8 +56,10 @@ class Conversation(Generic[T]):
         except (ValueError, RecursionError, KeyError, TypeError) as error:
             return f"the other side's message type cannot be read: {error}"
 
-    def session(self, limits: Limits) -> MessageSession:
+    def session(self, limits: Limits) -> MessageSession | LineSession:
         """Return the protocol of a new connection."""
+        if self.framing != "frames":
+            return LineSession(self.where, limits.message_bytes, skips_blank=self.framing == "json-lines")
         return MessageSession(
             self.where,
             Hello(CHANNEL, limits.message_bytes, self.codec.fingerprint),
@@ -79,7 +86,7 @@ class Conversation(Generic[T]):
             message_bytes: The longest message the other side takes, where that is known already.
         """
         link = self.unopened(socket, peer, attrs.evolve(limits, handshake_seconds=inf), None)
-        if message_bytes is not None:
+        if message_bytes is not None and self.framing == "frames":
             link.session.their_message_bytes = message_bytes
         return _opened(link)
 
@@ -87,9 +94,13 @@ class Conversation(Generic[T]):
         self, socket: lowlevel.Socket, peer: Peer, limits: Limits, closed: Callable[[], object] | None
     ) -> MessageLink:
         """Return the work of a connection, which owns the socket and has not said a word yet."""
-        make = DescriptorLink if self.codec.carries_descriptors else MessageLink
         patience = Patience(limits.handshake_seconds, limits.midframe_seconds)
-        return make(socket, peer, self.session(limits), closed, patience)
+        return self._link_class()(socket, peer, self.session(limits), closed, patience)
+
+    def _link_class(self) -> type[MessageLink]:
+        if self.framing != "frames":
+            return LineLink
+        return DescriptorLink if self.codec.carries_descriptors else MessageLink
 
     def refuse(self, socket: lowlevel.Socket, error: IPCError) -> None:
         """Tell a peer why it is turned away, as far as it fits into the socket now."""

@@ -15,6 +15,7 @@ from .._codec import Codec
 from .._errors import ConnectionLost, LimitReached
 from .._protocol.attachments import Parcel, Shipment, join_frames, pack_parcel
 from .._protocol.frames import MESSAGE
+from .._protocol.lines import LineSession
 from .._protocol.messages import MessageSession
 from .._values import Peer
 from .departures import Departures
@@ -31,7 +32,7 @@ class DescriptorLink(MessageLink):
         self,
         socket: lowlevel.Socket,
         peer: Peer,
-        session: MessageSession,
+        session: MessageSession | LineSession,
         closed: Callable[[], object] | None,
         patience: Patience | None = None,
     ) -> None:

@@ -188,8 +188,12 @@ class ReadingEnd(End):
             self._keep_alive()
         self._removes = remove
 
-    def read(self, max_bytes: int) -> bytes | None:
+    def read(self, max_bytes: int, how: Callable[[int, int], bytes] = os.read) -> bytes | None:
         """Read what is there; None where nothing is.
+
+        Args:
+            max_bytes: How much at most.
+            how: Takes it, or only looks at it.
 
         Raises:
             EndOfChannel: The last writer has left, everything was read, and this end was to end then.
@@ -198,7 +202,7 @@ class ReadingEnd(End):
             self._watch_again()
         while not self._has_ended:
             try:
-                data = os.read(self._fd, max_bytes)
+                data = how(self._fd, max_bytes)
             except BlockingIOError:
                 return None
             if data:

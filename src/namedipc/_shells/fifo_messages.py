@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
-from math import inf
 from time import monotonic
 from typing import Final, Generic, TypeVar, final
 
 from .._errors import ConnectionLost, EndOfChannel, IPCError, SchemaMismatch
-from .._protocol.fragments import Event, OtherType, Reassembler, Splitter, Writer
+from .._protocol.fragments import Event, OtherType, Reassembler, Writer
 from .connecting import Pause
 from .fifo_end import ReadingEnd, WritingEnd
-from .fifo_turn import READERS, WRITERS, Turn
+from .fifo_receiving import READ_BYTES, Receiver
+from .fifo_turn import WRITERS, Turn
 from .process_identity import has_ended, namespaces
 
 T = TypeVar("T")
@@ -29,9 +29,6 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 PACKETS_AT_ONCE: Final = 256
 """After so many, 1 MiB, other tasks get their turn."""
-
-READ_BYTES: Final = 1 << 16
-"""One packet as a rule; more only where somebody else's bytes lie between, whose rest would be cut off."""
 
 SWEEP_SECONDS: Final = 0.05
 """How often it is looked whether the writer of a message that has begun still lives."""
@@ -53,10 +50,12 @@ class MessageSender(Generic[T_contra]):
     is a courtesy. Mixed packets are put together as well.
     """
 
-    def __init__(self, end: WritingEnd, encode: Callable[[T_contra], bytes], splitter: Splitter) -> None:
+    def __init__(
+        self, end: WritingEnd, encode: Callable[[T_contra], bytes], split: Callable[[bytes], deque[bytes]]
+    ) -> None:
         self.end: Final = end
         self._encode: Final = encode
-        self._splitter: Final = splitter
+        self._split: Final = split
         self._rest: deque[bytes] = deque()
         self._written = 0
         self._turn: Final = Turn(end, WRITERS)
@@ -74,7 +73,7 @@ class MessageSender(Generic[T_contra]):
         self.end.enter()
         try:
             for value in values:
-                packets = self._splitter.split(self._encode(value))
+                packets = self._split(self._encode(value))
                 if self._rest or len(packets) > 1:
                     yield from self._taking_turn()
                 yield from self._flushing()
@@ -102,7 +101,7 @@ class MessageSender(Generic[T_contra]):
         """
         self.end.enter()
         try:
-            packets = self._splitter.split(self._encode(value))
+            packets = self._split(self._encode(value))
             if self._rest or len(packets) > 1:
                 self._turn.take()
             self._flush_once()
@@ -168,128 +167,49 @@ class MessageSender(Generic[T_contra]):
 
 
 @final
-class MessageReceiver(Generic[T_co]):
-    """Receives messages through a reading end, which is its own.
+class MessageReceiver(Receiver[T_co]):
+    """Receives the messages that `MessageSender` sends. See `Receiver`."""
 
-    It has the turn among the FIFO's readers from its first look at a packet until it has whole messages and
-    no other has begun.
-    """
+    reads_at_once = PACKETS_AT_ONCE
+    patience_seconds = SWEEP_SECONDS
 
     def __init__(self, end: ReadingEnd, decode: Callable[[bytes], T_co], fingerprint: bytes) -> None:
-        self.end: Final = end
-        self._decode: Final = decode
-        self._turn: Final = Turn(end, READERS)
+        super().__init__(end, decode)
         self._assembly: Final = Reassembler(fingerprint)
-        self._events: deque[Event] = deque()
-        self._is_empty = False
         self._read_bytes = 0
         self._next_sweep = 0.0
         self._doomed: dict[Writer, int] = {}
         self._namespaces: Final = namespaces()
-        end.before_release = self._give_up
 
     @property
     def dropped(self) -> int:
         """How many messages were given up, as `Reassembler` counts them."""
         return self._assembly.dropped
 
-    def receiving(self, most: int) -> Generator[Pause, None, list[T_co]]:
-        """Receive at least one message and at most `most`: what is there.
+    @property
+    def _has_begun(self) -> bool:
+        return self._assembly.is_open
 
-        Raises:
-            EndOfChannel: The last writer has left, and the end was opened to end then.
-            SchemaMismatch: A message of another type has come; it was dropped. As for the next, others follow.
-            InvalidMessage: One that does not fit the type; it was dropped.
-            Closed: The end was closed, be it meanwhile.
-        """
-        self.end.enter()
+    def _read(self, most: int) -> bool:
         try:
-            while True:
-                if not self._turn.take():
-                    self._turn.wait()
-                    # Not for the FIFO: it may be full of what another reader is about to take.
-                    yield Pause(self.end.bell_fileno(), inf)
-                elif values := self._collect(most):
-                    return values
-                else:
-                    yield self._pause()
-                self.end.hear()
-        finally:
-            self._settle()
-            self.end.leave()
-
-    def receive_at_once(self, most: int) -> list[T_co]:
-        """Receive what is there whole, at most `most` messages; none where another reader has the turn."""
-        self.end.enter()
-        try:
-            while self._turn.take():
-                values = self._collect(most)
-                if values or self._is_empty:
-                    return values
-            return []
-        finally:
-            self._settle()
-            self.end.leave()
-
-    def _settle(self) -> None:
-        """Keep the turn only if a message has begun: its fragments must not go to another reader."""
-        if self.end.is_closed:
-            return
-        self._turn.stop_waiting()
-        if not self._assembly.is_open:
-            self._turn.give_back()
-
-    def _pause(self) -> Pause:
-        if not self._is_empty:
-            return Pause(self.end.fileno(), 0)
-        pause = self.end.pause()
-        if self._assembly.is_open:
-            return Pause(pause.fd, min(pause.seconds, SWEEP_SECONDS))
-        self._turn.give_back()
-        return pause
-
-    def _collect(self, most: int) -> list[T_co]:
-        """Take packets until there are enough messages, the FIFO is empty, or it is time for others."""
-        values: list[T_co] = []
-        self._is_empty = False
-        try:
-            for _ in range(PACKETS_AT_ONCE):
-                if not self._events and not self._read():
-                    self._is_empty = True
-                    break
-                if self._events:
-                    values.append(self._value(self._events[0]))
-                    self._events.popleft()
-                    if len(values) >= most:
-                        break
+            # One packet as a rule; more where somebody else's bytes lie between, whose rest would be cut off.
+            data = self.end.read(READ_BYTES)
         except EndOfChannel:
             self._forget_all()
-            if not values:
-                raise
-        except IPCError:
-            # To be raised once, after what came before it has been returned.
-            if not values:
-                self._events.popleft()
-                raise
-        if self._assembly.is_open:
-            self._sweep()
-        return values
-
-    def _read(self) -> bool:
-        data = self.end.read(READ_BYTES)
+            raise
         if data is None:
             return False
         self._read_bytes += len(data)
-        self._events.extend(self._assembly.feed(data, monotonic()))
+        self._events.extend(map(self._told, self._assembly.feed(data, monotonic())))
         return True
 
-    def _value(self, event: Event) -> T_co:
+    def _told(self, event: Event) -> bytes | IPCError:
         if isinstance(event, OtherType):
-            raise SchemaMismatch(
+            return SchemaMismatch(
                 f"{self.end.path}: process {event.writer.pid} has sent a message of another type, which was "
                 "dropped; declare the same type in every process, or use another path"
             )
-        return self._decode(event)
+        return event
 
     def _sweep(self) -> None:
         """Give up the messages whose writer has died, once everything that it had written has been read."""
@@ -314,7 +234,3 @@ class MessageReceiver(Generic[T_co]):
     def _forget_all(self) -> None:
         for writer in self._assembly.writers():
             self._assembly.drop(writer)
-
-    def _give_up(self) -> None:
-        self._turn.stop_waiting()
-        self._turn.give_back()

@@ -30,7 +30,9 @@ from .connecting import Pause
 
 R = TypeVar("R")
 
-Kind: TypeAlias = Literal["service", "channel", "raw channel"]
+Kind: TypeAlias = Literal[
+    "service", "channel", 'channel with framing="lines"', 'channel with framing="json-lines"', "raw channel"
+]
 
 ANSWER_SECONDS: Final = 5.0
 """How long a successor waits for the owner: one that is stopped or stuck answers nothing."""

@@ -13,8 +13,9 @@ from typing import Final, TypeVar
 
 from .. import lowlevel
 from .._codec import Codec
-from .._errors import Closed, ConnectionLost, EndOfChannel, IPCError, TimedOut, TooLarge, renewed
+from .._errors import Closed, ConnectionLost, EndOfChannel, IPCError, TimedOut, renewed
 from .._faults import Fault, fault_of, fault_of_handler, pack_fault
+from .._protocol.lines import LineSession
 from .._protocol.messages import MessageSession, pack_message
 from .._values import ConnectionStatistics, Peer
 from .patience import Patience
@@ -45,7 +46,7 @@ class MessageLink(SocketEnd):
         self,
         socket: lowlevel.Socket,
         peer: Peer,
-        session: MessageSession,
+        session: MessageSession | LineSession,
         closed: Callable[[], object] | None,
         patience: Patience | None = None,
     ) -> None:
@@ -91,11 +92,7 @@ class MessageLink(SocketEnd):
             raise ConnectionLost(f"{self.where}: the peer has gone, or reads no more")
         self.session.check()
         if len(body) > self.session.their_message_bytes:
-            raise TooLarge(
-                f"{self.where}: a message of {len(body)} bytes; the other side accepts "
-                f"{self.session.their_message_bytes}. Send less at once, or give both sides a larger "
-                "Limits(message_bytes=...)"
-            )
+            raise self.session.too_large(len(body))
 
     def hear_hello(self) -> None:
         """Learn the other side's limit, if it has told it by now. Only for whom else nobody receives meanwhile."""
@@ -152,12 +149,14 @@ class MessageLink(SocketEnd):
         except BlockingIOError:
             return False
         except OSError:
-            data = b""
+            self._lost = True
+            return True
         self._bytes_received += len(data)
         if data:
             self.session.feed(data)
         else:
             self._lost = True
+            self.session.feed_end()
         return True
 
     def agree(self) -> bool:
@@ -186,7 +185,7 @@ class MessageLink(SocketEnd):
         """Return the next whole message; None if more has to be read first.
 
         Raises:
-            EndOfChannel: The peer has said goodbye, and everything has been received.
+            EndOfChannel: The peer has ended its direction in order, and everything has been received.
             ConnectionLost: It went away without.
             IPCError: What `MessageSession.next_message` raises, or what `decoded` has put off.
         """
@@ -203,8 +202,7 @@ class MessageLink(SocketEnd):
         if session.ended:
             raise EndOfChannel(f"{self.where}: the peer has closed its end")
         if self._lost:
-            middle = " in the middle of a message" if session.unfinished else " without a goodbye"
-            raise ConnectionLost(f"{self.where}: the peer went away{middle}")
+            raise ConnectionLost(f"{self.where}: the peer went away {session.loss()}")
         return None
 
     def take_now(self) -> bytes | None:

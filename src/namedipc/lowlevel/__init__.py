@@ -19,6 +19,7 @@ from ._fifos import pipe_capacity as pipe_capacity
 from ._fifos import set_blocking as set_blocking
 from ._fifos import set_packet_mode as set_packet_mode
 from ._fifos import set_pipe_capacity as set_pipe_capacity
+from ._fifos import tee as tee
 from ._fifos import unread_bytes as unread_bytes
 from ._fifos import write_pipe as write_pipe
 from ._locks import flock as flock
@@ -151,6 +152,7 @@ __all__ = [
     "socket_pair",
     "structure_fields",
     "structure_size",
+    "tee",
     "unflock",
     "unix_connect",
     "unix_listen",

@@ -6,6 +6,7 @@ A FIFO's end is a plain descriptor. The names come as paths, or relative to a di
 from __future__ import annotations
 
 import array
+import ctypes
 import fcntl
 import functools
 import os
@@ -14,9 +15,11 @@ import termios
 
 from typing_extensions import Buffer
 
+from ._libc import LIBC, succeed
 from ._paths import StrPath, errors_naming, set_exact_mode
 
 _RWF_NOSIGNAL = 0x100  # <linux/fs.h>, Linux 6.18; not in Python
+_SPLICE_F_NONBLOCK = 2  # <linux/splice.h>; Python has it since 3.14, and tee(2) not at all
 
 
 def make_fifo(path: StrPath, *, mode: int = 0o600, directory_fd: int | None = None) -> None:
@@ -158,6 +161,26 @@ def write_pipe(fd: int, data: Buffer) -> int:
     if not flag:
         return os.write(fd, data)
     return os.pwritev(fd, [data], -1, flag)
+
+
+def tee(fd: int, to_fd: int, max_bytes: int) -> int:
+    """Repeat what lies in a pipe or FIFO in another pipe, without taking it. Does not wait.
+
+    Args:
+        fd: The reading end of the one.
+        to_fd: The writing end of the other, which is a pipe as well.
+        max_bytes: How much at most.
+
+    Returns:
+        The bytes repeated; 0 where nothing is there and nobody has `fd`'s pipe open for writing.
+
+    Raises:
+        BlockingIOError: Nothing is there, or the other pipe is full.
+        OSError: EINVAL where either is no pipe, or both are the same.
+
+    Source: tee(2) SPLICE_F_NONBLOCK.
+    """
+    return succeed(LIBC.tee(fd, to_fd, ctypes.c_size_t(max_bytes), _SPLICE_F_NONBLOCK))
 
 
 @functools.cache
