@@ -112,8 +112,8 @@ static double p99(double *times, long count) {
     return times[count * 99 / 100];
 }
 
-static void answer(double value, double slowest) {
-    printf("{\"value\": %.9g, \"p99\": %.9g}\n", value, slowest);
+static void answer(double value, double seconds, double slowest) {
+    printf("{\"value\": %.9g, \"seconds\": %.9g, \"p99\": %.9g}\n", value, seconds, slowest);
     fflush(stdout);
 }
 
@@ -129,7 +129,7 @@ static void time_each(void (*operation)(void *), void *state, double scale) {
             times[i] = now() - began;
             sum += times[i];
         }
-        answer(sum / (double)count * scale, p99(times, count) * scale);
+        answer(sum / (double)count * scale, sum, p99(times, count) * scale);
         free(times);
     }
 }
@@ -202,7 +202,7 @@ static void call_in_flight(void) {
             check(receive_all(stream, data, sizeof data));
         }
         double seconds = now() - began;
-        printf("{\"value\": %.9g, \"p99\": null}\n", (double)(batches * IN_FLIGHT) / seconds);
+        printf("{\"value\": %.9g, \"seconds\": %.9g}\n", (double)(batches * IN_FLIGHT) / seconds, seconds);
         fflush(stdout);
     }
 }
@@ -285,7 +285,7 @@ static void load(void) {
             }
         }
         double seconds = now() - start;
-        answer((double)count / seconds, p99(times, count) * 1e6);
+        answer((double)count / seconds, seconds, p99(times, count) * 1e6);
         free(times);
     }
 }

@@ -66,9 +66,7 @@ def bench(
 def contenders_of(peers: tuple[str, ...], *, compare: bool) -> list[str]:
     """Who takes part: ours always."""
     return [
-        name
-        for name, contender in CONTENDERS.items()
-        if contender.is_ours or (name in peers if peers else compare)
+        name for name, contender in CONTENDERS.items() if contender.is_ours or (name in peers if peers else compare)
     ]
 
 

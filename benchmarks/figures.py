@@ -21,9 +21,16 @@ class Better(Enum):
 
 @attrs.frozen
 class Sample:
-    """One round: a mean, and the 99th percentile where single operations were timed."""
+    """One round.
+
+    Attributes:
+        value: The mean, in the work's unit.
+        seconds: How long the operations took, without what goes before the first and after the last.
+        p99: The 99th percentile, where single operations were timed.
+    """
 
     value: float
+    seconds: float
     p99: float | None = None
 
 

@@ -14,7 +14,6 @@ import attrs
 from .figures import Better, Summary, is_met
 from .works import ARRAYS, IN_TRIO, OURS, TASKS, VIEWS, WORKS, C, Figure, Placement, Setting
 
-
 Figures = Callable[[Figure], "Summary | None"]
 """Where measured figures are found; None for what was not measured."""
 
@@ -36,10 +35,12 @@ class Goal:
     def value(self, figures: Figures) -> float | None:
         """The figure or the ratio; None if something for it was not measured."""
         ours = figures(self.ours)
-        if ours is None or self.of is None:
-            return ours and ours.median
+        if ours is None:
+            return None
+        if self.of is None:
+            return ours.median
         other = figures(self.of)
-        return other and ours.median / other.median
+        return None if other is None else ours.median / other.median
 
 
 class Verdict(Enum):
@@ -143,9 +144,7 @@ ROWS: Final = {
             OURS,
             (Figure(_clients(64), OURS), 0.9, None),
         ),
-        _row(
-            "memory", "memory a connected client, KiB", Setting("memory", argument=1000), OURS, (None, 8.0, None)
-        ),
+        _row("memory", "memory a connected client, KiB", Setting("memory", argument=1000), OURS, (None, 8.0, None)),
         _row(
             "records",
             "typed records one way in batches, Channel",

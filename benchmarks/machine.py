@@ -25,9 +25,7 @@ class Machine:
 
 def this_machine() -> Machine:
     """The one this runs on, with the cores it may use."""
-    return Machine(
-        cpu_model(), len(os.sched_getaffinity(0)), platform.release(), platform.python_version()
-    )
+    return Machine(cpu_model(), len(os.sched_getaffinity(0)), platform.release(), platform.python_version())
 
 
 def cpu_model() -> str:

@@ -85,10 +85,10 @@ class Side:
         except BrokenPipeError as error:
             raise self._ended() from error
         answer = json.loads(self._read_line(seconds))
-        return Sample(answer["value"], answer["p99"])
+        return Sample(**answer)
 
     def close(self) -> None:
-        """Let it end, a client by the end of its questions, a server by SIGTERM; then kill it, and all it has started."""
+        """Let it end: a client as nothing more is asked, a server by SIGTERM; then kill it, and all it has started."""
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             with contextlib.suppress(BrokenPipeError):

@@ -1,4 +1,4 @@
-"""Many readers of one writer, as each publish-and-subscribe contender has them: processes, which say when a burst has come.
+"""Many readers of one writer, as each contender has them: processes, which say when a burst has come.
 
 The server's side is the readers, the client's side the writer. What the readers say comes back through a FIFO, one byte
 each; so a burst is timed from its first record to the moment when the slowest reader has read its last.

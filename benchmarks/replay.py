@@ -1,8 +1,8 @@
-"""Many clients, the same for every contender: what one real client said, said again by a program in C over many sockets.
+"""Many clients, the same for every contender: what one real client said, said again over many sockets.
 
 Python clients by the hundred would be the slower side, and what is asked here is how a server bears them. So one client
-of the contender's own makes a few calls through a go-between, which writes down who said what; then `baseline.c`, or for
-clients which only stay connected this module, repeats it word for word on sockets of their own: the beginning once, the
+of the contender's own makes a few calls through a go-between, which writes down who said what; then `baseline.c`, or
+for clients which only stay connected this module, repeats it word for word on many sockets: the beginning once, the
 last call again and again.
 
 The law: bytes only; nothing in here knows a protocol. It suits those in which a call's bytes may be the same each time.
@@ -91,8 +91,7 @@ def recorded(place: Place, connected: Connected) -> list[Step]:
 def replayed(connected: Connected) -> Callable[[Place], AbstractContextManager[Run]]:
     """How fast many clients are answered: this process becomes the program which is them."""
 
-    @contextmanager
-    def client(place: Place) -> Iterator[Run]:
+    def client(place: Place) -> AbstractContextManager[Run]:
         steps = recorded(place, connected)
         words = [struct.pack("@II", len(step.up), step.down) + step.up for step in steps]
         (place.directory / "conversation").write_bytes(struct.pack("@I", len(steps)) + b"".join(words))
@@ -100,10 +99,7 @@ def replayed(connected: Connected) -> Callable[[Place], AbstractContextManager[R
         if not program.exists():
             raise SystemExit("no C compiler for the program which is the many clients")
         os.dup2(place.output, 1)
-        os.execv(
-            program, ["baseline", "clients", "client", str(place.directory), str(place.argument), str(place.other_core)]
-        )
-        yield lambda _: Sample(0.0)  # not reached: what comes after is that program's
+        os.execv(program, ["baseline", "clients", "client", str(place.directory), str(place.argument), "0"])
 
     return client
 
@@ -130,7 +126,7 @@ def many(place: Place, steps: list[Step]) -> Iterator[Callable[[int], None]]:
 
 
 def holding(connected: Connected) -> Callable[[Place], AbstractContextManager[Run]]:
-    """How much memory a connected client takes at the server, in KiB: once, in a server which has not had so many yet."""
+    """How much memory a connected client takes at the server, in KiB: once, as memory is seldom given back."""
 
     @contextmanager
     def client(place: Place) -> Iterator[Run]:
@@ -140,7 +136,7 @@ def holding(connected: Connected) -> Callable[[Place], AbstractContextManager[Ru
             def run(_: int) -> Sample:
                 before = resident_kib(place.server_pid())
                 connect(place.argument)
-                return Sample((resident_kib(place.server_pid()) - before) / place.argument)
+                return Sample((resident_kib(place.server_pid()) - before) / place.argument, 0.0)
 
             yield run
 
@@ -159,7 +155,7 @@ def idling(connected: Connected) -> Callable[[Place], AbstractContextManager[Run
             def run(tenths: int) -> Sample:
                 before = ticks(place.server_pid())
                 time.sleep(tenths / 10)
-                return Sample(ticks(place.server_pid()) - before)
+                return Sample(ticks(place.server_pid()) - before, tenths / 10)
 
             yield run
 

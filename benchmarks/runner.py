@@ -1,7 +1,7 @@
 """The run: who is compared is started together, and measured in rounds, one after the other in each.
 
-So a machine which changes its mind changes it for all. A contender which is not installed, cannot start, fails or hangs is left
-out with the reason, and the others go on.
+So a machine which changes its mind changes it for all. A contender which is not installed, cannot start, fails or
+hangs is left out with the reason, and the others go on.
 
 The law: between two rounds of a contender each of the others has one; nobody else works while one is measured.
 """
@@ -13,7 +13,6 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -67,7 +66,11 @@ def groups_of(rows: Iterable[Row], contenders: Iterable[str]) -> list[list[Figur
     order = list(dict.fromkeys(setting for row in rows for setting in row.settings()))
     groups.sort(key=lambda group: min(map(order.index, group)))
     return [
-        [Figure(setting, able_one.name) for setting in sorted(group, key=order.index) for able_one in able(setting.work, contenders)]
+        [
+            Figure(setting, able_one.name)
+            for setting in sorted(group, key=order.index)
+            for able_one in able(setting.work, contenders)
+        ]
         for group in groups
     ]
 
@@ -162,15 +165,14 @@ class Entrant:
         if self._effort.smoke:
             self._count = SMOKE_COUNT
             return
-        while (took := self._timed()) < self._effort.round_seconds / 4:
-            self._count *= 2
+        while (took := self._ask().seconds) < self._effort.round_seconds / 4:
+            self._count *= 4
         self._count = count_for(self._effort.round_seconds, count=self._count, took=took)
-        self._timed()
 
     def round(self, number: int) -> None:
         """Measure once."""
         if self._work.once is None or number == 0:
-            self._samples.append(self._sides[-1].ask(self._count, ANSWER_SECONDS))
+            self._samples.append(self._ask())
 
     def outcome(self) -> Outcome:
         """What its rounds come to."""
@@ -181,10 +183,8 @@ class Entrant:
         while self._sides:
             self._sides.pop().close()
 
-    def _timed(self) -> float:
-        began = time.monotonic()
-        self._sides[-1].ask(self._count, ANSWER_SECONDS)
-        return time.monotonic() - began
+    def _ask(self) -> Sample:
+        return self._sides[-1].ask(self._count, ANSWER_SECONDS)
 
     def _start(self, role: str) -> None:
         mine, other = placed(self.figure.setting.placement)
@@ -219,9 +219,7 @@ def _measure_together(
     outcomes: dict[Figure, Outcome] = {}
     directory.mkdir()
     with ExitStack() as stack:
-        entrants = [
-            Entrant(figure, effort, directory / str(number), baseline) for number, figure in enumerate(group)
-        ]
+        entrants = [Entrant(figure, effort, directory / str(number), baseline) for number, figure in enumerate(group)]
         for entrant in entrants:
             stack.callback(entrant.close)
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.sides MODULE WORK ROLE DIRECTORY ARGUMENT CORE
 
-A server does its work until it is killed. A client reads lines with a count, does its work so often, and answers each by a
-line of JSON. Both print "ready" first, the server when it can be connected to, the client when it is connected.
+A server does its work until it is ended. A client reads lines with a count, does its work so often, and answers each
+by a line of JSON. Both print "ready" first, the server when it can be connected to, the client when it is connected.
 
 The law: whatever a peer prints goes to the standard error, so that the answers stay alone on the standard output.
 """
@@ -19,7 +19,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -76,6 +76,17 @@ Works = dict[str, Pair]
 # ------------------------------------------------------------ timing
 
 
+def sample_of(times: Sequence[float], scale: float) -> Sample:
+    """Of single operations, timed in seconds."""
+    return Sample(sum(times) / len(times) * scale, sum(times), p99_of(times) * scale)
+
+
+def rate_of(count: int, began: float) -> Sample:
+    """Of so many operations, from then to now: how many a second."""
+    seconds = time.perf_counter() - began
+    return Sample(count / seconds, seconds)
+
+
 def timed_each(operation: Callable[[], object], scale: float = MICROSECONDS) -> Run:
     """Time every single operation."""
 
@@ -86,7 +97,7 @@ def timed_each(operation: Callable[[], object], scale: float = MICROSECONDS) -> 
             began = clock()
             operation()
             times[number] = clock() - began
-        return Sample(sum(times) / count * scale, p99_of(times) * scale)
+        return sample_of(times, scale)
 
     return run
 
@@ -101,7 +112,7 @@ async def awaited_each(operation: Callable[[], Awaitable[object]], count: int) -
         began = clock()
         await operation()
         times[number] = clock() - began
-    return Sample(sum(times) / count * MICROSECONDS, p99_of(times) * MICROSECONDS)
+    return sample_of(times, MICROSECONDS)
 
 
 def rate(batch: Callable[[], object], size: int) -> Run:
@@ -112,7 +123,7 @@ def rate(batch: Callable[[], object], size: int) -> Run:
         began = time.perf_counter()
         for _ in range(batches):
             batch()
-        return Sample(batches * size / (time.perf_counter() - began))
+        return rate_of(batches * size, began)
 
     return run
 
@@ -124,20 +135,16 @@ async def awaited_rate(batch: Callable[[], Awaitable[object]], size: int, count:
     began = time.perf_counter()
     for _ in range(batches):
         await batch()
-    return Sample(batches * size / (time.perf_counter() - began))
+    return rate_of(batches * size, began)
 
 
-def burst_rate(burst: Callable[[int], object], most: int | None = None) -> Run:
-    """Time bursts, each of which ends when its receivers have said that all of it has come."""
+def burst_rate(burst: Callable[[int], object]) -> Run:
+    """Time a burst, which ends when its receiver has said that all of it has come: how many a second."""
 
     def run(count: int) -> Sample:
         began = time.perf_counter()
-        left = count
-        while left > 0:
-            size = min(left, most or left)
-            burst(size)
-            left -= size
-        return Sample(count / (time.perf_counter() - began))
+        burst(count)
+        return rate_of(count, began)
 
     return run
 

@@ -168,22 +168,25 @@ CONTENDERS: Final = {
             "trio",
             "trio_streams",
             (),
-            {name: "trio SocketStream + msgspec" for name in ("call", "batch", "clients")},
+            dict.fromkeys(("call", "batch", "clients"), "trio SocketStream + msgspec"),
         ),
         Contender(
-            "asyncio", "asyncio_streams", (), {name: "asyncio streams + msgspec" for name in ("call", "batch", "clients")}
+            "asyncio",
+            "asyncio_streams",
+            (),
+            dict.fromkeys(("call", "batch", "clients"), "asyncio streams + msgspec"),
         ),
         Contender(
             "uvloop",
             "uvloop_streams",
             ("uvloop",),
-            {name: "uvloop streams + msgspec" for name in ("call", "batch", "clients")},
+            dict.fromkeys(("call", "batch", "clients"), "uvloop streams + msgspec"),
         ),
         Contender(
             "connection",
             "connections",
             ("numpy",),
-            {name: "multiprocessing.connection" for name in ("call", "echo", "records", "array")},
+            dict.fromkeys(("call", "echo", "records", "array"), "multiprocessing.connection"),
         ),
         Contender("manager", "manager", (), {"call": "multiprocessing Manager"}),
         Contender("queue", "queues", (), {"records": "multiprocessing.Queue"}, frozenset({"records"})),
@@ -203,7 +206,9 @@ CONTENDERS: Final = {
         Contender("pyro5", "pyro", ("Pyro5",), {"call": "Pyro5, a dict"}),
         Contender("grpcio", "grpc_", ("grpc",), {"call": "grpcio + msgspec", "batch": "grpcio + msgspec, futures"}),
         Contender("iceoryx2", "iceoryx", ("iceoryx2",), {"call": "iceoryx2, with events"}),
-        Contender("faster-fifo", "faster", ("faster_fifo",), {"records": "faster-fifo, put_many"}, frozenset({"records"})),
+        Contender(
+            "faster-fifo", "faster", ("faster_fifo",), {"records": "faster-fifo, put_many"}, frozenset({"records"})
+        ),
         Contender("libraries", "starting", (), {"import": "import msgspec, attrs"}, frozenset({"import"})),
     )
 }
@@ -226,7 +231,9 @@ class Setting:
     def _argument(self) -> str:
         if not self.argument:
             return ""
-        return f"{self.argument} clients" if self.work in {"clients", "memory", "idle"} else size_in_words(self.argument)
+        return (
+            f"{self.argument} clients" if self.work in {"clients", "memory", "idle"} else size_in_words(self.argument)
+        )
 
 
 @attrs.frozen

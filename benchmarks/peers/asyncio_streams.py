@@ -1,4 +1,4 @@
-"""asyncio's streams on both sides, with msgspec: `start_unix_server` and `readexactly`, as its documentation does it."""
+"""asyncio's streams on both sides, with msgspec: `start_unix_server`, `readexactly`, as its documentation has it."""
 
 from __future__ import annotations
 

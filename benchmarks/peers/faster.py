@@ -38,7 +38,8 @@ def put_all(records: faster_fifo.Queue, orders: list[Order]) -> None:
     """Put them all; a full queue is tried again."""
     while True:
         try:
-            return records.put_many(orders, timeout=10.0)
+            records.put_many(orders, timeout=10.0)
+            return
         except Full:
             continue
 

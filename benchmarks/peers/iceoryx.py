@@ -6,6 +6,7 @@ The record is a ctypes structure, as its language binding carries them.
 from __future__ import annotations
 
 import ctypes
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -45,18 +46,18 @@ class Port:
 
 
 def serve(place: Place) -> None:
-    """Waits for the event, and answers."""
+    """Waits for the event, and answers; ends by itself after a last call: killed, it would leave shared memory."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     port = Port(place)
     server = port.service.server_builder().create()
     listener = port.to_server.listener_builder().create()
     notifier = port.to_client.notifier_builder().create()
     place.ready()
-    while True:
-        try:
-            listener.blocking_wait()
-        except iceoryx2.ListenerWaitError:  # a signal: the end, with all that is shared removed
-            return
+    last = False
+    while not last:
+        listener.blocking_wait()
         while (request := server.receive()) is not None:
+            last = request.payload().contents.paid
             request.send_copy(request.payload().contents)
             request.delete()
             notifier.notify()
@@ -70,9 +71,8 @@ def calling(place: Place) -> Iterator[Run]:
     listener = port.to_client.listener_builder().create()
     notifier = port.to_server.notifier_builder().create()
 
-    def call() -> None:
-        order = Record(ORDER.table, ORDER.dish.encode(), ORDER.price, ORDER.paid)
-        pending = client.loan_uninit().write_payload(order).send()
+    def call(*, paid: bool = False) -> None:
+        pending = client.loan_uninit().write_payload(Record(ORDER.table, ORDER.dish.encode(), ORDER.price, paid)).send()
         notifier.notify()
         while (response := pending.receive()) is None:
             listener.blocking_wait()
@@ -80,7 +80,10 @@ def calling(place: Place) -> Iterator[Run]:
         response.delete()
         pending.delete()
 
-    yield timed_each(call)
+    try:
+        yield timed_each(call)
+    finally:
+        call(paid=True)
 
 
 WORKS: Final[Works] = {"call": Pair(serve, calling)}

@@ -14,9 +14,9 @@ from namedipc import Broadcast, Channel, Limits, Service, SharedRegion
 
 from ..figures import Sample
 from ..messages import IN_FLIGHT, LAST, ORDER, Chef, Kitchen, Order
+from ..readers import BURST, Readers, reading
 from ..replay import holding, idling, replayed
 from ..sides import MILLISECONDS, Pair, Place, Run, Works, burst_rate, rate, timed_each
-from ..readers import BURST, Readers, reading
 
 LIMITS: Final = Limits(clients=4096, clients_per_uid=4096)
 LARGE: Final = Limits(message_bytes=16 << 20, outbound_bytes=64 << 20)
@@ -135,28 +135,32 @@ def broadcasting(place: Place) -> Iterator[Run]:
 
 def serve_waking(place: Place) -> None:
     """Answers each value of a region by one of another."""
-    with SharedRegion(f"{place.path}.there", int).create(0) as there:
-        with SharedRegion(f"{place.path}.back", int).create(0) as back:
-            values = iter(there.watch())
-            next(values)
-            place.ready()
-            for value in values:
-                back.write(value)
+    with (
+        SharedRegion(f"{place.path}.there", int).create(0) as there,
+        SharedRegion(f"{place.path}.back", int).create(0) as back,
+    ):
+        values = iter(there.watch())
+        next(values)
+        place.ready()
+        for value in values:
+            back.write(value)
 
 
 @contextmanager
 def waking(place: Place) -> Iterator[Run]:
     """Write, and wait for the answer."""
-    with SharedRegion(f"{place.path}.there", int).open(wait_seconds=20) as there:
-        with SharedRegion(f"{place.path}.back", int).open(wait_seconds=20) as back:
-            answers = iter(back.watch())
+    with (
+        SharedRegion(f"{place.path}.there", int).open(wait_seconds=20) as there,
+        SharedRegion(f"{place.path}.back", int).open(wait_seconds=20) as back,
+    ):
+        answers = iter(back.watch())
+        next(answers)
+
+        def wake() -> None:
+            there.write(1)
             next(answers)
 
-            def wake() -> None:
-                there.write(1)
-                next(answers)
-
-            yield timed_each(wake)
+        yield timed_each(wake)
 
 
 # ------------------------------------------------------------ starting
@@ -179,7 +183,8 @@ def repeated(measured: Callable[[], float]) -> Run:
     """Where the work tells its own time, in seconds: the answer is in milliseconds."""
 
     def run(count: int) -> Sample:
-        return Sample(sum(measured() for _ in range(count)) / count * MILLISECONDS)
+        seconds = sum(measured() for _ in range(count))
+        return Sample(seconds / count * MILLISECONDS, seconds)
 
     return run
 

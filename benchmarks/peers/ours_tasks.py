@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -12,7 +13,7 @@ from namedipc import Service
 
 from ..figures import Sample
 from ..messages import IN_FLIGHT, ORDER, Kitchen
-from ..sides import Pair, Place, Run, Works
+from ..sides import Pair, Place, Run, Works, rate_of
 from .ours import serve
 
 
@@ -24,9 +25,9 @@ def calling(place: Place) -> Iterator[Run]:
         async with Service(place.path, Kitchen).connect(wait_seconds=20) as kitchen:
             await in_tasks(lambda: kitchen.cook(ORDER), 1)  # warm
             each = -(-count // IN_FLIGHT)
-            began = trio.current_time()
+            began = time.perf_counter()
             await in_tasks(lambda: kitchen.cook(ORDER), each)
-            return Sample(each * IN_FLIGHT / (trio.current_time() - began))
+            return rate_of(each * IN_FLIGHT, began)
 
     yield lambda count: trio.run(main, count)
 

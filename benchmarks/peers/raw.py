@@ -89,7 +89,7 @@ def serve_arrays(place: Place) -> None:
         stream, _ = listener.accept()
         with stream:
             while True:
-                receive_into(stream, memoryview(pixels))
+                receive_into(stream, pixels.data)
                 stream.sendall(bytes([pixels[0], pixels[-1]]))
 
 
@@ -100,7 +100,7 @@ def sending_arrays(place: Place) -> Iterator[Run]:
     with stream_to(place) as stream:
 
         def send() -> None:
-            stream.sendall(memoryview(pixels))
+            stream.sendall(pixels.data)
             stream.recv(2)
 
         yield timed_each(send, MILLISECONDS)
