@@ -76,7 +76,7 @@ def run(names: tuple[str, ...], contenders: list[str], effort: Effort, compare: 
     groups = groups_of(rows, contenders)
     with bar(sum(map(len, groups)) * (effort.rounds + STEPS_BESIDES_ROUNDS)) as progress:
         outcomes = measure(groups, effort, progress)
-    return Report(this_machine(), tuple(row.name for row in rows), outcomes)
+    return Report(this_machine(), tuple(row.name for row in rows), outcomes, effort.smoke)
 
 
 def draw(report: Report, directory: Path) -> None:

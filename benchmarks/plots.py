@@ -72,9 +72,8 @@ def _lines(report: Report, settings: Sequence[Setting], axis: str) -> Picture:
         ]
         if points:
             label = name_of(Figure(settings[0], contender))
-            axes.plot(
-                *zip(*points, strict=True), marker="o", linewidth=2 if CONTENDERS[contender].is_ours else 1, label=label
-            )
+            ours = CONTENDERS[contender].is_ours
+            axes.plot(*zip(*points, strict=True), marker="o", linewidth=3 if ours else 1, label=label)
     work = WORKS[settings[0].work]
     axes.set(xscale="log", yscale="log", xlabel=axis, ylabel=work.unit, title=work.title)
     axes.legend(fontsize=8)

@@ -24,6 +24,7 @@ class Report:
     machine: Machine
     rows: tuple[str, ...]
     outcomes: Mapping[Figure, Outcome]
+    smoke: bool = False
 
     def summary(self, figure: Figure) -> Summary | None:
         """What was measured, if it was."""
@@ -47,6 +48,7 @@ def write_json(report: Report, path: Path) -> None:
     """Write all of it, and the verdicts."""
     document = {
         "machine": attrs.asdict(report.machine),
+        "smoke": report.smoke,
         "rows": list(report.rows),
         "figures": [_figure(figure, outcome) for figure, outcome in report.outcomes.items()],
         "goals": _goals(report),
@@ -64,7 +66,7 @@ def read_json(path: Path) -> Report:
         outcomes[Figure(setting, entry["contender"])] = reason or Summary(
             entry["median"], entry["p99"], entry["rounds"]
         )
-    return Report(Machine(**document["machine"]), tuple(document["rows"]), outcomes)
+    return Report(Machine(**document["machine"]), tuple(document["rows"]), outcomes, document["smoke"])
 
 
 def _figure(figure: Figure, outcome: Outcome) -> dict[str, object]:

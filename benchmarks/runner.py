@@ -46,7 +46,7 @@ class Effort:
     smoke: bool = False
 
 
-SMOKE_COUNT: Final = 3
+SMOKE_COUNT: Final = 1
 Progress = Callable[[str], None]
 """Told of each step."""
 
@@ -94,11 +94,13 @@ def compiled(directory: Path) -> Path:
     if compiler is None:
         raise Absent("no C compiler: neither $CC nor cc, gcc or clang")
     program = directory / "baseline"
-    done = subprocess.run(
-        [*shlex.split(compiler), "-O2", "-o", str(program), str(BASELINE)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise Absent(f"{BASELINE.name} does not compile: {done.stderr.strip().splitlines()[-1:]}")
+    command = [*shlex.split(compiler), "-O2", "-o", str(program), str(BASELINE)]
+    try:
+        subprocess.run(command, capture_output=True, text=True, check=True)
+    except OSError as error:
+        raise Absent(f"no C compiler: {compiler}: {error.strerror}") from error
+    except subprocess.CalledProcessError as error:
+        raise Absent(f"{BASELINE.name} does not compile: {error.stderr.strip().splitlines()[-1]}") from error
     return program
 
 

@@ -11,9 +11,10 @@ from typing import Final
 from .figures import Better, Summary
 from .goals import Goal, verdict
 from .report import Report
-from .works import CONTENDERS, C, Figure, Setting
+from .works import CONTENDERS, WORKS, C, Figure, Setting
 
 HEAD: Final = ("Row", "namedipc", "compared with", "", "ratio", "must", "", "aim", "")
+SMOKE: Final = "A smoke run, with small numbers: its figures mean nothing."
 Cells = Sequence[str]
 
 
@@ -97,14 +98,11 @@ def p99_unit(figure: Figure) -> str:
 
 def left_out(report: Report) -> list[str]:
     """Who takes no part, and why; once, where it is the same everywhere."""
-    reasons: dict[tuple[str, str], list[Setting]] = {}
+    reasons: dict[tuple[str, str], dict[str, None]] = {}
     for figure, outcome in report.outcomes.items():
         if isinstance(outcome, str):
-            reasons.setdefault((name_of(figure), outcome), []).append(figure.setting)
-    return [
-        f"{who} ({', '.join(setting.title for setting in settings)}): {reason}"
-        for (who, reason), settings in reasons.items()
-    ]
+            reasons.setdefault((name_of(figure), outcome), {})[WORKS[figure.setting.work].title] = None
+    return [f"{who} ({'; '.join(titles)}): {reason}" for (who, reason), titles in reasons.items()]
 
 
 SETTING_HEAD: Final = ("", "median", "p99", "of C")
@@ -112,7 +110,7 @@ SETTING_HEAD: Final = ("", "median", "p99", "of C")
 
 def as_text(report: Report) -> str:
     """For a terminal."""
-    parts = [report.machine.in_words()]
+    parts = [report.machine.in_words(), *([SMOKE] if report.smoke else [])]
     if goals := list(goal_cells(report)):
         parts.append(_columns([HEAD, *goals]))
     for setting in report.settings():
@@ -125,7 +123,7 @@ def as_text(report: Report) -> str:
 
 def as_markdown(report: Report) -> str:
     """For a page."""
-    parts = [f"Taken on: {report.machine.in_words()}."]
+    parts = [f"Taken on: {report.machine.in_words()}.", *([SMOKE] if report.smoke else [])]
     if goals := list(goal_cells(report)):
         parts.append(_pipes([HEAD, *goals]))
     for setting in report.settings():
