@@ -47,6 +47,8 @@ class Effort:
 
 
 SMOKE_COUNT: Final = 1
+GROWTH: Final = 8
+"""How many times more operations are tried next; a few tell little of many."""
 Progress = Callable[[str], None]
 """Told of each step."""
 
@@ -167,9 +169,12 @@ class Entrant:
         if self._effort.smoke:
             self._count = SMOKE_COUNT
             return
-        while (took := self._ask().seconds) < self._effort.round_seconds / 4:
-            self._count *= 4
-        self._count = count_for(self._effort.round_seconds, count=self._count, took=took)
+        wanted = self._effort.round_seconds
+        self._ask()  # whatever has to be done once is done
+        # The better of two: what came between once must not make every round a short one.
+        while (took := min(self._ask().seconds for _ in range(2))) < wanted / 2:
+            self._count = min(GROWTH * self._count, count_for(wanted, count=self._count, took=took))
+        self._count = count_for(wanted, count=self._count, took=took)
 
     def round(self, number: int) -> None:
         """Measure once."""

@@ -27,9 +27,9 @@ from benchmarks.machine import Machine, this_machine
 from benchmarks.processes import Absent, Side, environment
 from benchmarks.replay import Step, recorded
 from benchmarks.report import Report, read_json, write_json
-from benchmarks.runner import Baseline, Effort, groups_of, measure, placed
+from benchmarks.runner import Baseline, Effort, Entrant, groups_of, measure, placed
 from benchmarks.show import as_markdown, as_text
-from benchmarks.sides import Place
+from benchmarks.sides import Place, burst_rate, rate, timed_each
 from benchmarks.works import ARRAYS, CONTENDERS, IN_TRIO, OURS, WORKS, C, Contender, Figure, Placement, Setting
 
 from .conftest import Children
@@ -170,6 +170,38 @@ def test_contenders_take_turns() -> None:
         assert isinstance(outcome, Summary)
         assert outcome.median > 0
         assert outcome.rounds == 3
+
+
+def test_a_round_is_as_long_as_it_should_be(tmp_path: Path) -> None:
+    """The count is found by trying; what the first time takes longer, or one of two, does not make rounds short."""
+    script = """
+import sys
+print("ready", flush=True)
+for asked, line in enumerate(sys.stdin):
+    seconds = 9.0 if asked in (0, 2) else int(line) / 1000
+    print('{"value": %d, "seconds": %f, "p99": null}' % (int(line), seconds), flush=True)
+"""
+    entrant = Entrant(Figure(SAME_CALL, "raw"), Effort(round_seconds=0.2), tmp_path, Baseline(tmp_path))
+    with side(script, tmp_path) as client:
+        entrant._sides.append(client)
+        entrant.warm()
+        entrant.round(0)
+    assert entrant.outcome() == Summary(200, None, 1)
+
+
+def test_operations_are_counted_as_they_come() -> None:
+    """In batches the last one is whole; a burst is as long as it is asked for; single ones are each timed."""
+    calls: list[int] = []
+    assert rate(lambda: calls.append(64), 64)(100).value > 0
+    assert sum(calls) == 128
+    calls.clear()
+    assert burst_rate(calls.append)(100).p99 is None
+    assert calls == [100]
+    sample = timed_each(lambda: calls.append(1))(3)
+    assert calls == [100, 1, 1, 1]
+    assert sample.p99 is not None
+    assert 0 < sample.value <= sample.p99 * 3
+    assert sample.value == pytest.approx(sample.seconds / 3 * 1e6)
 
 
 def test_a_work_by_itself_on_one_core_needs_two(monkeypatch: pytest.MonkeyPatch) -> None:
