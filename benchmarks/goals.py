@@ -176,7 +176,7 @@ ROWS: Final = {
         ),
         _row("wake", "SharedRegion write to wake-up in another process", Setting("wake"), OURS, (C, 1.3, 0.2)),
         _row("idle", "idle server with 1 000 clients, ticks", Setting("idle", argument=1000), OURS, (None, 0.0, None)),
-        _row("import", "`import namedipc` in a blocking program", Setting("import"), OURS, ("libraries", 1.5, None)),
+        _row("import", "importing namedipc in a blocking program", Setting("import"), OURS, ("libraries", 1.5, None)),
         _row("help", "`namedipc --help`, ms", Setting("help"), OURS, (None, 150.0, None)),
         Row("sizes", "bytes there and back, by size", shown=tuple(Setting("echo", argument=size) for size in SIZES)),
         Row("sweep", "calls a second, by number of clients", shown=tuple(map(_clients, CLIENTS))),

@@ -114,7 +114,7 @@ CONTENDERS: Final = {
                 "broadcast": "Broadcast",
                 "echo": "Service, bytes",
                 "wake": "SharedRegion",
-                "import": "import namedipc",
+                "import": "from namedipc import Service",
                 "help": "namedipc --help",
             },
             frozenset({"import", "help"}),

@@ -13,7 +13,7 @@ from .ours import imported, repeated
 @contextmanager
 def importing(_: Place) -> Iterator[Run]:
     """`import msgspec, attrs`."""
-    yield repeated(lambda: imported("msgspec, attrs"))
+    yield repeated(lambda: imported("import msgspec, attrs"))
 
 
 WORKS: Final[Works] = {"import": Pair(None, importing)}
