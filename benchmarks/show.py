@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from .figures import Better, Summary
-from .goals import Goal, verdict
+from .goals import Goal, Verdict, verdict
 from .report import Report
 from .works import CONTENDERS, WORKS, C, Figure, Setting
 
@@ -52,7 +52,7 @@ def _goal_cells(report: Report, title: str, goal: Goal) -> Cells:
     return (
         title,
         shown(report, goal.ours),
-        goal.of.label if goal.of else "itself",
+        compared_with(goal),
         shown(report, goal.of) if goal.of else "",
         number(value) if value is not None and goal.of else "",
         bound(goal.must, goal.better),
@@ -60,6 +60,26 @@ def _goal_cells(report: Report, title: str, goal: Goal) -> Cells:
         bound(goal.aim, goal.better),
         "" if goal.aim is None else verdict(value, goal.aim, goal.better).value,
     )
+
+
+def compared_with(goal: Goal) -> str:
+    """Whom, and at what where that is something else."""
+    if goal.of is None:
+        return "itself"
+    return goal.of.label if goal.of.setting == goal.ours.setting else f"{goal.of.label}, {goal.of.setting.amount}"
+
+
+def tally(report: Report) -> str:
+    """How many demands are met, of those for which there are figures."""
+    goals = [goal for row in report.shown_rows() for goal in row.goals]
+    parts = []
+    for words, bounds in (("musts", [goal.must for goal in goals]), ("aims", [goal.aim for goal in goals])):
+        verdicts = [
+            verdict(goal.value(report.summary), bound, goal.better) for goal, bound in zip(goals, bounds, strict=True)
+        ]
+        decided = len(verdicts) - verdicts.count(Verdict.OPEN)
+        parts.append(f"{verdicts.count(Verdict.MET)} of {decided} {words} met")
+    return ", ".join(parts)
 
 
 def shown(report: Report, figure: Figure) -> str:
@@ -112,7 +132,7 @@ def as_text(report: Report) -> str:
     """For a terminal."""
     parts = [report.machine.in_words(), *([SMOKE] if report.smoke else [])]
     if goals := list(goal_cells(report)):
-        parts.append(_columns([HEAD, *goals]))
+        parts += [_columns([HEAD, *goals]), tally(report)]
     for setting in report.settings():
         if cells := list(setting_cells(report, setting)):
             parts.append(f"{setting.title}\n{_columns([SETTING_HEAD, *cells])}")
@@ -125,7 +145,7 @@ def as_markdown(report: Report) -> str:
     """For a page."""
     parts = [f"Taken on: {report.machine.in_words()}.", *([SMOKE] if report.smoke else [])]
     if goals := list(goal_cells(report)):
-        parts.append(_pipes([HEAD, *goals]))
+        parts += [_pipes([HEAD, *goals]), f"{tally(report)}."]
     for setting in report.settings():
         if cells := list(setting_cells(report, setting)):
             parts.append(f"**{setting.title}**\n\n{_pipes([SETTING_HEAD, *cells])}")

@@ -19,6 +19,7 @@ import resource
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -179,6 +180,8 @@ def forked(work: Callable[[], None], core: int) -> Iterator[None]:
             die_with_parent()
             os.sched_setaffinity(0, {core})
             work()
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(1)
     try:

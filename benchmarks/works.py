@@ -225,10 +225,11 @@ class Setting:
     @property
     def title(self) -> str:
         """In words."""
-        words = [WORKS[self.work].title, *filter(None, [self._argument()]), self.placement.value]
-        return ", ".join(words)
+        return ", ".join(filter(None, [WORKS[self.work].title, self.amount, self.placement.value]))
 
-    def _argument(self) -> str:
+    @property
+    def amount(self) -> str:
+        """The argument in words; none where there is none."""
         if not self.argument:
             return ""
         return (

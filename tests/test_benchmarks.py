@@ -396,6 +396,8 @@ def test_text_and_markdown_have_the_same_figures() -> None:
         "not met",
     ]
     assert "| namedipc, blocking client | 30.0 us | 45.5 us | 0.50 |" in markdown
+    for shown in (text, markdown):
+        assert "0 of 1 musts met, 0 of 2 aims met" in shown
     assert "A smoke run" in as_text(attrs.evolve(example(), smoke=True))
 
 
