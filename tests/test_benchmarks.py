@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -413,6 +414,17 @@ def test_the_page_of_the_documentation_has_the_marks() -> None:
     """So that the tool can put figures there."""
     page = (ROOT / "docs" / "benchmarks.md").read_text()
     assert "figures are here" in with_figures(page, "figures are here")
+
+
+def test_the_page_tells_of_every_row_and_every_peer() -> None:
+    """What each row does, and how each peer is used; of nothing that there is not."""
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    tables = page.partition("## The rows")[2].partition("## Figures")[0]
+    told = {
+        name for cell in re.findall(r"^\| (`[^|]*) \|", tables, re.MULTILINE) for name in re.findall(r"`([^`]+)`", cell)
+    }
+    peers = {name for name, contender in CONTENDERS.items() if not contender.is_ours}
+    assert told == {*ROWS, *peers}
 
 
 def test_the_machine_is_named() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import Final
 
 import click
 
@@ -24,4 +25,4 @@ def _command() -> click.Command:
     return command
 
 
-bench = _command()
+bench: Final[click.Command] = _command()
