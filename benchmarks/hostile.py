@@ -5,9 +5,9 @@ the same service. On a machine with few cores an offender that burns one costs e
 service does. So there is a control: the same offender at work against *another* service. The last column, the ratio
 of the two, is what the service itself lets through. The rounds are interleaved; each figure is a median of rounds.
 
-    python benchmarks/hostile.py                       every kind of offender
-    python benchmarks/hostile.py --only garbage flood  some of them
-    python benchmarks/hostile.py --json                for other programs
+    python -m benchmarks.hostile                       every kind of offender
+    python -m benchmarks.hostile --only garbage flood  some of them
+    python -m benchmarks.hostile --json                for other programs
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import select
 import socket
 import statistics
@@ -35,19 +34,14 @@ from namedipc._protocol.frames import CALL, HEADER, Kind, pack_call, pack_frame
 from namedipc._protocol.hello import SERVICE, Hello
 from namedipc._schema import Schema
 
+from .figures import p99_of
+from .machine import this_machine
+from .messages import ORDER, Order
+from .processes import environment
+
 SAMPLE_SECONDS: Final = 1.0
 PIPELINED: Final = 64
 """How many calls an offender sends in one write."""
-
-
-@attrs.frozen
-class Order:
-    """A record of four fields."""
-
-    table: int
-    dish: str
-    price: float
-    paid: bool
 
 
 class Kitchen(Protocol):
@@ -92,7 +86,6 @@ class Chef:
         return data
 
 
-ORDER: Final = Order(4, "soup", 7.5, paid=False)
 SCHEMA: Final[Schema[Kitchen]] = Schema(Kitchen, frame_globals=globals(), frame_locals={})
 HELLO: Final = Hello(SERVICE, Limits().message_bytes, SCHEMA.fingerprint).pack()
 FOREIGN_HELLO: Final = Hello(SERVICE, Limits().message_bytes, bytes(16)).pack()
@@ -300,7 +293,8 @@ def offend(name: str, path: str) -> None:
 @contextmanager
 def process(*arguments: str) -> Iterator[None]:
     """Another one of this program, which has begun."""
-    with subprocess.Popen([sys.executable, __file__, *arguments], stdout=subprocess.PIPE) as child:
+    command = [sys.executable, "-m", f"{__package__}.hostile", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment()) as child:
         assert child.stdout is not None
         try:
             if not child.stdout.readline():
@@ -326,8 +320,7 @@ def sample(kitchen: BlockingClient[Kitchen], count: int) -> Latency:
         began = time.perf_counter()
         kitchen.call(Kitchen.cook, ORDER)
         took.append((time.perf_counter() - began) * 1e6)
-    took.sort()
-    return Latency(took[len(took) // 2], took[len(took) * 99 // 100])
+    return Latency(statistics.median(took), p99_of(took))
 
 
 def median(samples: list[Latency]) -> Latency:
@@ -391,8 +384,7 @@ def main() -> None:
     if options.json:
         print(json.dumps([attrs.asdict(row) for row in rows], indent=2))
         return
-    cores = len(os.sched_getaffinity(0))
-    print(f"{platform.machine()}, {cores} cores, Python {platform.python_version()}, {options.rounds} rounds")
+    print(f"{this_machine().in_words()}, {options.rounds} rounds")
     print(f"{'us a call':16} {'alone':>15} {'beside':>15} {'control':>15}   {'p99 beside, of':>16}")
     print(f"{'':16} {'p50':>7} {'p99':>7} {'p50':>7} {'p99':>7} {'p50':>7} {'p99':>7}   {'alone':>7} {'control':>8}")
     for row in rows:

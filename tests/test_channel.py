@@ -327,7 +327,7 @@ def test_another_user(child: Children) -> None:
     """The permissions let it through, the listener's rule does not: it is told why; with `anyone` it is welcome."""
     script = f"""
         import os, sys
-        from namedipc import Channel, IPCError, users
+        from namedipc import BlockingConnection, Channel, IPCError, users  # all of it is loaded while it can be read
 
         os.setgroups([])
         os.setgid({NOBODY})

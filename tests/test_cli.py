@@ -45,7 +45,7 @@ def test_help_names_every_command() -> None:
     result = CliRunner().invoke(main, ["--help"])
     assert result.exit_code == 0
     context = click.Context(main)
-    assert main.list_commands(context) == ["call", "demo", "identity", "ping", "schema", "statistics"]
+    assert main.list_commands(context) == ["bench", "call", "demo", "identity", "ping", "schema", "statistics"]
     for name in main.list_commands(context):
         assert f"  {name}  " in result.output
         command = main.get_command(context, name)

@@ -13,9 +13,10 @@ import click
 
 import namedipc
 
-__all__ = ["examples_directory", "main"]
+__all__ = ["examples_directory", "main", "shipped"]
 
 _COMMANDS = {
+    "bench": "Measure namedipc, alone or beside its peers.",
     "call": "Call a method of a service, in JSON.",
     "demo": "Run the chapter's examples beside namedipc's, and compare the mechanisms.",
     "identity": "Print who serves a name.",
@@ -52,15 +53,27 @@ def main() -> None:
 
 
 def examples_directory() -> Path:
-    """Find the examples: beside the sources in a checkout, inside of the package once it is installed.
+    """Find the examples.
 
     Returns:
         The directory of the programs; the chapter's are in its `chapter`.
     Raises:
         click.ClickException: This installation came without them.
     """
+    return shipped("examples", "chapter")
+
+
+def shipped(name: str, part: str) -> Path:
+    """Find a directory that lies beside the sources in a checkout, and inside of the package once it is installed.
+
+    Args:
+        name: Of the directory in a checkout; inside of the package it begins with an underscore.
+        part: Something in it, by which it is known from another one of that name.
+    Raises:
+        click.ClickException: This installation came without it.
+    """
     package = Path(namedipc.__file__).parent
-    for directory in (package / "_examples", package.parent.parent / "examples"):
-        if (directory / "chapter").is_dir():
+    for directory in (package / f"_{name}", package.parent.parent / name):
+        if (directory / part).exists():
             return directory
-    raise click.ClickException(f"the examples are neither in {package} nor beside its sources")
+    raise click.ClickException(f"the {name} are neither in {package} nor beside its sources")

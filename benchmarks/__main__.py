@@ -1,0 +1,7 @@
+"""`python -m benchmarks` is `namedipc bench`."""
+
+from __future__ import annotations
+
+from .command import bench
+
+bench(prog_name="python -m benchmarks")
