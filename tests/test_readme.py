@@ -53,7 +53,8 @@ def test_the_table_has_every_name_and_verb() -> None:
     rows = re.findall(r"^\| `(\w+)\(path.*\)` \|.*\| (.*) \|$", README, re.MULTILINE)
     assert {name for name, _ in rows} == {
         name
-        for name, value in vars(namedipc).items()
+        for name in dir(namedipc)
+        for value in [getattr(namedipc, name)]
         if isinstance(value, type) and issubclass(value, namedipc.Name) and value is not namedipc.Name
     }
     for name, verbs in rows:
