@@ -60,7 +60,7 @@ def hung(seconds: float) -> AssertionError:
     return AssertionError(f"nothing more has happened within {seconds} seconds")
 
 
-def expect(condition: bool, otherwise: str) -> None:  # reads as assert does
+def expect(condition: bool, otherwise: str) -> None:
     """Raise AssertionError with a text unless something holds; `assert` can be switched off."""
     if not condition:
         raise AssertionError(otherwise)
@@ -80,17 +80,29 @@ def expecting(kind: type[Exception], operation: str) -> Iterator[None]:
 
 def expect_messages(received: Sequence[object], sent: Sequence[object]) -> None:
     """The same messages in the same order."""
-    expect_each_once(received, sent)
-    expect(list(received) == list(sent), f"{shown(sent)} came in another order: {shown(received)}")
+    if list(received) != list(sent):
+        expect_each_once(received, sent)
+        raise AssertionError(f"{shown(sent)} came in another order: {shown(received)}")
+
+
+def expect_so_far(received: Sequence[object], sent: Sequence[object]) -> None:
+    """The first of the messages that were sent, in their order."""
+    _expect_sent_once(received, sent)
+    for message in sent[: sent.index(received[-1])]:
+        expect(message in received, f"a message was lost, or overtaken: {shown(message)}")
 
 
 def expect_each_once(received: Sequence[object], sent: Sequence[object]) -> None:
     """The same messages in any order."""
+    _expect_sent_once(received, sent)
+    for message in sent:
+        expect(message in received, f"a message was lost: {shown(message)}")
+
+
+def _expect_sent_once(received: Sequence[object], sent: Sequence[object]) -> None:
     for message in received:
         expect(message in sent, f"a message came which had not been sent: {shown(message)}")
         expect(received.count(message) == 1, f"a message came more than once: {shown(message)}")
-    for message in sent:
-        expect(message in received, f"a message was lost: {shown(message)}")
 
 
 def shown(value: object) -> str:
