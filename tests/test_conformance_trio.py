@@ -383,10 +383,12 @@ class GivesToAll(Receiver):
 
     async def receive(self) -> int:
         if self._box is not None:
-            box = self._box
+            others = self._box
             await self._arrived.wait()
-            return box[0] if box else await self.receive()
-        box, arrived = self._box, self._arrived = [], trio.Event()
+            return others[0] if others else await self.receive()
+        box: list[int] = []
+        arrived = trio.Event()
+        self._box, self._arrived = box, arrived
         try:
             box.append(await self.inner.receive())
         finally:

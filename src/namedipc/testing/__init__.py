@@ -7,6 +7,11 @@ Nothing is faked: what is under test goes through the same protocol, limits and 
 import importlib
 from typing import TYPE_CHECKING
 
+from ._conformance_blocking import (
+    check_blocking_half_closeable_channel,
+    check_blocking_one_way_channel,
+    check_blocking_two_way_channel,
+)
 from ._relocated import relocated
 from ._stand_in import local, substitute
 
@@ -14,6 +19,9 @@ if TYPE_CHECKING:
     from ._conformance_trio import check_half_closeable_channel, check_one_way_channel, check_two_way_channel
 
 __all__ = [
+    "check_blocking_half_closeable_channel",
+    "check_blocking_one_way_channel",
+    "check_blocking_two_way_channel",
     "check_half_closeable_channel",
     "check_one_way_channel",
     "check_two_way_channel",

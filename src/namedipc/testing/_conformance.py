@@ -73,6 +73,8 @@ def expecting(kind: type[Exception], operation: str) -> Iterator[None]:
         yield
     except kind:
         return
+    except AssertionError:
+        raise
     except Exception as error:
         raise AssertionError(f"{operation} raised {type(error).__name__}, not {kind.__name__}") from error
     raise AssertionError(f"{operation} did not raise {kind.__name__}")

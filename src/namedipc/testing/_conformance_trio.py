@@ -650,13 +650,13 @@ class _HalfCloseable(Generic[T]):
     async def _ends_one_direction(self) -> None:
         sent = list(map(self._message, range(A_FEW)))
 
-        async def say(end: Both[T]) -> None:
+        async def say(end: Both[T], send_eof: Callable[[], Awaitable[None]]) -> None:
             await _send_all(end, sent)
-            await _eof(end)()
+            await send_eof()
 
         async with self._traits.law(laws.EOF_ENDS), self._make() as (one, other), trio.open_nursery() as nursery:
             for speaker, listener in ((one, other), (other, one)):
-                nursery.start_soon(say, speaker)
+                nursery.start_soon(say, speaker, _eof(speaker))
                 expect_messages(await _receive_all(listener), sent)
                 await _fails(trio.EndOfChannel, "receive behind the end", listener.receive)
 
