@@ -132,7 +132,7 @@ def test_noise(noise: list[bytes]) -> None:
 def test_damage(length: int, data: st.DataObject) -> None:
     """A message with any byte changed is not delivered, and the next one is."""
     cutter = splitter()
-    packets = cutter.split(bytes(length))
+    packets = list(cutter.split(bytes(length)))
     which = data.draw(st.integers(0, len(packets) - 1))
     at = data.draw(st.integers(0, len(packets[which]) - 1))
     damaged = bytearray(packets[which])
