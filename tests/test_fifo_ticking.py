@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -192,14 +193,18 @@ async def test_every_descriptor_of_a_fifo_is_one_that_does_not_block(tmp_path: P
 
 @asynccontextmanager
 async def ticking() -> AsyncIterator[list[float]]:
-    """Have a task tick each millisecond, and note how long each tick took."""
+    """Have a task tick each millisecond, and note how long each tick took, without the waits for a core."""
     ticks: list[float] = []
+    statistics = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+
+    def own_time() -> float:
+        return perf_counter() - int(statistics.read_text().split()[1]) / 1e9
 
     async def tick() -> None:
         while True:
-            began = perf_counter()
+            began = own_time()
             await trio.sleep(0.001)
-            ticks.append(perf_counter() - began)
+            ticks.append(own_time() - began)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(tick)
@@ -207,9 +212,7 @@ async def ticking() -> AsyncIterator[list[float]]:
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.skipif(
-    "NAMEDIPC_CAMPAIGN" not in os.environ, reason="by the clock: NAMEDIPC_CAMPAIGN=SECONDS, idle machine"
-)
+@pytest.mark.skipif("NAMEDIPC_CAMPAIGN" not in os.environ, reason="by the clock: NAMEDIPC_CAMPAIGN=SECONDS")
 async def test_a_ticking_task_never_misses_20_milliseconds(tmp_path: Path) -> None:
     """Beside each operation, again and again, by the clock."""
     end = perf_counter() + float(os.environ["NAMEDIPC_CAMPAIGN"])
