@@ -175,6 +175,22 @@ async def test_what_stalls_the_loop_would_be_seen(tmp_path: Path) -> None:
     assert steps.most_calls > MOST_CALLS
 
 
+async def test_a_writer_that_has_waited_leaves_its_watch_to_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing it takes the kernel a while."""
+    closed: list[int] = []
+    close = lowlevel.close_inotify
+
+    def note(fd: int) -> None:
+        closed.append(fd)
+        close(fd)
+
+    monkeypatch.setattr(lowlevel, "close_inotify", note)
+    await opening(Fifo(tmp_path / "f", str))
+    assert len(closed) == 1
+
+
 async def test_every_descriptor_of_a_fifo_is_one_that_does_not_block(tmp_path: Path) -> None:
     """So that no read or write waits, whoever else reads and writes; also those of readers that wait for the turn."""
     fifo = Fifo(tmp_path / "f", str)

@@ -1,8 +1,11 @@
-"""For the tests of programs which use namedipc: a service without a name, one in the place of another, names elsewhere;
-and for who builds a channel of his own: whether it keeps what a channel promises.
+"""For the tests of programs which use namedipc: a service without a name, one in the place of another, names elsewhere.
 
 Nothing is faked: what is under test goes through the same protocol, limits and checks as between processes.
+
+For those who build a channel of their own: whether it keeps what a channel promises.
 """
+
+from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING
