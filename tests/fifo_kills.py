@@ -12,6 +12,7 @@ counted.
 
 from __future__ import annotations
 
+import mmap
 import os
 import random
 import select
@@ -21,6 +22,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from struct import Struct
+from time import monotonic
 
 import attrs
 import trio
@@ -43,6 +45,9 @@ RECORD = Struct("<Biii")
 OPENED, SENT, RECEIVED, DAMAGED = range(4)
 """What is told: that an end is open; a message that was sent, was received, was received damaged."""
 
+STOPPING = mmap.mmap(-1, 1)
+"""Shared by all: not 0 once the writers are to stop. A process that has just begun could miss a signal."""
+
 Tell = Callable[[int, int, int], object]
 Process = Callable[[Fifo[Message], int, Tell], None]
 
@@ -53,14 +58,12 @@ def message(writer: int, serial: int) -> Message:
 
 
 def write(fifo: Fifo[Message], number: int, tell: Tell) -> None:
-    """Send until SIGUSR1."""
-    stop: list[int] = []
-    signal.signal(signal.SIGUSR1, lambda signum, _: stop.append(signum))
+    """Send until all writers are to stop."""
 
     async def in_trio() -> None:
         serial = 0
         async with fifo.writer() as writer:
-            while not stop:
+            while not STOPPING[0]:
                 await writer.send(message(number, serial))
                 tell(SENT, number, serial)
                 serial += 1
@@ -70,7 +73,7 @@ def write(fifo: Fifo[Message], number: int, tell: Tell) -> None:
         return
     serial = 0
     with fifo.writer() as writer:
-        while not stop:
+        while not STOPPING[0]:
             writer.send(message(number, serial))
             tell(SENT, number, serial)
             serial += 1
@@ -200,8 +203,7 @@ class Campaign:
         received = self._enough_received()
         self.listen_until(received)  # the survivors have survived the last kill
         writers = [pid for pid, (_, what) in self.running.items() if what is write]
-        for pid in writers:
-            os.kill(pid, signal.SIGUSR1)
+        STOPPING[0] = 1
         self._reap(writers)
         with self.fifo.writer() as writer:
             readers = list(self.running)
@@ -218,7 +220,9 @@ class Campaign:
 
     def _reap(self, pids: list[int]) -> None:
         for pid in pids:
+            deadline = monotonic() + STALLED_SECONDS
             while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
+                assert monotonic() < deadline, f"process {self.running[pid]} does not end: {self.counts}"
                 self.listen(0.01)
             number, _ = self.running.pop(pid)
             assert ended[1] == 0, f"process {number} has failed"
