@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,18 @@ from namedipc import Closed, Fifo, FifoReader, WouldBlock, lowlevel
 from namedipc._shells.fifo_messages import PACKETS_AT_ONCE
 
 from .conftest import open_descriptors
-from .fifo_support import packet_end, packets, turn_is_taken
+from .fifo_support import packet_end, packets, turn_is_taken, wait_until
 from .step_support import looking_on
 
-pytestmark = pytest.mark.usefixtures("no_leaks")
+
+@pytest.fixture
+def no_waiters(no_leaks: None) -> Iterator[None]:
+    """A thread that waits for a turn which nobody wants any more ends, with its descriptor, when the turn comes."""
+    yield
+    wait_until(lambda: all(thread.name != "namedipc fifo turn" for thread in threading.enumerate()))
+
+
+pytestmark = pytest.mark.usefixtures("no_waiters")
 
 MOST_CALLS = PACKETS_AT_ONCE + 100
 """A packet is one call; the rest is for opening, closing, and looking around."""
