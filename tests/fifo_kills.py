@@ -129,6 +129,7 @@ class Campaign:
         self.writers: dict[int, Writer] = {}
         self.last: dict[tuple[int, int], int] = {}
         self.counts: Counter[str] = Counter()
+        self.opened: set[int] = set()
 
     def start(self, what: Process) -> None:
         """Fork a process."""
@@ -167,7 +168,7 @@ class Campaign:
 
     def _note(self, kind: int, teller: int, writer: int, serial: int) -> None:
         if kind == OPENED:
-            self.counts["opened"] += 1
+            self.opened.add(teller)
             return
         known = self.writers[writer]
         if kind == SENT:
@@ -182,6 +183,10 @@ class Campaign:
         known.received |= bit
         self.last[teller, writer] = serial
         self.counts["received"] += 1
+
+    def all_read(self) -> bool:
+        """Whether every reader has opened its end."""
+        return all(number in self.opened for number, what in self.running.values() if what is read)
 
     def kill_one(self, what: Process) -> None:
         """Let the processes run a while, then kill one of a sort and start another."""
@@ -203,6 +208,7 @@ class Campaign:
         received = self._enough_received()
         self.listen_until(received)  # the survivors have survived the last kill
         writers = [pid for pid, (_, what) in self.running.items() if what is write]
+        self.listen_until(self.all_read)  # each of them is told to stop
         STOPPING[0] = 1
         self._reap(writers)
         with self.fifo.writer() as writer:
@@ -234,7 +240,7 @@ def run(path: str, kills: int, whom: str) -> None:
     try:
         for _ in range(READERS):
             campaign.start(read)
-        campaign.listen_until(lambda: campaign.counts["opened"] == READERS)
+        campaign.listen_until(campaign.all_read)
         for _ in range(WRITERS):
             campaign.start(write)
         for kill in range(1, kills + 1):
