@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import deque
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given, settings
@@ -28,9 +29,31 @@ def splitter(number: int = 1, fingerprint: bytes = TYPE) -> Splitter:
     return Splitter(writer(number), fingerprint)
 
 
-def feed_all(reader: Reassembler, packets: deque[bytes] | list[bytes], now: float = 0.0) -> list[object]:
+def feed_all(reader: Reassembler, packets: Iterable[bytes], now: float = 0.0) -> list[object]:
     """Feed packets one by one."""
     return [event for packet in packets for event in reader.feed(packet, now)]
+
+
+def test_packets_are_cut_when_they_are_due() -> None:
+    """Those that are left are told by their number; none is cut before it is asked for."""
+    cut: list[int] = []
+
+    def cutting(index: int) -> bytes:
+        cut.append(index)
+        return b"%d" % index
+
+    left = fragments.Packets(4, cutting)
+    assert len(left) == 4
+    assert cut == []
+    left.popleft()
+    assert left[0] == b"1"
+    assert cut == [1]
+    assert list(left) == [b"1", b"2", b"3"]
+    with pytest.raises(IndexError):
+        left[3]
+    left.clear()
+    assert not left
+    assert list(left) == []
 
 
 @pytest.mark.parametrize("length", [0, 1, fragments.PIECE_BYTES, fragments.PIECE_BYTES + 1, 20_000, 1_000_003])
@@ -132,7 +155,7 @@ def test_noise(noise: list[bytes]) -> None:
 def test_damage(length: int, data: st.DataObject) -> None:
     """A message with any byte changed is not delivered, and the next one is."""
     cutter = splitter()
-    packets = cutter.split(bytes(length))
+    packets = list(cutter.split(bytes(length)))
     which = data.draw(st.integers(0, len(packets) - 1))
     at = data.draw(st.integers(0, len(packets[which]) - 1))
     damaged = bytearray(packets[which])

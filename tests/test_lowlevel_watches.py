@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from namedipc import lowlevel
-from namedipc.lowlevel import Watch, WatchEvent
+from namedipc.lowlevel import Watch, WatchEvent, _watches
 
 from .lowlevel_support import fails_with
 
@@ -34,6 +34,30 @@ def pipe() -> Iterator[tuple[int, int]]:
     yield reader, writer
     os.close(reader)
     os.close(writer)
+
+
+def test_closing_a_queue_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread does that; where there is none to be had, it is closed all the same."""
+    begun: list[tuple[object, tuple[int, ...]]] = []
+
+    def note(function: object, arguments: tuple[int, ...]) -> None:
+        begun.append((function, arguments))
+
+    def refuse(function: object, arguments: tuple[int, ...]) -> None:
+        raise RuntimeError("can't start new thread")
+
+    fd = lowlevel.create_inotify()
+    lowlevel.add_watch(fd, tmp_path, Watch.CREATE)
+    with monkeypatch.context() as patched:
+        patched.setattr(_watches, "start_new_thread", note)
+        lowlevel.close_inotify(fd)
+    assert begun == [(os.close, (fd,))]
+    with monkeypatch.context() as patched:
+        patched.setattr(_watches, "start_new_thread", refuse)
+        lowlevel.close_inotify(fd)
+    with fails_with(errno.EBADF):
+        os.close(fd)
+    lowlevel.close_inotify(lowlevel.create_inotify())  # that it is gone soon, `no_leaks` sees
 
 
 def changes(fd: int) -> list[tuple[Watch, str]]:

@@ -58,14 +58,22 @@ class Connection(trio.abc.Channel[T]):
         Cancellation: while no byte has left the message is taken back; otherwise it is finished in the background, and
         the next one is whole all the same.
         """
-        await self._send_frames(self._link.pack(self._checked(value)), 1)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            await self._send_frames(self._link.pack(self._checked(value)), 1)
+        finally:
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def send_many(self, values: Iterable[T], /) -> None:
         """Send several messages at one go; all are checked before the first leaves. See `send`.
 
         Cancellation: while no byte has left all are taken back; otherwise all are finished in the background.
         """
-        await self._send_frames(*self._link.pack_many(map(self._checked, values)))
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            await self._send_frames(*self._link.pack_many(map(self._checked, values)))
+        finally:
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     def send_nowait(self, value: T) -> None:
         """Send one message if that takes no waiting. See `send`.
@@ -104,9 +112,11 @@ class Connection(trio.abc.Channel[T]):
         Cancellation: nothing is lost; the next `receive` has the message.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        async with _Turn(self._receiving):
-            body = await self._next_body()
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        try:
+            async with _Turn(self._receiving):
+                body = await self._next_body()
+        finally:
+            await trio.lowlevel.cancel_shielded_checkpoint()
         return self._decode(body)
 
     async def receive_many(self, *, max_messages: int = 1024) -> list[T]:
@@ -121,12 +131,14 @@ class Connection(trio.abc.Channel[T]):
         if max_messages < 1:
             raise ValueError(f"max_messages={max_messages}: must be at least 1")
         await trio.lowlevel.checkpoint_if_cancelled()
-        async with _Turn(self._receiving):
-            messages = [self._decode(await self._next_body())]
-            with suppress(IPCError):  # told by the next call, behind what has arrived
-                while len(messages) < max_messages and (body := self._link.take_now()) is not None:
-                    messages.append(self._link.decoded(self._decode, body))
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        try:
+            async with _Turn(self._receiving):
+                messages = [self._decode(await self._next_body())]
+                with suppress(IPCError):  # told by the next call, behind what has arrived
+                    while len(messages) < max_messages and (body := self._link.take_now()) is not None:
+                        messages.append(self._link.decoded(self._decode, body))
+        finally:
+            await trio.lowlevel.cancel_shielded_checkpoint()
         return messages
 
     def receive_nowait(self) -> T:
@@ -149,18 +161,10 @@ class Connection(trio.abc.Channel[T]):
         Cancellation: the end is said in the background.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        async with _Turn(self._sending):
-            with trio_errors.translating():
-                self._link.check_open()
-                self._link.say_goodbye()
-                try:
-                    while not self._link.write():
-                        await self._writable()
-                except trio.Cancelled:
-                    self._finish_later()
-                    raise
-                self._link.half_close()
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        try:
+            await self._end_sending()
+        finally:
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def aclose(self) -> None:
         """Say goodbye and close. What was sent and not received yet by the peer stays receivable. Safe to call twice.
@@ -193,6 +197,19 @@ class Connection(trio.abc.Channel[T]):
 
     # ------------------------------------------------------------ inside
 
+    async def _end_sending(self) -> None:
+        async with _Turn(self._sending):
+            with trio_errors.translating():
+                self._link.check_open()
+                self._link.say_goodbye()
+                try:
+                    while not self._link.write():
+                        await self._writable()
+                except trio.Cancelled:
+                    self._finish_later()
+                    raise
+                self._link.half_close()
+
     async def _say_goodbye(self) -> None:
         link = self._link
         if self._sending.locked() and not self._finishing and not link.sends_no_more:
@@ -214,7 +231,6 @@ class Connection(trio.abc.Channel[T]):
     async def _send_frames(self, frames: bytes, messages: int) -> None:
         link = self._link
         try:
-            await trio.lowlevel.checkpoint_if_cancelled()
             async with _Turn(self._sending):
                 with trio_errors.translating():
                     link.check_open()
@@ -230,7 +246,6 @@ class Connection(trio.abc.Channel[T]):
                         raise
         finally:
             link.drop(frames)
-        await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _finish_later(self) -> None:
         """Write the rest of a frame that has begun: nobody else may come in between, and the peer waits for it."""

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Final, final
 
 from .. import lowlevel
+from .._opening import in_trio_task
 from .._values import StrPath
 from ._place import Place
 from ._trouble import translating
@@ -75,7 +76,7 @@ class NameWatch:
         """Stop to watch. Safe to repeat."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            os.close(fd)
+            _close(fd)
 
 
 def _watching(directory_fd: int, mask: lowlevel.Watch) -> int:
@@ -88,11 +89,19 @@ def _watching(directory_fd: int, mask: lowlevel.Watch) -> int:
     try:
         lowlevel.add_watch(fd, f"/proc/self/fd/{directory_fd}", mask)
     except OSError as error:
-        os.close(fd)
+        _close(fd)
         if error.errno in _NONE_LEFT:
             return -1
         raise
     return fd
+
+
+def _close(fd: int) -> None:
+    """Close an inotify instance; from within trio so that its loop does not stand still meanwhile."""
+    if in_trio_task():
+        lowlevel.close_inotify(fd)
+    else:
+        os.close(fd)
 
 
 def poll_delays() -> Iterator[float]:

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Final, Generic, TypeVar, final
 
 from .._errors import ConnectionLost, EndOfChannel, IPCError, SchemaMismatch
-from .._protocol.fragments import Event, OtherType, Reassembler, Writer
+from .._protocol.fragments import Event, OtherType, Packets, Reassembler, Writer
 from .connecting import Pause
 from .fifo_end import ReadingEnd, WritingEnd
 from .fifo_receiving import READ_BYTES, Receiver
@@ -51,12 +51,12 @@ class MessageSender(Generic[T_contra]):
     """
 
     def __init__(
-        self, end: WritingEnd, encode: Callable[[T_contra], bytes], split: Callable[[bytes], deque[bytes]]
+        self, end: WritingEnd, encode: Callable[[T_contra], bytes], split: Callable[[bytes], Packets | deque[bytes]]
     ) -> None:
         self.end: Final = end
         self._encode: Final = encode
         self._split: Final = split
-        self._rest: deque[bytes] = deque()
+        self._rest: Packets | deque[bytes] = deque()
         self._written = 0
         self._turn: Final = Turn(end, WRITERS)
         self._is_impatient = False

@@ -23,6 +23,9 @@ T_co = TypeVar("T_co", covariant=True)
 READ_BYTES: Final = 1 << 16
 """What a read asks for at most: the usual capacity of a FIFO."""
 
+LONG_BYTES: Final = 1 << 20
+"""Of a message that is longer, each copy takes as long as reading so much."""
+
 ROUNDS_AT_ONCE: Final = 32
 """How often `receive_at_once` looks for a message before it says that none is there: others may write without end."""
 
@@ -131,9 +134,12 @@ class Receiver(ABC, Generic[T_co]):
         self._is_empty = False
         try:
             for _ in range(self.reads_at_once):
-                if not self._events and not self._read(most - len(values)):
-                    self._is_empty = True
-                    break
+                if not self._events:
+                    if not self._read(most - len(values)):
+                        self._is_empty = True
+                        break
+                    if self._events and _is_long(self._events[0]):
+                        break  # putting it together was enough for now; it is decoded in the next step
                 while self._events and len(values) < most:
                     values.append(self._value(self._events[0]))
                     self._events.popleft()
@@ -159,3 +165,7 @@ class Receiver(ABC, Generic[T_co]):
     def _let_go(self) -> None:
         self._turn.stop_waiting()
         self._turn.give_back()
+
+
+def _is_long(event: bytes | IPCError) -> bool:
+    return isinstance(event, bytes) and len(event) > LONG_BYTES

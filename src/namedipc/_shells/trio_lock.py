@@ -8,6 +8,7 @@ from typing import Final, final
 
 import trio
 
+from .._errors import IPCError
 from .shared_file import AnyFile
 from .shared_lock import FileLock, Held
 
@@ -34,7 +35,7 @@ class Line:
             Closed: The file was closed.
         """
         me = trio.lowlevel.current_task()
-        self._file.lock.refuse_again(me)
+        await self._refuse_again(me)
         async with self._turn:
             held = await self._take(me, exclusive=True)
             try:
@@ -46,13 +47,20 @@ class Line:
     async def shared(self) -> AsyncIterator[None]:
         """Hold the lock in the body beside others who share it; otherwise as `alone`."""
         me = trio.lowlevel.current_task()
-        self._file.lock.refuse_again(me)
+        await self._refuse_again(me)
         async with self._turn:  # given back at once: the next may share it too
             held = await self._take(me, exclusive=False)
         try:
             yield
         finally:
             held.release()
+
+    async def _refuse_again(self, me: object) -> None:
+        try:
+            self._file.lock.refuse_again(me)
+        except IPCError:
+            await trio.lowlevel.checkpoint()
+            raise
 
     async def _take(self, me: object, *, exclusive: bool) -> Held:
         lock = self._file.lock  # asked for again: the file may have been closed meanwhile

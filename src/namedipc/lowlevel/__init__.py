@@ -79,6 +79,7 @@ from ._watches import Poll as Poll
 from ._watches import Watch as Watch
 from ._watches import WatchEvent as WatchEvent
 from ._watches import add_watch as add_watch
+from ._watches import close_inotify as close_inotify
 from ._watches import create_inotify as create_inotify
 from ._watches import eventfd as eventfd
 from ._watches import poll_readable as poll_readable
@@ -110,6 +111,7 @@ __all__ = [
     "adopt_socket",
     "allocate",
     "bind_at",
+    "close_inotify",
     "connect_at",
     "create_inotify",
     "create_memfd",
