@@ -16,13 +16,14 @@ import attrs
 import pytest
 import trio
 
-from namedipc import ChannelEnd
+from namedipc import ChannelEnd, lowlevel
 from namedipc._channel import Channel, RawChannel
 from namedipc._channel_blocking import BlockingConnection
 from namedipc._channel_trio import Connection
 from namedipc._errors import (
     Closed,
     ConnectionLost,
+    DeclarationError,
     EndOfChannel,
     InvalidMessage,
     IPCError,
@@ -219,6 +220,28 @@ def test_who_is_turned_away(lines: Channel[str]) -> None:
             connection.receive(timeout=20)
 
 
+def test_no_meeting(lines: Channel[str]) -> None:
+    """In lines there is no word by which one knows that the other has taken it."""
+    with pytest.raises(DeclarationError, match=r"meet\(\): lines have no word"), lines.meet(wait_seconds=0):
+        raise AssertionError("they have met")
+    assert not lines.exists()
+
+
+def test_the_listeners_limit(lines: Channel[str]) -> None:
+    """Its card tells of it; what this side takes is another matter."""
+    with (
+        lines.listen(limits=Limits(message_bytes=10)) as listener,
+        lines.connect() as client,
+        listener.accept(timeout=20) as server,
+    ):
+        with pytest.raises(TooLarge, match="a line of 11 bytes; 10 at most"):
+            client.send("x" * 11)
+        client.send("x" * 10)
+        assert server.receive(timeout=20) == "x" * 10
+        lowlevel.send_now(server._link.socket, b"x" * 11 + b"\n")
+        assert client.receive(timeout=20) == "x" * 11
+
+
 def test_an_unnamed_pair(lines: Channel[str]) -> None:
     """Two ends speak in lines as well; in a message they cannot travel, as its type says nothing of the framing."""
     one, other = lines.pair()
@@ -245,7 +268,7 @@ def test_what_is_no_line_is_not_sent(lines: Channel[str]) -> None:
     with blocking_ends(lines, Limits(message_bytes=10)) as (server, client):
         with pytest.raises(InvalidMessage, match="holds a newline"):
             server.send_many(["one", "two\nthree"])
-        with pytest.raises(TooLarge, match="a line of 11 bytes; Limits"):
+        with pytest.raises(TooLarge, match="a line of 11 bytes; 10 at most"):
             server.send_many(["one", "x" * 11])
         server.send("x" * 10)
         assert client.receive() == "x" * 10

@@ -91,8 +91,9 @@ def test_links_of_lines(framing: Framing, blank: bytes | None) -> None:
     one.setblocking(False)
     codec: Codec[str]
     _, codec = declared_in(framing, "Channel('x')", "/run/name", str, sys._getframe())
-    link = Conversation("/run/name", codec, framing).unopened(one, peer_of(one), Limits(message_bytes=77), None)
+    link = Conversation("/run/name", codec, framing).connected(one, peer_of(one), Limits(message_bytes=77))
     assert type(link) is LineLink
+    assert link.agree()
     assert link.session.opening == b""
     assert link.session.their_message_bytes == 77
     assert link.pack(b"one") == b"one\n"

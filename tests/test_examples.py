@@ -28,11 +28,11 @@ def shown_in_docstring(program: str) -> list[str]:
 def test_every_task_of_the_chapter_is_there_and_some_real_ones() -> None:
     """One for each of the chapter's named mechanisms, small real ones, four services, and three at mapped memory."""
     chapter = ["counter.py", "instructor_service.py", "office_hours_fifo.py", "pennys_typed_channel.py"]
-    real = ["chat.py", "key_value.py", "news_feed.py", "rendezvous.py", "shared_table.py", "shell_pipeline.py"]
-    real.append("work_queue.py")
+    real = ["chat.py", "key_value.py", "news_feed.py", "rendezvous.py", "shared_table.py"]
+    queues = ["shell_pipeline.py", "work_queue.py"]
     services = ["job_service.py", "log_service.py", "privileged_helper.py", "zero_downtime_restart.py"]
     memory = ["exact_counter.py", "image_pipeline.py", "shared_struct.py"]
-    assert sorted([*chapter, "postbox.py", "tabs.py", *real, *services, *memory]) == PROGRAMS
+    assert sorted([*chapter, "postbox.py", "tabs.py", *real, *queues, *services, *memory]) == PROGRAMS
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

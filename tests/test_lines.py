@@ -122,12 +122,13 @@ def test_text_that_begins_like_a_hello() -> None:
 def test_nothing_but_lines_is_sent() -> None:
     """Neither before the first message nor behind the last."""
     sender = session(limit=7)
-    assert sender.opening == sender.goodbye() == sender.fault(b"why") == b""
+    assert sender.opening == sender.goodbye() == sender.fault(b"why") == sender.refusal(b"why") == b""
     assert sender.greeted
+    assert sender.agree()
     sender.greet()
     assert sender.their_message_bytes == 7
     assert isinstance(sender.too_large(8), TooLarge)
-    assert str(sender.too_large(8)).startswith("/run/name: a line of 8 bytes; Limits(message_bytes=...)")
+    assert str(sender.too_large(8)).startswith("/run/name: a line of 8 bytes; 7 at most")
 
 
 def test_a_failure_stays() -> None:

@@ -193,19 +193,6 @@ def test_a_long_description_of_the_type(tmp_path: Path) -> None:
     assert other.result() == word
 
 
-def test_lines_have_no_hello(tmp_path: Path) -> None:
-    """Who connects takes who listens for its partner, and is its partner if it was accepted."""
-    texts = Channel(tmp_path / "texts", str, framing="lines")
-    first, second = plan_of(texts), plan_of(texts)
-    next(first)
-    with BlockingConnection(outcome(second), texts._codec) as here:
-        with BlockingConnection(outcome(first), texts._codec) as there:
-            here.send("from here")
-            assert there.receive(timeout=20) == "from here"
-        assert list(here) == []
-    assert beside(texts) == []
-
-
 # ------------------------------------------------------------ nobody
 
 

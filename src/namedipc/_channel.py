@@ -14,7 +14,7 @@ from . import _names, lowlevel
 from ._card import check_card, make_card
 from ._channel_end import joined_ends
 from ._codec import Codec
-from ._errors import IPCError
+from ._errors import DeclarationError, IPCError
 from ._framing import Framing, declared_in
 from ._name import Name
 from ._opening import Opening
@@ -209,6 +209,7 @@ class Channel(Name, Generic[T]):
             mode: The permissions of the socket, while it is there.
 
         Raises:
+            DeclarationError: The framing is one of lines, in which nobody can be told that he was taken.
             TimedOut: Nobody has come, or who listens there does not answer.
             SchemaMismatch: The other declares another type; both are told.
             WrongKind: Something else stands under the name, or a service or a raw channel.
@@ -257,23 +258,26 @@ class Channel(Name, Generic[T]):
 
     # ------------------------------------------------------------ what both verbs and both worlds need
 
-    @property
-    def _card_kind(self) -> Kind:
-        return _KINDS[self._conversation.framing]
-
     def _check_card(self) -> int | None:
-        return check_card(self._path, self._card_kind, self._codec.fingerprint, self._conversation.difference)
+        return check_card(self._path, self._kind_on_card, self._codec.fingerprint, self._conversation.difference)
 
     def _card(self, limits: Limits) -> bytes:
         schema = self._conversation.schema
-        return make_card(self._card_kind, self._codec.fingerprint, schema, message_bytes=limits.message_bytes)
+        return make_card(self._kind_on_card, self._codec.fingerprint, schema, message_bytes=limits.message_bytes)
+
+    @property
+    def _kind_on_card(self) -> Kind:
+        return _KINDS[self._conversation.framing]
 
     def _claiming(self, mode: int, limits: Limits, *, takeover: bool) -> Generator[Pause, None, _names.Claim]:
-        return claiming(self._path, kind=self._card_kind, card=self._card(limits), mode=mode, takeover=takeover)
+        return claiming(self._path, kind=self._kind_on_card, card=self._card(limits), mode=mode, takeover=takeover)
 
     def _meeting(self, rules: Rules) -> Generator[Pause, None, MessageLink]:
-        card = self._card(rules.limits)
-        return meeting(self._path, self._conversation, kind=self._card_kind, card=card, rules=rules)
+        if self._conversation.framing != "frames":
+            raise DeclarationError(
+                f"{self!r}.meet(): lines have no word by which one knows that it was taken; use frames"
+            )
+        return meeting(self._path, self._conversation, kind="channel", card=self._card(rules.limits), rules=rules)
 
     def _link_to(self, connected: Connected, limits: Limits) -> MessageLink:
         message_bytes = _close_unless(self._check_card, connected.socket)

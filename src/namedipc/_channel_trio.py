@@ -103,8 +103,8 @@ class Connection(trio.abc.Channel[T]):
 
         Raises:
             EndOfChannel: The peer has closed its end, and everything it sent has been received.
-            ConnectionLost: It went away without a goodbye, with a framing of lines in the middle of one, or is too
-                slow: `handshake_seconds`, `midframe_seconds`.
+            ConnectionLost: It went away without a goodbye, or in the middle of a line; or is too slow:
+                `handshake_seconds`, `midframe_seconds`.
             InvalidMessage: What came does not fit the declared type. The next message can be received.
             SchemaMismatch: The other side declares another type.
             Closed: This end has been closed.

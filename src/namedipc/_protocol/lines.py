@@ -79,20 +79,19 @@ class LineSession:
 
     Args:
         where: How errors call the channel: its path.
-        message_bytes: The longest line that this side takes or sends, without its newline.
+        message_bytes: The longest line that this side takes, without its newline.
         skips_blank: Whether blank lines are no messages.
 
     Attributes:
         arrivals: None: lines carry no descriptors.
         opening: Empty: nothing is sent before the first message.
         ended: The peer has ended its direction, behind a whole line.
-        their_message_bytes: What this side takes: the other one does not say what it does.
-        greeted: True: there is no hello to wait for.
-        agreed: True: there is nothing to agree on.
+        their_message_bytes: The longest line to be sent: what this side takes, unless the listener's card says another.
+        greeted: True: there is no hello to wait for; nor a schema, so that all is `agreed`.
         failure: Why nothing more can be received.
     """
 
-    __slots__ = ("_begun", "_lines", "ended", "failure", "their_message_bytes", "where")
+    __slots__ = ("_begun", "_lines", "_message_bytes", "ended", "failure", "their_message_bytes", "where")
 
     arrivals: None = None
     opening: bytes = b""
@@ -105,6 +104,7 @@ class LineSession:
         self._begun = b""
         self.ended: bool = False
         self.failure: IPCError | None = None
+        self._message_bytes: Final = message_bytes
         self.their_message_bytes: int = message_bytes
 
     def feed(self, data: bytes) -> None:
@@ -115,7 +115,7 @@ class LineSession:
 
     def feed_end(self) -> None:
         """Take the end of the stream."""
-        self.ended = not self._lines.begun_bytes
+        self.ended = not self.unfinished
 
     def next_message(self) -> bytes | None:
         """Return the next whole line; None until more is fed, or at the end (`ended`).
@@ -129,23 +129,23 @@ class LineSession:
             raise self.fail(WrongKind(f"{self.where}: the other side speaks in frames, this side in lines"))
         line = self._lines.next_line()
         # Blank lines without end are one that is too long, or whoever waits for a message would never do so.
-        if (self._lines.waited_bytes if line is None else len(line)) > self.their_message_bytes:
+        if (self._lines.waited_bytes if line is None else len(line)) > self._message_bytes:
             raise self.fail(
-                ProtocolError(f"{self.where}: the peer sent a line of more than {self.their_message_bytes} bytes")
+                ProtocolError(f"{self.where}: the peer sent a line of more than {self._message_bytes} bytes")
             )
         return line
-
-    def greet(self) -> None:
-        """There is no hello."""
-
-    def agree(self) -> bool:
-        """There is nothing to agree on: whoever has the connection is the partner."""
-        return True
 
     @property
     def unfinished(self) -> bool:
         """Whether a line has begun and not ended."""
         return self._lines.begun_bytes > 0
+
+    def greet(self) -> None:
+        """There is no hello."""
+
+    def agree(self) -> bool:
+        """There is no schema: whatever comes is taken for a message."""
+        return self.agreed
 
     def check(self) -> None:
         """Raise the failure again, if there has been one."""
@@ -160,13 +160,13 @@ class LineSession:
     def too_large(self, message_bytes: int) -> TooLarge:
         """Return what says that a message of so many bytes is longer than this side sends."""
         return TooLarge(
-            f"{self.where}: a line of {message_bytes} bytes; Limits(message_bytes=...) of this side are "
-            f"{self.their_message_bytes}. Send less at once, or give a larger one"
+            f"{self.where}: a line of {message_bytes} bytes; {self.their_message_bytes} at most. "
+            "Send less at once, or give both sides a larger Limits(message_bytes=...)"
         )
 
     def loss(self) -> str:
         """Return how the connection was lost, for who reads the error."""
-        return "in the middle of a line" if self._lines.begun_bytes else "without reading what it was sent"
+        return "in the middle of a line" if self.unfinished else "without reading what it was sent"
 
     def goodbye(self) -> bytes:
         """There is none: the end of the stream says it."""

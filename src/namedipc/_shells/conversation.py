@@ -86,7 +86,7 @@ class Conversation(Generic[T]):
             message_bytes: The longest message the other side takes, where that is known already.
         """
         link = self.unopened(socket, peer, attrs.evolve(limits, handshake_seconds=inf), None)
-        if message_bytes is not None and self.framing == "frames":
+        if message_bytes is not None:
             link.session.their_message_bytes = message_bytes
         return _opened(link)
 

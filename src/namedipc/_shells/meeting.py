@@ -3,8 +3,6 @@
 The first claims the name and listens, the second connects. The laws: who listens says its hello to nobody but its
 partner, and only once that one has said its own; so whoever has heard the hello of the listener is its partner, and
 whoever sees the end before that begins anew. The name is free again when the listener has its partner.
-
-A conversation without a hello pairs by accepting alone: who connects cannot know whether it is the partner.
 """
 
 from __future__ import annotations
