@@ -12,7 +12,7 @@ import pytest
 from namedipc import lowlevel
 from namedipc._errors import NameNotFound, TimedOut
 from namedipc._shells.connecting import Connected, Pause, Plan
-from namedipc._shells.waiting import Clock, carry_out
+from namedipc._shells.waiting import LOOKS_AFTER_TIME, Clock, carry_out
 from namedipc._values import Peer
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -74,6 +74,20 @@ def test_the_clock_runs_out(with_descriptor: bool) -> None:
     with here, there, pytest.raises(TimedOut, match=r"/run/name: not connected within 0.01 seconds"):
         carry_out(plan(), Clock(0.01), "/run/name: not connected")
     assert closed == [True]
+
+
+def test_a_plan_that_never_waits_ends_as_well() -> None:
+    """Without time it still gets some turns, for what is there; junk without end does not hold up whoever has a clock."""
+
+    def plan(turns: int) -> Plan:
+        for _ in range(turns):
+            yield Pause(None, 0)
+        return result
+
+    with a_result() as result:
+        assert carry_out(plan(LOOKS_AFTER_TIME), Clock(0), "/run/name") is result
+        with pytest.raises(TimedOut, match="^/run/name within 0 seconds$"):
+            carry_out(plan(LOOKS_AFTER_TIME + 1), Clock(0), "/run/name")
 
 
 def test_the_plans_error_is_raised() -> None:

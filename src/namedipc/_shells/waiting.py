@@ -15,6 +15,9 @@ from .connecting import Pause
 
 R = TypeVar("R")
 
+LOOKS_AFTER_TIME: Final = 32
+"""How often a plan that only lets others have their turn may go on when the time is over: with `timeout=0` what is there
+is still taken, and whoever finds nothing but junk ends."""
 LONGEST_LOCK_SECONDS: Final = 4e6
 """46 days: beyond what `threading.TIMEOUT_MAX` may be, acquiring raises."""
 
@@ -48,12 +51,15 @@ def carry_out(plan: Generator[Pause, None, R], clock: Clock, what: str) -> R:
     Raises:
         TimedOut: The clock's time has passed.
     """
+    looks = 0
     try:
         while True:
             pause = next(plan)
             left = clock.left()
-            if left is not None and left <= 0 and pause.seconds > 0:
-                raise TimedOut(f"{what} within {clock.timeout} seconds")
+            if left is not None and left <= 0:
+                looks += 1
+                if pause.seconds > 0 or looks > LOOKS_AFTER_TIME:
+                    raise TimedOut(f"{what} within {clock.timeout} seconds")
             seconds = pause.seconds if left is None else min(pause.seconds, left)
             if pause.fd is None:
                 time.sleep(seconds)
