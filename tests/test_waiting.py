@@ -77,7 +77,7 @@ def test_the_clock_runs_out(with_descriptor: bool) -> None:
 
 
 def test_a_plan_that_never_waits_ends_as_well() -> None:
-    """Without time it still gets some turns, for what is there; junk without end does not hold up whoever has a clock."""
+    """When the time is over it still gets some turns, for what is there; not so many as junk without end takes."""
 
     def plan(turns: int) -> Plan:
         for _ in range(turns):
@@ -86,7 +86,7 @@ def test_a_plan_that_never_waits_ends_as_well() -> None:
 
     with a_result() as result:
         assert carry_out(plan(LOOKS_AFTER_TIME), Clock(0), "/run/name") is result
-        with pytest.raises(TimedOut, match="^/run/name within 0 seconds$"):
+        with pytest.raises(TimedOut, match=r"^/run/name within 0 seconds$"):
             carry_out(plan(LOOKS_AFTER_TIME + 1), Clock(0), "/run/name")
 
 

@@ -16,8 +16,10 @@ from .connecting import Pause
 R = TypeVar("R")
 
 LOOKS_AFTER_TIME: Final = 32
-"""How often a plan that only lets others have their turn may go on when the time is over: with `timeout=0` what is there
-is still taken, and whoever finds nothing but junk ends."""
+"""How often a plan that only lets others have their turn may go on when the time is over.
+
+With `timeout=0` what is there is still taken, and whoever finds nothing but junk ends.
+"""
 LONGEST_LOCK_SECONDS: Final = 4e6
 """46 days: beyond what `threading.TIMEOUT_MAX` may be, acquiring raises."""
 
