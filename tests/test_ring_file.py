@@ -57,6 +57,13 @@ def send(file: RingFile, *payloads: bytes) -> None:
     held.release()
 
 
+def spoil_entry(file: RingFile, number: int) -> None:
+    """Damage the entry of a message."""
+    fd = os.open(file.path, os.O_RDWR)
+    os.pwrite(fd, b"\xff" * 8, file.header.entry_offset(number))
+    os.close(fd)
+
+
 def text(numbers: range) -> list[bytes]:
     """Messages, a number each."""
     return [b"%d" % number for number in numbers]
@@ -169,14 +176,46 @@ def test_a_damaged_message_is_left_out_once(file: RingFile, reading: RingFile) -
     send(file, b"one", b"two", b"three", b"four")
     fd = os.open(file.path, os.O_RDWR)
     os.pwrite(fd, b"O", file.header.data_offset(0))
-    os.pwrite(fd, b"\xff" * 8, file.header.entry_offset(3))
     os.close(fd)
+    spoil_entry(file, 3)
     taken: list[bytes] = []
     for _ in range(2):
         with pytest.raises(ProtocolError, match=r"news: a message is damaged"):
             cursor.take(1)
         taken += cursor.take(1)
     assert (taken, cursor.missed) == ([b"two", b"four"], 2)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 8])
+def test_a_damaged_entry_is_noticed_with_the_next_message(file: RingFile, reading: RingFile, number: int) -> None:
+    """In whichever place it is, the last one of the index too."""
+    cursor = Cursor(reading, oldest=False)
+    for payload in text(range(1, number)):
+        send(file, payload)
+        cursor.take(1)
+    send(file, b"damaged")
+    spoil_entry(file, number)
+    assert cursor.take(1) == []
+    send(file, b"next")
+    with pytest.raises(ProtocolError, match=r"news: a message is damaged"):
+        cursor.take(1)
+    assert (cursor.take(1), cursor.missed) == ([b"next"], 1)
+
+
+@pytest.mark.parametrize(("newest", "number"), [(4, 1), (4, 2), (4, 3), (5, 4), (6, 4), (6, 5), (7, 6)])
+def test_a_damaged_entry_does_not_hold_up_those_who_come_later(file: RingFile, newest: int, number: int) -> None:
+    """A new writer goes on behind the newest message, and a new reader begins there."""
+    for payload in text(range(newest)):
+        send(file, payload)
+    spoil_entry(file, number)
+    other = make(Path(file.path))
+    later = open_reader(file.path, CONTENTS)
+    cursor = Cursor(later, oldest=False)
+    send(other, b"next")
+    assert cursor.take(9) == [b"next"]
+    assert later.newest_number() == newest + 1
+    later.close()
+    other.close()
 
 
 def test_a_file_cut_short_is_an_error_on_both_sides(file: RingFile, reading: RingFile) -> None:
