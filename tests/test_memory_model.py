@@ -1,7 +1,7 @@
 """A model of a mapped memory's lock and of its mark, explored in full: every interleaving, a kill at every step.
 
-The bytes are the real ones: `records.pack_dirty`, `begun`, `pack_commit`, `live`. The content is two bytes, each of them
-the version, which are stored one after the other. Who asks for the lock takes a turn first and keeps it until it has
+The bytes are the real ones: `records.pack_dirty`, `begun`, `pack_commit`, `live`. The content is two bytes, stored one
+after the other, each of them the version. Who asks for the lock takes a turn first and keeps it until it has
 the lock (`shared_lock.py`). What the model says of the protocol is worth as much as what it says of variants that are
 wrong: each mutant must be caught.
 """

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -24,7 +25,7 @@ from namedipc._shells.waiting import Clock, carry_out
 from namedipc._types import describe, fingerprint
 from namedipc._values import IfExists
 
-from .region_support import forked
+from .region_support import fill, forked
 
 CONTENTS = Contents(fingerprint(describe(bytes)), describe(bytes))
 OTHER = Contents(fingerprint(describe(int)), describe(int))
@@ -455,6 +456,29 @@ def test_mere_readers_cannot_hold_a_writer_up(tmp_path: Path) -> None:
     reading.close()
     file.close()
     assert os.listdir(tmp_path) == []
+
+
+def test_a_full_tmpfs_is_a_clean_error_and_leaves_nothing(small_tmpfs: Path) -> None:
+    """No room: TooLarge when it is made, never SIGBUS; what was made takes messages round after round all the same."""
+    for if_exists in get_args(IfExists):
+        with pytest.raises(TooLarge, match="no room"):
+            make(small_tmpfs / "news", slots=10_000, if_exists=if_exists, mode=0o644)
+        assert not os.listdir(small_tmpfs)
+    file = make(small_tmpfs / "news")
+    fill(small_tmpfs)
+    with pytest.raises(TooLarge, match="no room"):
+        make(small_tmpfs / "news", if_exists="replace")
+    reading = open_reader(file.path, CONTENTS)
+    cursor = Cursor(reading, oldest=False)
+    rounds = 2 * file.header.data_bytes // (100 * SLOTS)
+    for number in range(rounds):
+        payloads = [b"%d" % number * (100 // len(str(number)))] * SLOTS
+        send(file, *payloads)
+        assert [cursor.take(1)[0] for _ in payloads] == payloads
+    assert cursor.missed == 0
+    reading.close()
+    file.close()
+    assert os.listdir(small_tmpfs) == ["filler"]
 
 
 def test_a_kill_at_any_bytecode_of_a_send_leaves_whole_messages_and_a_free_lock(tmp_path: Path) -> None:
