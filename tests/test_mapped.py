@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -556,6 +557,49 @@ def test_a_fork_while_holding_leaves_the_lock_with_the_parent(memory: BlockingMe
     assert again(memory).exists()
     with memory.lock(timeout=0) as pair:
         assert pair.both == (1, 1)
+
+
+ELSEWHERE = script("""
+    from pathlib import Path
+    from tests.memory_support import PAIR
+    with (
+        PAIR.at(sys.argv[1]).open() as memory,
+        PAIR.at(Path(sys.argv[1]).with_name("own")).create(),
+        memory.lock() as pair,
+    ):
+        pair.first += 1
+        print(os.getpid(), flush=True)
+        input()
+""")
+
+
+def test_a_holder_in_another_pid_namespace_is_like_any_other(
+    memory: BlockingMemory[Pair], child: Children, unshare: list[str]
+) -> None:
+    """Its number means nothing here; its lock excludes, and its death is told, and frees the name it had."""
+    path = Path(again(memory).path)
+    holder = child(
+        f"import os; os.execvp('unshare', {[*unshare, sys.executable, '-c', 'import os; ' + ELSEWHERE, str(path)]!r})"
+    )
+    holder.expect("1")
+    with pytest.raises(TimedOut):
+        memory.lock(timeout=0).__enter__()
+    with pytest.raises(NameTaken):
+        PAIR.at(path.with_name("own")).create().__enter__()
+    holder.kill()
+    with pytest.raises(OwnerDied):
+        memory.lock(timeout=LONG_SECONDS).__enter__()
+    with memory.recover() as pair:
+        assert pair.both == (1, 0)
+        pair.second = pair.first
+    deadline = time.monotonic() + LONG_SECONDS
+    while True:
+        try:
+            with PAIR.at(path.with_name("own")).create() as own:
+                assert own.content.both == (0, 0)
+            break
+        except NameTaken:  # it is being killed, and the kernel has closed one of its files only
+            assert time.monotonic() < deadline
 
 
 def test_threads_with_two_handles_exclude_each_other(memory: BlockingMemory[Pair]) -> None:
