@@ -42,7 +42,7 @@ Mutant: TypeAlias = Literal[
     "watch late",
     "drain late",
     "early bell",
-    "successor last",
+    "version once",
 ]
 NOBODY = -1
 
@@ -75,7 +75,6 @@ class Process(NamedTuple):
     patient: bool = True
     """Of a changer: whether it waits to the end."""
     version: int = 0
-    seen: int = 0
     data: bytes = b""
     watching: bool = False
     event: bool = False
@@ -248,34 +247,28 @@ def reader(state: State, who: int, mutant: Mutant | None) -> Iterator[State]:
 
 
 def watcher(state: State, who: int, mutant: Mutant | None) -> Iterator[State]:
-    """Add the watch; look at the successor word, then at the version; wait; drain; over again."""
+    """Add the watch; look at the version, at the successor word, and then at the version again; wait; drain."""
     me = state.processes[who]
     if me.at == "watch":
-        yield state.moved(who, me._replace(at="wait" if mutant == "watch late" else "word", watching=True))
-    elif me.at == "word":
-        if mutant == "successor last":
-            yield state.moved(who, me._replace(at="version", seen=state.version()))
-            return
-        word = state.page[SUCCESSOR_OFFSET : SUCCESSOR_OFFSET + len(SUCCEEDED)]
-        yield state.moved(who, me._replace(at="version", data=word))
-    elif me.at == "version":
-        is_over = me.data == SUCCEEDED
+        yield state.moved(who, me._replace(at="wait" if mutant == "watch late" else "version", watching=True))
+    elif me.at in {"version", "version again"}:
         version = state.version()
-        if mutant == "successor last":
-            is_over = state.page[SUCCESSOR_OFFSET : SUCCESSOR_OFFSET + len(SUCCEEDED)] == SUCCEEDED
-            version = me.seen
-        yield state.moved(who, _version_looked_at(me, version, is_over=is_over, mutant=mutant))
+        if version > me.version:  # it is given out
+            yield state.moved(who, me._replace(at="version", version=version))
+        else:
+            yield state.moved(who, me._replace(at="word" if me.at == "version" else "ended"))
+    elif me.at == "word":
+        is_over = state.page[SUCCESSOR_OFFSET : SUCCESSOR_OFFSET + len(SUCCEEDED)] == SUCCEEDED
+        yield state.moved(who, _word_looked_at(me, is_over=is_over, mutant=mutant))
     elif me.at == "wait" and me.event:
-        yield state.moved(who, me._replace(at="word" if mutant == "drain late" else "drain"))
+        yield state.moved(who, me._replace(at="version" if mutant == "drain late" else "drain"))
     elif me.at == "drain":
-        yield state.moved(who, me._replace(at="wait" if mutant == "drain late" else "word", event=False))
+        yield state.moved(who, me._replace(at="wait" if mutant == "drain late" else "version", event=False))
 
 
-def _version_looked_at(me: Process, version: int, *, is_over: bool, mutant: Mutant | None) -> Process:
-    if version > me.version:  # it is given out, and looked at again
-        return me._replace(at="word", version=version)
+def _word_looked_at(me: Process, *, is_over: bool, mutant: Mutant | None) -> Process:
     if is_over:
-        return me._replace(at="ended")
+        return me._replace(at="ended" if mutant == "version once" else "version again")
     if mutant == "watch late" and not me.watching:
         return me._replace(at="watch")
     return me._replace(at="drain" if mutant == "drain late" and me.event else "wait")
@@ -356,7 +349,7 @@ def standing_in_line(mutant: Mutant | None = None) -> int:
 def watching(mutant: Mutant | None = None) -> int:
     """Two who change it, one who watches, and a successor."""
     changer = Process("ask", "changer")
-    watcher = Process("word" if mutant == "watch late" else "watch", "watcher")
+    watcher = Process("version" if mutant == "watch late" else "watch", "watcher")
     return explore(changer, changer, watcher, Process("ask", "successor"), mutant=mutant)
 
 
@@ -406,7 +399,7 @@ def test_a_wrong_way_to_stand_in_line_is_caught(mutant: Mutant, found: str) -> N
         standing_in_line(mutant)
 
 
-@pytest.mark.parametrize("mutant", ["watch late", "drain late", "early bell", "successor last"])
+@pytest.mark.parametrize("mutant", ["watch late", "drain late", "early bell", "version once"])
 def test_a_wrong_way_to_wait_is_caught(mutant: Mutant) -> None:
     """The model finds the change, or the successor, that each wrong variant misses."""
     with pytest.raises(Violation, match="a watcher"):

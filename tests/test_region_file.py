@@ -37,6 +37,7 @@ from namedipc._shells.shared_file import BLOCKING, Contents, read_header
 from namedipc._shells.shared_lock import OWNING, WRITING, FileLock, open_again
 from namedipc._shells.shared_making import remove_shared
 from namedipc._shells.shared_sidecar import needs_sidecar, sidecar_path, writers_only
+from namedipc._shells.watching import Superseded
 from namedipc._types import describe, fingerprint
 from namedipc._values import IfExists
 
@@ -502,6 +503,24 @@ def test_replace_swaps_in_one_step_and_leaves_the_old_memory(tmp_path: Path) -> 
     new.close()
     assert not os.listdir(tmp_path)
     make(tmp_path / "board", if_exists="replace").close()  # nothing there: made
+
+
+def test_a_value_made_just_before_the_successor_is_not_missed(region: RegionFile) -> None:
+    """Between the look at the version and that at the successor word both may come."""
+    version = region.version
+
+    def version_before() -> int:
+        region.version = version  # type: ignore[method-assign]  # the second look is the real one
+        latest = version()
+        with locked(region):
+            region.publish(b"last")
+        os.pwrite(region._fd, records.SUCCEEDED, records.SUCCESSOR_OFFSET)
+        return latest
+
+    region.version = version_before  # type: ignore[method-assign]
+    assert region.read_newer(1) == (2, b"last")
+    with pytest.raises(Superseded):
+        region.read_newer(2)
 
 
 def test_another_type_is_named(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 import trio
 import trio.testing
 
-from namedipc import Busy, Closed, InvalidMessage, NameNotFound, TooLarge, lowlevel
+from namedipc import Busy, Closed, EndOfChannel, InvalidMessage, NameNotFound, TooLarge, lowlevel
 from namedipc._region import SharedRegion
-from namedipc._region_trio import Region
+from namedipc._region_trio import Region, RegionView
 
 from .conftest import Children
 from .region_support import BOARD, Entry, advance, script
@@ -251,6 +251,30 @@ async def test_closed_while_in_line_for_the_lock(board: Region[Entry]) -> None:
         with pytest.raises(Closed):
             await edit()
     assert await board.update(advance) == Entry.of(1)
+
+
+async def test_the_next_generation_ends_every_wait(board: Region[Entry]) -> None:
+    """A watch ends, `wait_newer` is trio's EndOfChannel too, and the name gives the new region."""
+    seen: list[Entry] = []
+
+    async def follow(region: RegionView[Entry]) -> None:
+        async for entry in region.watch():
+            seen.append(entry)
+
+    async def wait(region: RegionView[Entry]) -> None:
+        with pytest.raises(EndOfChannel, match="open it again") as caught:
+            await region.wait_newer(1)
+        assert isinstance(caught.value, trio.EndOfChannel)
+
+    async with again(board).view() as view:
+        with trio.fail_after(LONG_SECONDS):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(follow, view)
+                nursery.start_soon(wait, view)
+                await trio.testing.wait_all_tasks_blocked()
+                async with again(board).create(Entry.of(1), capacity_bytes=1 << 20, if_exists="replace") as new:
+                    assert [region.is_current for region in (board, view, new)] == [False, False, True]
+        assert seen == [view.read()] == [Entry.of(0)]
 
 
 async def test_a_watch_is_closed_by_another_task(board: Region[Entry]) -> None:
