@@ -90,7 +90,8 @@ class MappedFile(Generic[C]):
         content = self.content
         begun = records.pack_dirty(self.file.version() + 1)
         with self.file.gate:
-            os.pwrite(self.file.whole_fd(), begun, records.DIRTY_OFFSET)
+            self.file.whole_fd()
+            self.file.write_quietly(begun, records.DIRTY_OFFSET)
         yield content
         self.file.publish(b"")  # a commit of no bytes: its version alone takes the mark off, and it is the bell
 

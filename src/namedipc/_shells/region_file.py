@@ -15,7 +15,7 @@ from .._errors import ProtocolError, TooLarge
 from .._protocol import records
 from .._protocol.file_header import Flag
 from .._protocol.records import Commit, Header
-from .shared_file import SharedFile, World, write_all
+from .shared_file import SharedFile, World
 from .shared_lock import WRITING, FileLock, open_again
 from .watching import Superseded
 
@@ -94,7 +94,8 @@ class RegionFile(SharedFile[Header]):
         with self.gate:
             self.whole_fd()
             version = self._live().version + 1
-            write_all(self._fd, payload, self._slots[version & 1])
+            if payload:  # mapped memory has none
+                self.write_quietly(payload, self._slots[version & 1])
             # The only commit, and the bell: 20 bytes of one page, which no signal can split.
             os.pwrite(self._fd, records.pack_commit(version, payload), records.record_offset(version))
         return version

@@ -68,7 +68,7 @@ class RingFile(SharedFile[Header]):
             self.whole_fd()
             batch = ring.make_batch(self.header, self._go_to_newest(), payloads)
             for offset, data in batch.payloads:
-                write_all(self._fd, data, offset)
+                self.write_quietly(data, offset)
             for offset, data in batch.commits:  # each of them the only commit of its messages, and the bell
                 write_all(self._fd, data, offset)
             self._newest = batch.newest
