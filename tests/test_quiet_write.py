@@ -86,6 +86,15 @@ def test_what_cannot_be_opened_leaves_nothing(fd: int, monkeypatch: pytest.Monke
         QuietWriter(fd, FILE_BYTES)
 
 
+def test_closed_in_the_middle_of_a_write(quiet: QuietWriter) -> None:
+    """As in a forked child, whose parent's other thread was writing: no error, and nothing can be written any more."""
+    place = quiet._view[:10]
+    quiet.close()
+    assert len(place) == 10
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        quiet.write(b"x", 0)
+
+
 # --- what uses it
 
 

@@ -33,13 +33,11 @@ class QuietWriter:
         Raises:
             OSError: There is no descriptor left, or no room for the mapping.
         """
-        self._mapping: lowlevel.Mapping | None = lowlevel.map_shared(fd, size_bytes, writable=True)
-        self._view = memoryview(self._mapping)
-        self._own_fd = -1  # until there is one: an error leaves nothing open
+        self._own_fd = lowlevel.create_memfd("namedipc", 0)
         try:
-            self._own_fd = lowlevel.create_memfd("namedipc", 0)
+            self._view = memoryview(lowlevel.map_shared(fd, size_bytes, writable=True))
         except BaseException:
-            self.close()
+            os.close(self._own_fd)
             raise
 
     def write(self, data: bytes, offset: int) -> None:
@@ -59,11 +57,8 @@ class QuietWriter:
                 done += os.preadv(self._own_fd, [place], done)
 
     def close(self) -> None:
-        """Let go of the mapping, and close what is our own. Safe to repeat."""
-        mapping, self._mapping = self._mapping, None
-        if mapping is not None:
-            self._view.release()
-            mapping.close()
+        """Let go of the mapping, and close what is our own. Safe to repeat, and in a forked child."""
+        self._view = memoryview(b"")  # not released: a thread that was writing when its process forked still has it
         fd, self._own_fd = self._own_fd, -1
         if fd >= 0:
             os.close(fd)

@@ -151,7 +151,7 @@ class SharedFile(Generic[HeaderT_co]):
         if self._quiet is None and self._may_be_quiet:
             try:
                 self._quiet = QuietWriter(self._fd, self._file_bytes)
-            except (OSError, OverflowError):  # no descriptor is left, or the file is larger than any mapping
+            except (OSError, OverflowError, ValueError):  # no descriptor is left, or no room for such a mapping
                 self._may_be_quiet = False
         return self._quiet
 
