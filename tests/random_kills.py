@@ -1,10 +1,10 @@
 """A campaign of kills at random: `python -m tests.random_kills KIND PATH KILLS [SEED]`, for each of KINDS.
 
 Two forked children change one thing without a pause, a third follows it, and this process kills the older of the two,
-forks another one, and makes a change of its own: again and again. Every value must be whole and none may go backwards,
-the lock must be had again at once, and the follower must hear of this process's change. Prints, every 10 000 kills and
-at the end: the kind, the kills, the median and the worst time from a kill to the lock in ms, how often it was above
-100 ms, and how far the changes have come.
+makes a change of its own, and forks another one: again and again. Every value must be whole and none may go backwards,
+the lock must be had again at once, and the follower must hear of this process's change; now and then the other child is
+killed too, so that this is the last change. Prints, every 1 000 kills and at the end: the kind, the kills, the median
+and the worst time from a kill to the lock in ms, how often it was above 100 ms, and how far the changes have come.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from itertools import count
 from types import FrameType
 
 import attrs
@@ -32,9 +33,11 @@ from .region_support import BOARD, NEWS, Entry, advance
 LONGEST_LIFE_SECONDS = 0.003
 """Of the older child after a kill. It has had the time of the one before to come to its work."""
 SOON_SECONDS = 0.1
-HANG_SECONDS = 30
-"""After this a lock counts as lost, and so does a wake-up."""
-REPORT_EVERY = 10_000
+HANG_SECONDS = 120
+"""After this a lock counts as lost, and so does a wake-up; also where a machine has little time for this."""
+ALONE_EVERY = 8
+"""So often nobody else makes a change before the follower has heard of the last one."""
+REPORT_EVERY = 1_000
 MESSAGES_EACH = 1_000_000
 """More than a writer sends in its life: the messages of each have numbers of their own."""
 
@@ -164,7 +167,7 @@ def broadcast_follow(path: str) -> Iterator[int]:
     last: dict[int, int] = {}
     missed = 0
     with NEWS.at(path).reader(start="oldest") as news:
-        for count, entry in enumerate(news, 1):
+        for received, entry in enumerate(news, 1):
             assert entry.whole, entry.number
             if news.missed > missed:  # others have sent meanwhile, and have been killed
                 missed = news.missed
@@ -173,7 +176,7 @@ def broadcast_follow(path: str) -> Iterator[int]:
                 who = entry.number // MESSAGES_EACH
                 assert entry.number == last.get(who, entry.number - 1) + 1, (entry.number, last)
                 last[who] = entry.number
-            yield count + missed
+            yield received + missed
 
 
 KINDS = {
@@ -245,21 +248,32 @@ def run(name: str, path: str, kills: int, seed: int) -> None:
     chance = random.Random(seed)
     signal.signal(signal.SIGALRM, hang)
     waits: list[float] = []
+    workers: list[int] = []
+    numbers = count(1)
     reached = 0
+
+    def start_workers() -> None:
+        while len(workers) < 2:
+            workers.append(in_child(partial(kind.work, path, next(numbers))))
+
     with kind.here(path) as change_here:
         follower = Follower(kind, path)
-        workers = [in_child(partial(kind.work, path, who)) for who in (1, 2)]
         try:
-            for who in range(3, kills + 3):
+            follower.wait_for(change_here())  # it has the first one, and so counts from there
+            for turn in range(kills):
+                start_workers()
                 signal.alarm(HANG_SECONDS)
                 time.sleep(chance.uniform(0, LONGEST_LIFE_SECONDS))
                 start = time.perf_counter()
                 kill(workers.pop(0))
+                if is_alone := turn % ALONE_EVERY == 0:
+                    kill(workers.pop())
                 number = change_here()
                 waits.append(time.perf_counter() - start)
-                workers.append(in_child(partial(kind.work, path, who)))
                 assert number > reached, (number, reached)
                 reached = number
+                if not is_alone:
+                    start_workers()
                 follower.wait_for(number)
                 if len(waits) % REPORT_EVERY == 0 or len(waits) == kills:
                     report(name, waits, reached)
