@@ -65,25 +65,35 @@ def received(reader: Reader) -> list[Entry]:
 
 
 def check_sending(way: Callable[[Writer], None], points: int) -> list[int]:
-    """Kill at `points` bytecodes of a way to send, evenly spread."""
+    """Kill at `points` bytecodes of a way to send, evenly spread, in rings that are filled more and more."""
+    totals = [_sending_once(-1, way, sent)[0] for sent in range(1, SLOTS + 1)]
     counts = [0, 0]
-    with NEWS.at(sys.argv[1]).writer(slots=SLOTS) as writer, NEWS.at(sys.argv[1]).reader() as reader:
-        writer.send(SENT[0])  # in an empty ring there is less to do
-        total = send_and_die(-1, way)
+    for index in range(points):
+        total = totals[index % SLOTS]
+        counts[_sending_once(1 + index * (total - 1) // (points - 1), way, 1 + index % SLOTS)[1]] += 1
+    return [min(totals), *counts]
+
+
+def _sending_once(point: int, way: Callable[[Writer], None], sent: int) -> tuple[int, bool]:
+    """Kill once, in a ring where so much has been sent; return how many bytecodes there were and whether it is sent."""
+    ring = NEWS.at(sys.argv[1])
+    with ring.writer(slots=SLOTS, if_exists="replace") as writer, ring.reader() as reader:
+        for number in range(sent):
+            writer.send(Entry.of(number))
         received(reader)
-        for index in range(points):
-            listener = reader._receiver.file.listen()
-            in_child(1 + index * (total - 1) // (points - 1), way)
-            rung = lowlevel.wait_ready(listener.fileno(), timeout_seconds=0)
-            listener.close()
-            there = received(reader)
-            assert there == SENT[: len(there)], there
-            assert rung or not there, "nobody was woken"
-            writer.send(Entry.of(9), timeout=SOON_SECONDS)
-            assert received(reader) == [Entry.of(9)], "another writer's message"
-            assert reader.missed == 0
-            counts[bool(there)] += 1
-    return [total, *counts]
+        if point < 0:
+            return send_and_die(point, way), True
+        listener = reader._receiver.file.listen()
+        in_child(point, way)
+        rung = lowlevel.wait_ready(listener.fileno(), timeout_seconds=0)
+        listener.close()
+        there = received(reader)
+        assert there == SENT[: len(there)], there
+        assert rung or not there, "nobody was woken"
+        writer.send(Entry.of(9), timeout=SOON_SECONDS)
+        assert received(reader) == [Entry.of(9)], "another writer's message"
+        assert reader.missed == 0
+        return 0, bool(there)
 
 
 def leave_and_die(point: int) -> int:

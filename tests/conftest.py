@@ -6,6 +6,8 @@
   The methods block: where the child talks to a server in this very loop, call them in a worker thread,
   `await trio.to_thread.run_sync(other.read_line)`.
 * `no_leaks` fails the test if it ends with more open descriptors than it began with.
+* `unshare` is the beginning of a command line for a program that is to live in a pid namespace of its own.
+* `small_tmpfs` is a directory with room for 256 KiB.
 
 Their types, for annotations: `from .conftest import Child, Children`.
 """
@@ -22,6 +24,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -140,3 +143,32 @@ def no_leaks() -> Iterator[None]:
         after = open_descriptors()
     leaked = {number: after[number] for number in sorted(after.keys() - before.keys())}
     assert not leaked, f"left open: {leaked}"
+
+
+@pytest.fixture
+def small_tmpfs(tmp_path: Path) -> Iterator[Path]:
+    """A directory with a filesystem of its own, which a test may fill. Skipped where none can be mounted."""
+    if os.geteuid():
+        pytest.skip("needs root, to mount a small tmpfs")
+    directory = tmp_path / "small"
+    directory.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(directory)]
+    mounted = subprocess.run(mount, check=False, capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"a tmpfs cannot be mounted here: {mounted.stderr.strip()}")
+    yield directory
+    subprocess.run(["umount", "--lazy", directory], check=True)  # lazy: a failed test's frames may hold a mapping
+
+
+@pytest.fixture
+def unshare() -> list[str]:
+    """`unshare(1)` with a pid namespace, in which the program is number 1, and is killed with unshare. Or a skip."""
+    rights = [] if os.geteuid() == 0 else ["--user", "--map-current-user"]
+    command = ["unshare", *rights, "--pid", "--fork", "--kill-child"]
+    try:
+        tried = subprocess.run([*command, "true"], check=False, capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("unshare(1) is not installed")
+    if tried.returncode:
+        pytest.skip(f"no pid namespace can be made here: {tried.stderr.strip()}")
+    return command

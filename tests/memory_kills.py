@@ -38,6 +38,12 @@ def by_recover(memory: PairMemory) -> None:
 WAYS: tuple[Callable[[PairMemory], None], ...] = (by_lock, by_recover)
 
 
+def attempt(point: int, way: Callable[[PairMemory], None]) -> int:
+    """Open the memory and die while changing it."""
+    with PAIR.at(sys.argv[1]).open() as memory:
+        return killed_at(point, way, memory)
+
+
 def is_marked(memory: PairMemory) -> bool:
     """Whether the file says that a change was begun and not ended: read as a foreign program would."""
     data = os.pread(memory._memory.file._fd, PAGE_BYTES, 0)
@@ -66,8 +72,7 @@ def run(points: int) -> None:
     """Kill at `points` bytecodes of each way to change it, evenly spread."""
     with PAIR.at(sys.argv[1]).create() as memory:
         for way in WAYS:
-            with PAIR.at(sys.argv[1]).open() as other:
-                total = bytecodes(way, other)
+            total = bytecodes(attempt, way)
             counts = [0, 0, 0]
             for index in range(points):
                 point = 1 + index * total // points
@@ -75,8 +80,7 @@ def run(points: int) -> None:
                 listener = memory._memory.file.listen()
                 pid = os.fork()
                 if pid == 0:
-                    with PAIR.at(sys.argv[1]).open() as other:
-                        killed_at(point, way, other)
+                    attempt(point, way)
                     os._exit(0)
                 status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
                 assert status == -signal.SIGKILL, status

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import TypeVar
 
 from namedipc import lowlevel
 from namedipc._region_blocking import BlockingRegion
@@ -20,7 +19,6 @@ from .kill_support import bytecodes, killed_at
 from .region_support import BOARD, Entry, advance
 
 Board = BlockingRegion[Entry]
-T = TypeVar("T")
 
 
 def by_write(board: Board) -> None:
@@ -42,10 +40,10 @@ def by_editing(board: Board) -> None:
 WAYS: tuple[Callable[[Board], None], ...] = (by_write, by_update, by_editing)
 
 
-def attempt(point: int, way: Callable[[Board], None]) -> None:
-    """In a child: open the region and die while writing."""
+def attempt(point: int, way: Callable[[Board], None]) -> int:
+    """Open the region and die while writing."""
     with BOARD.at(sys.argv[1]).open() as board:
-        killed_at(point, way, board)
+        return killed_at(point, way, board)
 
 
 def check(board: Board, before: Entry, version: int, listener_rung: bool) -> bool:
@@ -63,8 +61,7 @@ def run(points: int) -> None:
     """Kill at `points` bytecodes of each way to write, evenly spread."""
     with BOARD.at(sys.argv[1]).create(Entry.of(0), persist=True) as board:
         for way in WAYS:
-            with BOARD.at(sys.argv[1]).open() as other:
-                total = bytecodes(way, other)
+            total = bytecodes(attempt, way)
             counts = [0, 0]
             for index in range(points):
                 point = 1 + index * total // points

@@ -42,6 +42,12 @@ def advance(entry: Entry) -> Entry:
     return Entry.of(entry.number + 1)
 
 
+def fill(directory: Path) -> None:
+    """Leave no room in the filesystem of a directory."""
+    room = os.statvfs(directory)
+    (directory / "filler").write_bytes(bytes(room.f_bavail * room.f_bsize))
+
+
 def script(text: str) -> str:
     """The text of a child's program that may import the tests' modules, wherever it is started."""
     return f"import sys\nsys.path.insert(0, {str(Path(__file__).parents[1])!r})\n" + textwrap.dedent(text)

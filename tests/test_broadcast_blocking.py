@@ -193,6 +193,23 @@ def test_without_inotify_it_polls(writer: BlockingBroadcastWriter[Entry], monkey
         later.join()
 
 
+def test_a_larger_ring_is_the_next_generation(tmp_path: Path) -> None:
+    """The old one's readers come to the end when its writers have left; `is_current` tells these; the name leads on."""
+    name = NEWS.at(tmp_path / "news")
+    with name.writer(slots=2) as old, name.reader() as reader:
+        old.send(Entry.of(1))
+        assert old.is_current
+        assert reader.is_current
+        with name.writer(slots=64, if_exists="replace") as new:
+            assert [end.is_current for end in (old, reader, new)] == [False, False, True]
+            new.send(Entry.of(2))
+            old.close()
+            assert list(reader) == [Entry.of(1)]
+            with name.reader(start="oldest") as moved:
+                assert moved.receive() == Entry.of(2)
+                assert moved.is_current
+
+
 def test_waiting_for_a_broadcast_to_appear(tmp_path: Path) -> None:
     """Opened while it is not there yet; NameNotFound if it never is."""
     news = NEWS.at(tmp_path / "news")

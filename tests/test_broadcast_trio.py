@@ -194,6 +194,8 @@ async def test_both_worlds_meet(tmp_path: Path) -> None:
         async with news.writer() as writer, news.reader() as reader, trio.open_nursery() as nursery:
             nursery.start_soon(trio.to_thread.run_sync, echo)
             await ready.wait()
+            assert writer.is_current
+            assert reader.is_current
             for number in range(10):
                 await writer.send(number)
                 assert [await reader.receive() for _ in range(2)] == [number, -number - 1]

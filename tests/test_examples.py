@@ -28,7 +28,7 @@ def shown_in_docstring(program: str) -> list[str]:
 def test_every_task_of_the_chapter_is_there_and_some_real_ones() -> None:
     """One for each of the chapter's named mechanisms, small real ones, four services, and three at mapped memory."""
     chapter = ["counter.py", "instructor_service.py", "office_hours_fifo.py", "pennys_typed_channel.py"]
-    real = ["chat.py", "key_value.py", "news_feed.py", "rendezvous.py", "shared_table.py"]
+    real = ["chat.py", "dashboard.py", "key_value.py", "news_feed.py", "rendezvous.py", "shared_table.py"]
     queues = ["shell_pipeline.py", "work_queue.py"]
     services = ["job_service.py", "log_service.py", "privileged_helper.py", "zero_downtime_restart.py"]
     memory = ["exact_counter.py", "image_pipeline.py", "shared_struct.py"]
@@ -141,6 +141,16 @@ def test_news_feed_reaches_every_subscriber() -> None:
     assert all(int(read) + int(missed) == 500 for _, read, missed in counts)
     assert counts[-1] == ("a sleeper", "64", "436")
     assert text.endswith('"headline 500".\n')
+
+
+def test_dashboard_never_misses_the_last_reading() -> None:
+    """Whoever was slow, or late, ends with what the others end with."""
+    text = output_of("dashboard.py")
+    screens = re.findall(r"^(\w[\w ]*) has shown (\d+) of 300 readings, and ends with (.*)$", text, re.MULTILINE)
+    assert [name for name, *_ in screens] == ["hall", "kitchen", "office", "a slow one", "a late one"]
+    assert all(1 <= int(shown) <= 300 for _, shown, _ in screens)
+    assert [int(shown) for _, shown, _ in screens[-2:]] == [2, 1]
+    assert {last for *_, last in screens} == {"oven 230 °C, 119 orders"}
 
 
 def test_chat_reaches_every_other_guest() -> None:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,11 +38,10 @@ from namedipc import (
 
 from .conftest import Children
 from .memory_support import PAIR, Pair, Wide
-from .region_support import forked, script
+from .region_support import fill, forked, script
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
-ROOT = os.geteuid() == 0
 SHORT_SECONDS = 0.05
 LONG_SECONDS = 20.0
 
@@ -510,12 +510,8 @@ def test_a_truncated_mapping_kills_who_touches_it(tmp_path: Path) -> None:
     assert forked(touch) == -signal.SIGBUS
 
 
-@pytest.mark.skipif(not ROOT, reason="needs root, to mount a small tmpfs")
-def test_a_full_tmpfs_is_a_clean_error_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_full_tmpfs_is_a_clean_error_and_leaves_nothing(small_tmpfs: Path) -> None:
     """No room is said when the memory is made; what was made can be stored to when the disk is full."""
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path], check=False, stderr=-1)
-    if mounted.returncode:
-        pytest.skip(f"a tmpfs cannot be mounted here: {mounted.stderr.decode().strip()}")
 
     class Large(ctypes.Structure):
         _fields_ = [("bytes", ctypes.c_uint8 * (1 << 20))]
@@ -523,18 +519,14 @@ def test_a_full_tmpfs_is_a_clean_error_and_leaves_nothing(tmp_path: Path) -> Non
     class Small(ctypes.Structure):
         _fields_ = [("bytes", ctypes.c_uint8 * (1 << 14))]
 
-    try:
-        with pytest.raises(TooLarge, match="no room"):
-            SharedStruct(tmp_path / "large", Large).create().__enter__()
-        assert not os.listdir(tmp_path)
-        with SharedStruct(tmp_path / "small", Small).create() as memory:
-            (tmp_path / "filler").write_bytes(bytes(os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_bsize))
-            with memory.lock() as small:
-                ctypes.memset(small.bytes, 1, 1 << 14)
-            assert sum(memory.content.bytes) == 1 << 14
-        del memory, small
-    finally:
-        subprocess.run(["umount", tmp_path], check=True)
+    with pytest.raises(TooLarge, match="no room"):
+        SharedStruct(small_tmpfs / "large", Large).create().__enter__()
+    assert not os.listdir(small_tmpfs)
+    with SharedStruct(small_tmpfs / "small", Small).create() as memory:
+        fill(small_tmpfs)
+        with memory.lock() as small:
+            ctypes.memset(small.bytes, 1, 1 << 14)
+        assert sum(memory.content.bytes) == 1 << 14
 
 
 def test_a_fork_while_holding_leaves_the_lock_with_the_parent(memory: BlockingMemory[Pair]) -> None:
@@ -565,6 +557,49 @@ def test_a_fork_while_holding_leaves_the_lock_with_the_parent(memory: BlockingMe
     assert again(memory).exists()
     with memory.lock(timeout=0) as pair:
         assert pair.both == (1, 1)
+
+
+ELSEWHERE = script("""
+    from pathlib import Path
+    from tests.memory_support import PAIR
+    with (
+        PAIR.at(sys.argv[1]).open() as memory,
+        PAIR.at(Path(sys.argv[1]).with_name("own")).create(),
+        memory.lock() as pair,
+    ):
+        pair.first += 1
+        print(os.getpid(), flush=True)
+        input()
+""")
+
+
+def test_a_holder_in_another_pid_namespace_is_like_any_other(
+    memory: BlockingMemory[Pair], child: Children, unshare: list[str]
+) -> None:
+    """Its number means nothing here; its lock excludes, and its death is told, and frees the name it had."""
+    path = Path(again(memory).path)
+    holder = child(
+        f"import os; os.execvp('unshare', {[*unshare, sys.executable, '-c', 'import os; ' + ELSEWHERE, str(path)]!r})"
+    )
+    holder.expect("1")
+    with pytest.raises(TimedOut):
+        memory.lock(timeout=0).__enter__()
+    with pytest.raises(NameTaken):
+        PAIR.at(path.with_name("own")).create().__enter__()
+    holder.kill()
+    with pytest.raises(OwnerDied):
+        memory.lock(timeout=LONG_SECONDS).__enter__()
+    with memory.recover() as pair:
+        assert pair.both == (1, 0)
+        pair.second = pair.first
+    deadline = time.monotonic() + LONG_SECONDS
+    while True:
+        try:
+            with PAIR.at(path.with_name("own")).create() as own:
+                assert own.content.both == (0, 0)
+            break
+        except NameTaken:  # it is being killed, and the kernel has closed one of its files only
+            assert time.monotonic() < deadline
 
 
 def test_threads_with_two_handles_exclude_each_other(memory: BlockingMemory[Pair]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from namedipc import Busy, Closed, InvalidMessage, TimedOut, TooLarge, lowlevel
+from namedipc import Busy, Closed, EndOfChannel, InvalidMessage, TimedOut, TooLarge, lowlevel
 from namedipc._region import SharedRegion
 from namedipc._region_blocking import BlockingRegion
 
@@ -260,6 +260,61 @@ def test_close_ends_every_wait(board: BlockingRegion[Entry]) -> None:
         writable.close()
         with pytest.raises(Closed):
             writable.write(Entry.of(1))
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_a_larger_region_is_the_next_generation(tmp_path: Path, mode: int) -> None:
+    """Who has the old one open keeps it; watches end after its last value, and the name gives the larger one."""
+    name = BOARD.at(tmp_path / "board")
+    with name.create(Entry.of(0), capacity_bytes=1 << 13, mode=mode) as old, name.view() as view:
+        watch = view.watch()
+        assert next(watch) == Entry.of(0)
+        assert old.write(Entry.of(1)) == 2
+        with name.create(Entry.of(5), capacity_bytes=1 << 20, if_exists="replace", mode=mode) as new:
+            assert [region.is_current for region in (old, view, new)] == [False, False, True]
+            assert list(watch) == [Entry.of(1)]
+            assert list(watch) == []
+            with pytest.raises(EndOfChannel, match=r"board: another region .* open it again"):
+                view.wait_newer(2, timeout=LONG_SECONDS)
+            assert view.wait_newer(1) == view.read() == Entry.of(1)
+            with name.view(wait_seconds=1) as moved:
+                assert moved.read() == Entry.of(5)
+                assert moved.is_current
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_who_sleeps_is_woken_by_the_next_generation(tmp_path: Path, child: Children, dies: bool) -> None:
+    """Be it made in the place of a living creator's region, or of one whose creator was killed."""
+    creator = child(
+        script("""
+        from tests.region_support import BOARD, Entry
+        with BOARD.at(sys.argv[1]).create(Entry.of(0)):
+            print("made", flush=True)
+            input()
+        """),
+        str(tmp_path / "board"),
+    )
+    creator.expect("made")
+    name = BOARD.at(tmp_path / "board")
+    with name.view() as view, name.view() as other:
+        watch = view.watch()
+        assert next(watch) == Entry.of(0)
+        if dies:
+            creator.kill()
+        done = threading.Event()
+
+        def make() -> None:
+            with name.create(Entry.of(1), if_exists="fail" if dies else "replace"):
+                done.wait(LONG_SECONDS)
+
+        later = threading.Timer(SHORT_SECONDS, make)
+        later.start()
+        assert list(watch) == []
+        with pytest.raises(EndOfChannel):
+            other.wait_newer(1, timeout=LONG_SECONDS)
+        done.set()
+        later.join()
 
 
 def test_a_watch_is_closed_from_another_thread(board: BlockingRegion[Entry]) -> None:

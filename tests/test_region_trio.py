@@ -11,9 +11,9 @@ import pytest
 import trio
 import trio.testing
 
-from namedipc import Busy, Closed, InvalidMessage, NameNotFound, TooLarge, lowlevel
+from namedipc import Busy, Closed, EndOfChannel, InvalidMessage, NameNotFound, TooLarge, lowlevel
 from namedipc._region import SharedRegion
-from namedipc._region_trio import Region
+from namedipc._region_trio import Region, RegionView
 
 from .conftest import Children
 from .region_support import BOARD, Entry, advance, script
@@ -109,6 +109,7 @@ async def test_cancelled_before_the_lock_nothing_is_written(board: Region[Entry]
 
 async def test_a_cancelled_wait_for_another_handle_leaves_no_lock(board: Region[Entry]) -> None:
     """Given up in the worker thread; when the holder is done, the abandoned thread gives the lock back at once."""
+    await board.write(Entry.of(0))  # so that it has all that a handle opens
     before = len(lowlevel.descriptors())
     async with again(board).open() as other:
         async with board.editing(), trio.open_nursery() as nursery:
@@ -116,7 +117,7 @@ async def test_a_cancelled_wait_for_another_handle_leaves_no_lock(board: Region[
             nursery.start_soon(other.write, Entry.of(9))  # stands in line behind the first
             await trio.testing.wait_all_tasks_blocked(0.01)
             nursery.cancel_scope.cancel()
-        assert (board.read(), board.version) == (Entry.of(0), 2)
+        assert (board.read(), board.version) == (Entry.of(0), 3)
         with trio.fail_after(LONG_SECONDS):
             assert await other.update(advance) == Entry.of(1)
     await no_more_descriptors_than(before)
@@ -251,6 +252,30 @@ async def test_closed_while_in_line_for_the_lock(board: Region[Entry]) -> None:
         with pytest.raises(Closed):
             await edit()
     assert await board.update(advance) == Entry.of(1)
+
+
+async def test_the_next_generation_ends_every_wait(board: Region[Entry]) -> None:
+    """A watch ends, `wait_newer` is trio's EndOfChannel too, and the name gives the new region."""
+    seen: list[Entry] = []
+
+    async def follow(region: RegionView[Entry]) -> None:
+        async for entry in region.watch():
+            seen.append(entry)
+
+    async def wait(region: RegionView[Entry]) -> None:
+        with pytest.raises(EndOfChannel, match="open it again") as caught:
+            await region.wait_newer(1)
+        assert isinstance(caught.value, trio.EndOfChannel)
+
+    async with again(board).view() as view:
+        with trio.fail_after(LONG_SECONDS):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(follow, view)
+                nursery.start_soon(wait, view)
+                await trio.testing.wait_all_tasks_blocked()
+                async with again(board).create(Entry.of(1), capacity_bytes=1 << 20, if_exists="replace") as new:
+                    assert [region.is_current for region in (board, view, new)] == [False, False, True]
+        assert seen == [view.read()] == [Entry.of(0)]
 
 
 async def test_a_watch_is_closed_by_another_task(board: Region[Entry]) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -24,7 +25,7 @@ from namedipc._shells.waiting import Clock, carry_out
 from namedipc._types import describe, fingerprint
 from namedipc._values import IfExists
 
-from .region_support import forked
+from .region_support import fill, forked
 
 CONTENTS = Contents(fingerprint(describe(bytes)), describe(bytes))
 OTHER = Contents(fingerprint(describe(int)), describe(int))
@@ -55,6 +56,13 @@ def send(file: RingFile, *payloads: bytes) -> None:
     assert held is not None
     file.publish(payloads)
     held.release()
+
+
+def spoil_entry(file: RingFile, number: int) -> None:
+    """Damage the entry of a message."""
+    fd = os.open(file.path, os.O_RDWR)
+    os.pwrite(fd, b"\xff" * 8, file.header.entry_offset(number))
+    os.close(fd)
 
 
 def text(numbers: range) -> list[bytes]:
@@ -169,14 +177,46 @@ def test_a_damaged_message_is_left_out_once(file: RingFile, reading: RingFile) -
     send(file, b"one", b"two", b"three", b"four")
     fd = os.open(file.path, os.O_RDWR)
     os.pwrite(fd, b"O", file.header.data_offset(0))
-    os.pwrite(fd, b"\xff" * 8, file.header.entry_offset(3))
     os.close(fd)
+    spoil_entry(file, 3)
     taken: list[bytes] = []
     for _ in range(2):
         with pytest.raises(ProtocolError, match=r"news: a message is damaged"):
             cursor.take(1)
         taken += cursor.take(1)
     assert (taken, cursor.missed) == ([b"two", b"four"], 2)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 8])
+def test_a_damaged_entry_is_noticed_with_the_next_message(file: RingFile, reading: RingFile, number: int) -> None:
+    """In whichever place it is, the last one of the index too."""
+    cursor = Cursor(reading, oldest=False)
+    for payload in text(range(1, number)):
+        send(file, payload)
+        cursor.take(1)
+    send(file, b"damaged")
+    spoil_entry(file, number)
+    assert cursor.take(1) == []
+    send(file, b"next")
+    with pytest.raises(ProtocolError, match=r"news: a message is damaged"):
+        cursor.take(1)
+    assert (cursor.take(1), cursor.missed) == ([b"next"], 1)
+
+
+@pytest.mark.parametrize(("newest", "number"), [(4, 1), (4, 2), (4, 3), (5, 4), (6, 4), (6, 5), (7, 6)])
+def test_a_damaged_entry_does_not_hold_up_those_who_come_later(file: RingFile, newest: int, number: int) -> None:
+    """A new writer goes on behind the newest message, and a new reader begins there."""
+    for payload in text(range(newest)):
+        send(file, payload)
+    spoil_entry(file, number)
+    other = make(Path(file.path))
+    later = open_reader(file.path, CONTENTS)
+    cursor = Cursor(later, oldest=False)
+    send(other, b"next")
+    assert cursor.take(9) == [b"next"]
+    assert later.newest_number() == newest + 1
+    later.close()
+    other.close()
 
 
 def test_a_file_cut_short_is_an_error_on_both_sides(file: RingFile, reading: RingFile) -> None:
@@ -416,6 +456,29 @@ def test_mere_readers_cannot_hold_a_writer_up(tmp_path: Path) -> None:
     reading.close()
     file.close()
     assert os.listdir(tmp_path) == []
+
+
+def test_a_full_tmpfs_is_a_clean_error_and_leaves_nothing(small_tmpfs: Path) -> None:
+    """No room: TooLarge when it is made, never SIGBUS; what was made takes messages round after round all the same."""
+    for if_exists in get_args(IfExists):
+        with pytest.raises(TooLarge, match="no room"):
+            make(small_tmpfs / "news", slots=10_000, if_exists=if_exists, mode=0o644)
+        assert not os.listdir(small_tmpfs)
+    file = make(small_tmpfs / "news")
+    fill(small_tmpfs)
+    with pytest.raises(TooLarge, match="no room"):
+        make(small_tmpfs / "news", if_exists="replace")
+    reading = open_reader(file.path, CONTENTS)
+    cursor = Cursor(reading, oldest=False)
+    rounds = 2 * file.header.data_bytes // (100 * SLOTS)
+    for number in range(rounds):
+        payloads = [b"%d" % number * (100 // len(str(number)))] * SLOTS
+        send(file, *payloads)
+        assert [cursor.take(1)[0] for _ in payloads] == payloads
+    assert cursor.missed == 0
+    reading.close()
+    file.close()
+    assert os.listdir(small_tmpfs) == ["filler"]
 
 
 def test_a_kill_at_any_bytecode_of_a_send_leaves_whole_messages_and_a_free_lock(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ Mutant: TypeAlias = Literal[
 ]
 NOBODY = -1
 SLOTS = 2
+HALF_ENTRY = ENTRY_BYTES // 2
 SIZE = 2
 """The length of every message, in bytes."""
 
@@ -102,9 +103,14 @@ class State(NamedTuple):
 
 
 def index_at(file: bytes, number: int) -> bytes:
-    """The entries from that of a message on, as a look takes them: up to the last slot."""
+    """The entries from that of a message on, up to the last slot."""
     start = (number - 1) % SLOTS * ENTRY_BYTES
     return file[start : SLOTS * ENTRY_BYTES]
+
+
+def second_at(file: bytes, number: int) -> bytes:
+    """The entry which a look takes first, where that of a message is the last one: the first of all."""
+    return b"" if number % SLOTS else file[:ENTRY_BYTES]
 
 
 # --- the processes, a step each
@@ -186,9 +192,11 @@ def reader(state: State, who: int, mutant: Mutant | None) -> Iterator[State]:
     if me.at == "watch":
         yield state.moved(who, me._replace(at="wait" if mutant == "watch late" else "entry 1", watching=True))
     elif me.at == "entry 1":
-        yield state.moved(who, me._replace(at="entry 2", data=index_at(state.file, me.number)[: ENTRY_BYTES // 2]))
+        second = second_at(state.file, me.number)
+        yield state.moved(who, me._replace(at="entry 2", data=second + index_at(state.file, me.number)[:HALF_ENTRY]))
     elif me.at == "entry 2":
-        index = me.data + index_at(state.file, me.number)[ENTRY_BYTES // 2 :]
+        second, half = me.data[:-HALF_ENTRY], me.data[-HALF_ENTRY:]
+        index = half + index_at(state.file, me.number)[HALF_ENTRY:] + second
         yield state.moved(who, _looked(me, index, mutant))
     elif me.at == "lapped":
         number = resume_at(SLOTS, newest_in(state.file).number, 0, 1)

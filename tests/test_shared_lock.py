@@ -113,6 +113,39 @@ def test_a_waiting_writer_is_not_overtaken_by_readers(locks: tuple[FileLock, Fil
         thread.join(SECONDS)
 
 
+def has_turn(fd: int) -> bool:
+    """Whether somebody who waits for the lock is the next."""
+    try:
+        lowlevel.lock_ofd(fd, exclusive=True, start=TURN, length=1)
+    except BlockingIOError:
+        return True
+    lowlevel.unlock_ofd(fd, start=TURN, length=1)
+    return False
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_who_gives_it_back_and_asks_again_comes_after_who_waits(
+    locks: tuple[FileLock, FileLock], exclusive: bool
+) -> None:
+    """However quickly: who waits has the turn, and keeps it until it has the lock."""
+    turn = open_again(locks[0]._fd)
+    for _ in range(5):
+        held = locks[0].take("greedy")
+        assert held is not None
+        wait = locks[1].wait("waiting", exclusive=exclusive)
+        thread = begin(wait)
+        deadline = time.monotonic() + SECONDS
+        while not has_turn(turn):
+            assert time.monotonic() < deadline
+            os.sched_yield()
+        held.release()
+        assert locks[0].take("greedy") is None
+        thread.join(SECONDS)
+        assert not is_free(locks[0], exclusive=True), "who has waited has it"
+        wait.abandon()
+    os.close(turn)
+
+
 def test_a_wait_that_is_given_up_in_line_goes_without_the_lock(locks: tuple[FileLock, FileLock]) -> None:
     """Given up while another has the turn, it takes neither when the turn is free."""
     turn = open_again(locks[0]._fd)

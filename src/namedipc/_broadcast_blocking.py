@@ -71,6 +71,11 @@ class BlockingBroadcastWriter(Generic[T_contra]):
         for batch in self._sender.batches(values):
             self._publish(batch, clock)
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the name still stands for this broadcast: no more once it was replaced or removed."""
+        return self._sender.file.has_name()
+
     def close(self) -> None:
         """Close the end, as leaving `with` does. Safe to repeat.
 
@@ -153,6 +158,11 @@ class BlockingBroadcastReader(Generic[T_co]):
         It becomes more when the first message after a gap is received, or with others which came before that.
         """
         return self._receiver.missed
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the name still stands for this broadcast: no more once it was replaced or removed."""
+        return self._receiver.file.has_name()
 
     def close(self) -> None:
         """Close the end; a thread that waits in it gets `Closed`. Safe to repeat."""

@@ -77,6 +77,11 @@ class BroadcastWriter(trio.abc.SendChannel[T_contra]):
         for batch in self._sender.batches(values):
             await self._publish(batch)
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the name still stands for this broadcast: no more once it was replaced or removed."""
+        return self._sender.file.has_name()
+
     async def aclose(self) -> None:
         """Close the end, as leaving `async with` does. Safe to repeat.
 
@@ -152,6 +157,11 @@ class BroadcastReader(trio.abc.ReceiveChannel[T_co]):
         It becomes more when the first message after a gap is received, or with others which came before that.
         """
         return self._receiver.missed
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the name still stands for this broadcast: no more once it was replaced or removed."""
+        return self._receiver.file.has_name()
 
     async def aclose(self) -> None:
         """Close the end; a task that waits in it gets `Closed`. Safe to repeat.

@@ -10,12 +10,13 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Generic, TypeVar, final
 
 from ._codec import Codec
+from ._errors import EndOfChannel
 from ._shells.blocking_lock import locked
 from ._shells.blocking_watch import BlockingWatch
 from ._shells.connecting import Pause
 from ._shells.region_file import RegionFile
 from ._shells.waiting import Clock, carry_out
-from ._shells.watching import waiting
+from ._shells.watching import REPLACED, Superseded, waiting
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -63,11 +64,12 @@ class BlockingRegionView(Generic[T_co]):
     def watch(self) -> Iterator[T_co]:
         """Iterate over the value now, and then the latest after each change.
 
-        Values in between may be skipped, the last one never is. Waits without a limit; what is returned may
-        be left at any time, and a `close` of the region from another thread ends the wait with `Closed`.
+        Values in between may be skipped, the last one never is. It ends when the region has been replaced under its
+        name, whose successor `open` and `view` give. Waits without a limit; what is returned may be left at any time,
+        and a `close` of the region from another thread ends the wait with `Closed`.
 
         Returns:
-            An iterator, also a context manager. It ends only by an error.
+            An iterator, also a context manager.
         """
         return BlockingWatch(self._file, self._newer)
 
@@ -84,12 +86,15 @@ class BlockingRegionView(Generic[T_co]):
 
         Raises:
             TimedOut: The time has passed.
+            EndOfChannel: There is none, and the region has been replaced under its name, be it meanwhile.
             Closed: The region was closed, be it meanwhile.
         """
         listener = self._file.listen()
         try:
             plan = waiting(self._file, listener, lambda: self._newer(version))
             return carry_out(plan, Clock(timeout), f"{self._file.path}: no newer value")[1]
+        except Superseded:
+            raise EndOfChannel(f"{self._file.path}: {REPLACED}") from None
         finally:
             listener.close()
 
@@ -97,6 +102,11 @@ class BlockingRegionView(Generic[T_co]):
     def version(self) -> int:
         """The number of the latest value: 1 for the first one, and 1 more for each that is written."""
         return self._file.version()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the name still stands for this region: no more once it was replaced or removed."""
+        return self._file.has_name()
 
     def close(self) -> None:
         """Close the region, as leaving `with` does. Whoever waits for it here gets `Closed`. Safe to repeat."""

@@ -21,7 +21,7 @@ from ._shells.shared_file import World
 from ._shells.trio_lock import Line
 from ._shells.trio_waiting import carry_out
 from ._shells.trio_watch import Watch
-from ._shells.watching import waiting
+from ._shells.watching import REPLACED, Superseded, waiting
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -56,8 +56,8 @@ class RegionView(Generic[T_co]):
     def watch(self) -> AsyncIterator[T_co]:
         """Iterate over the value now, and then the latest after each change.
 
-        Values in between may be skipped, the last one never is. It ends only by an error; `async for` may be
-        left at any time, without `aclosing`.
+        Values in between may be skipped, the last one never is. It ends when the region has been replaced under its
+        name, whose successor `open` and `view` give; `async for` may be left at any time, without `aclosing`.
 
         Cancellation: No value is lost: the next step gives the latest one that was not given yet.
 
@@ -77,6 +77,7 @@ class RegionView(Generic[T_co]):
             version: As `version` or `write` gave it; 0 is older than every value.
 
         Raises:
+            EndOfChannel: There is none, and the region has been replaced under its name, be it meanwhile.
             Closed: The region was closed, be it meanwhile.
 
         Cancellation: Leaves nothing behind.
@@ -84,6 +85,8 @@ class RegionView(Generic[T_co]):
         listener = self._file.listen()
         try:
             return (await carry_out(waiting(self._file, listener, lambda: self._newer(version))))[1]
+        except Superseded:
+            raise trio_errors.EndOfChannel(f"{self._file.path}: {REPLACED}") from None
         finally:
             listener.close()
 
@@ -91,6 +94,11 @@ class RegionView(Generic[T_co]):
     def version(self) -> int:
         """The number of the latest value: 1 for the first one, and 1 more for each that is written."""
         return self._file.version()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the name still stands for this region: no more once it was replaced or removed."""
+        return self._file.has_name()
 
     async def aclose(self) -> None:
         """Close the region, as leaving `async with` does; whoever waits for it here gets `Closed`. Safe to repeat.

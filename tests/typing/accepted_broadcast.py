@@ -45,6 +45,7 @@ async def in_trio() -> None:
         assert_type(reader.receive_nowait(), Letter)
         assert_type(await reader.receive_many(), list[Letter])
         assert_type(reader.missed, int)
+        assert_type(writer.is_current and reader.is_current, bool)
         async for letter in reader:
             assert_type(letter, Letter)
         wider: BroadcastReader[Letter | str] = reader
@@ -59,5 +60,6 @@ def in_blocking_code() -> None:
         writer.send(Letter("ann"), timeout=1)
         assert_type(reader.receive(timeout=1), Letter)
         assert_type(reader.missed, int)
+        assert_type(writer.is_current and reader.is_current, bool)
         for letter in reader:
             assert_type(letter, Letter)

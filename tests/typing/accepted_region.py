@@ -20,6 +20,7 @@ async def in_trio() -> None:
         assert_type(region, Region[Tariff])
         assert_type(region.read(), Tariff)
         assert_type(region.version, int)
+        assert_type(region.is_current, bool)
         assert_type(await region.write(Tariff(90)), int)
         assert_type(await region.update(lambda tariff: attrs.evolve(tariff, cents=95)), Tariff)
         assert_type(await region.wait_newer(region.version), Tariff)
@@ -47,6 +48,7 @@ def in_blocking_code() -> None:
     with TARIFF.view() as view:
         assert_type(view, BlockingRegionView[Tariff])
         assert_type(view.read(), Tariff)
+        assert_type(view.is_current, bool)
         assert_type(view.wait_newer(3, timeout=1), Tariff)
         for tariff in view.watch():
             assert_type(tariff, Tariff)

@@ -9,6 +9,8 @@ Mapped memory has one slot, which is changed in place; its commits are of no byt
 a change is written into the dirty word before it, so the commit of the change takes the mark off; a mark above the last
 commit says that whoever made the change has not come to its end.
 
+Another file may be given the name; then the successor word is written into this one, for those who have it open.
+
 The law: everything that is read without the lock carries a checksum, for a reader may meet a write half done.
 
 All numbers are little-endian. The first page is a header as `file_header.py` has it, and in it:
@@ -38,7 +40,7 @@ DIRTY_OFFSET: Final = 92
 """The number of the change that was begun last, in its lower 32 bits; of mapped memory only."""
 DIRTY_BYTES: Final = 4
 SUCCESSOR_OFFSET: Final = 96
-"""Not 0 when another memory has been given the name of this one; of mapped memory only."""
+"""Not 0 when another file has been given the name of this one."""
 SUCCEEDED: Final = b"\1\0\0\0"
 """The successor word then."""
 

@@ -21,7 +21,6 @@ from .._names._trouble import translating
 from .._protocol import records
 from .in_child import forget_in_child
 from .region_file import RegionFile
-from .watching import Superseded
 
 C = TypeVar("C")
 
@@ -60,19 +59,11 @@ class MappedFile(Generic[C]):
         return content
 
     def newer(self, version: int) -> tuple[int, int] | None:
-        """Return the latest version, twice, if it is newer than this one.
-
-        Raises:
-            Superseded: There is none, and none will come: the name has been given to another memory.
-        """
-        with self.file.gate:  # before the version is read, so that the last change is seen
-            word = os.pread(self.file.whole_fd(), len(records.SUCCEEDED), records.SUCCESSOR_OFFSET)
-        latest = self.file.version()
-        if latest > version:
-            return latest, latest
-        if word == records.SUCCEEDED:
-            raise Superseded
-        return None
+        """Return the latest version, twice, if it is newer than this one; errors as those of `RegionFile.newer`."""
+        with self.file.gate:
+            self.file.whole_fd()  # an accident is met here, and not by touching the content
+        latest = self.file.newer(version)
+        return None if latest is None else (latest, latest)
 
     @contextmanager
     def reading(self) -> Iterator[C]:
@@ -99,7 +90,8 @@ class MappedFile(Generic[C]):
         content = self.content
         begun = records.pack_dirty(self.file.version() + 1)
         with self.file.gate:
-            os.pwrite(self.file.whole_fd(), begun, records.DIRTY_OFFSET)
+            self.file.whole_fd()
+            self.file.write_quietly(begun, records.DIRTY_OFFSET)
         yield content
         self.file.publish(b"")  # a commit of no bytes: its version alone takes the mark off, and it is the bell
 

@@ -15,8 +15,9 @@ from .._errors import ProtocolError, TooLarge
 from .._protocol import records
 from .._protocol.file_header import Flag
 from .._protocol.records import Commit, Header
-from .shared_file import SharedFile, World, write_all
+from .shared_file import SharedFile, World
 from .shared_lock import WRITING, FileLock, open_again
+from .watching import Superseded
 
 READ_ATTEMPTS: Final = 64
 """How often a value is read without a lock. Only two commits within one copy of it disturb a reader."""
@@ -53,9 +54,22 @@ class RegionFile(SharedFile[Header]):
                 return commit.version, payload
         return self._read_locked()
 
+    def newer(self, version: int) -> int | None:
+        """Return the latest version if it is newer than `version`.
+
+        Raises:
+            Superseded: It is not, and none will come: the name has been given to another file.
+        """
+        latest = self.version()
+        if latest <= version and self._has_successor():
+            latest = self.version()  # once more: it may have been made before the name was given away
+            if latest <= version:
+                raise Superseded
+        return latest if latest > version else None
+
     def read_newer(self, version: int) -> tuple[int, bytes] | None:
-        """Return the latest version and value if it is newer than `version`."""
-        return self.read() if self.version() > version else None
+        """Return the latest version and value if it is newer than `version`; errors as those of `newer` and `read`."""
+        return None if self.newer(version) is None else self.read()
 
     def refuse_larger(self, payload: bytes) -> None:
         """Raise where a value does not fit.
@@ -80,10 +94,16 @@ class RegionFile(SharedFile[Header]):
         with self.gate:
             self.whole_fd()
             version = self._live().version + 1
-            write_all(self._fd, payload, self._slots[version & 1])
+            if payload:  # mapped memory has none
+                self.write_quietly(payload, self._slots[version & 1])
             # The only commit, and the bell: 20 bytes of one page, which no signal can split.
             os.pwrite(self._fd, records.pack_commit(version, payload), records.record_offset(version))
         return version
+
+    def _has_successor(self) -> bool:
+        with self.gate:
+            word = os.pread(self.whole_fd(), len(records.SUCCEEDED), records.SUCCESSOR_OFFSET)
+        return word == records.SUCCEEDED
 
     def _live(self) -> Commit:
         fd = self._fd

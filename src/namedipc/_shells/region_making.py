@@ -90,15 +90,14 @@ def open_region(path: StrPath, contents: Contents | None, *, writable: bool, wor
     return RegionFile(*open_shared(path, Header, contents, writable=writable, busy=world.busy), world=world)
 
 
-def _tell_of_successor(old_fd: int, old: Header) -> None:
-    """Write into a mapped memory that it has been replaced, which wakes whoever watches it."""
-    if old.flags & Flag.MAPPED:
-        with suppress(OSError):  # it may be read only: whoever asks is told by the name
-            fd = open_again(old_fd)
-            try:
-                os.pwrite(fd, records.SUCCEEDED, records.SUCCESSOR_OFFSET)
-            finally:
-                os.close(fd)
+def _tell_of_successor(old_fd: int) -> None:
+    """Write into a region that it has been replaced, which wakes whoever watches it."""
+    with suppress(OSError):  # it may be read only: whoever asks is told by the name
+        fd = open_again(old_fd)
+        try:
+            os.pwrite(fd, records.SUCCEEDED, records.SUCCESSOR_OFFSET)
+        finally:
+            os.close(fd)
 
 
 @final
@@ -130,7 +129,7 @@ class _Maker:
             file = self.make("replace")
             if old is not None:
                 remove_sidecar(self._path, old)
-                _tell_of_successor(old_fd, old)
+                _tell_of_successor(old_fd)
         finally:
             os.close(old_fd)
         return file

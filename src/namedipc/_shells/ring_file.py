@@ -68,7 +68,7 @@ class RingFile(SharedFile[Header]):
             self.whole_fd()
             batch = ring.make_batch(self.header, self._go_to_newest(), payloads)
             for offset, data in batch.payloads:
-                write_all(self._fd, data, offset)
+                self.write_quietly(data, offset)
             for offset, data in batch.commits:  # each of them the only commit of its messages, and the bell
                 write_all(self._fd, data, offset)
             self._newest = batch.newest
@@ -130,7 +130,8 @@ class RingFile(SharedFile[Header]):
             if found.entries:
                 self._newest = found.entries[-1]
             elif found.ahead:
-                self._newest = self._found_newest()
+                # A round or more behind; or the next entry is damaged, and that can mislead the search.
+                self._newest = max(self._found_newest(), self._message(found.ahead))
             else:
                 return self._newest
 
@@ -141,10 +142,12 @@ class RingFile(SharedFile[Header]):
         number = self._found_newest().number
         while True:
             found = self.look(number + 1, BATCH_MESSAGES)
-            if not found.entries:
-                # Overtaken by a whole round since it was looked for, if something is ahead.
-                return max(number, found.ahead)
-            number = found.entries[-1].number
+            if found.entries:
+                number = found.entries[-1].number
+            elif found.ahead:  # overtaken by a whole round since it was looked for; or the next entry is damaged
+                number = found.ahead
+            else:
+                return number
 
     def look(self, number: int, most: int) -> Look:
         """Look for a message and those which follow it, at most `most`.
@@ -153,9 +156,12 @@ class RingFile(SharedFile[Header]):
             ProtocolError: The file was cut short.
             Closed: It was closed.
         """
-        # Two at least: where the first is damaged, the second shows that.
-        in_a_row = min(max(most, 2), self.header.entries_in_a_row(number))
-        entries, ahead = ring.look(self._read(in_a_row * ENTRY_BYTES, self.header.entry_offset(number)), number)
+        # Two at least: where the first is damaged, the second shows that. The second of the last place is the first
+        # of all. That is read before it, so that no message falls between, which would look like damage.
+        in_a_row = self.header.entries_in_a_row(number)
+        second = self._read(ENTRY_BYTES, self.header.entry_offset(number + 1)) if in_a_row == 1 else b""
+        index = self._read(min(max(most, 2), in_a_row) * ENTRY_BYTES, self.header.entry_offset(number))
+        entries, ahead = ring.look(index + second, number)
         return Look(entries[:most], ahead)
 
     def payloads(self, entries: Sequence[Entry]) -> list[bytes]:
@@ -177,7 +183,11 @@ class RingFile(SharedFile[Header]):
 
     def _found_newest(self) -> Entry:
         number = ring.find_newest(self.header.slots, self._number_at)
-        found = self.look(number, 1).entries if number else ()
+        return self._message(number) if number else NOTHING
+
+    def _message(self, number: int) -> Entry:
+        """Return the message of a number; without its place where it is not there any more."""
+        found = self.look(number, 1).entries
         return found[0] if found else NOTHING._replace(number=number)
 
     def _number_at(self, place: int) -> int:

@@ -1,13 +1,14 @@
 """An open file in shared memory: what regions and broadcasts have in common. Their bytes are not looked at here.
 
-Nothing is mapped: the pages of the file are the shared memory, copied in and out by pread and pwrite. A file that
-somebody has cut short is then a short read and an error, where a mapping would end the process by SIGBUS.
+The pages of the file are the shared memory, copied out by pread, and in by pwrite or as `quiet_write.py` does it. A
+file that somebody has cut short is then an error, where to touch a mapping would end the process by SIGBUS.
 
 The law: a descriptor is used only where its handle is open, and whoever waits for a file is woken when it is closed.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from .._protocol.file_header import NO_FLAGS, PAGE_BYTES, FileHeader, Flag
 from .._types import Description, difference
 from .bell import Listener
 from .in_child import forget_in_child
+from .quiet_write import LONGEST_BYTES, QuietWriter
 from .shared_lock import FileLock
 from .shared_sidecar import remove_sidecar
 
@@ -100,6 +102,8 @@ class SharedFile(Generic[HeaderT_co]):
         self._fd = fd
         self._lock = lock
         self._is_owner = False
+        self._quiet: QuietWriter | None = None
+        self._may_be_quiet = True
         # Between a close and a write in another thread: the descriptor's number may be another file's then.
         self.gate: Lock = Lock()
         self._listeners: Final[WeakSet[Listener]] = WeakSet()
@@ -123,6 +127,33 @@ class SharedFile(Generic[HeaderT_co]):
         if os.fstat(self._fd).st_size < self._file_bytes:
             raise self._cut_short()
         return self._fd
+
+    def write_quietly(self, data: bytes, offset: int) -> None:
+        """Write all of it; whoever watches the file is not woken by that, if it can be helped.
+
+        The caller holds `gate`, and has looked at the size of the file.
+
+        Raises:
+            ProtocolError: The file was cut short meanwhile.
+        """
+        quiet = self._quiet_writer() if len(data) <= LONGEST_BYTES else None
+        if quiet is None:
+            write_all(self._fd, data, offset)
+            return
+        try:
+            quiet.write(data, offset)
+        except OSError as error:
+            if error.errno != errno.EFAULT:
+                raise
+            raise self._cut_short() from None
+
+    def _quiet_writer(self) -> QuietWriter | None:
+        if self._quiet is None and self._may_be_quiet:
+            try:
+                self._quiet = QuietWriter(self._fd, self._file_bytes)
+            except (OSError, OverflowError, ValueError):  # no descriptor is left, or no room for such a mapping
+                self._may_be_quiet = False
+        return self._quiet
 
     def refuse_closed(self) -> None:
         """Raise Closed where it was closed, or opened before a fork."""
@@ -166,11 +197,18 @@ class SharedFile(Generic[HeaderT_co]):
     def forget(self) -> None:
         """Close the descriptor in a forked child; the name stays the parent's."""
         self.gate = Lock()  # another thread of the parent may have held it
+        self._close_quiet_writer()
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
+    def _close_quiet_writer(self) -> None:
+        quiet, self._quiet = self._quiet, None
+        if quiet is not None:
+            quiet.close()
+
     def _close(self) -> None:
+        self._close_quiet_writer()
         if self._lock is not None:
             self._lock.close()
         fd, self._fd = self._fd, -1

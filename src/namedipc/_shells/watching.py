@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from math import inf
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from .bell import POLL_SECONDS, Listener
 from .connecting import Pause
 from .shared_file import AnyFile
 
 R = TypeVar("R")
+
+
+REPLACED: Final = "another region has been put under its name, and this one will not change any more; open it again"
 
 
 class Superseded(Exception):  # says what has happened; never leaves the library
