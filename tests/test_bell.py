@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from namedipc import lowlevel
 from namedipc._shells import bell
@@ -183,3 +185,22 @@ def test_a_forked_child_lets_go_of_the_parents_queue(files: tuple[int, int]) -> 
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert heard(listener)
     listener.close()
+
+
+async def test_in_trio_a_thread_closes_the_queue(files: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel may take 50 ms for it: the loop's own thread does not."""
+    closed_by: list[int] = []
+    close = os.close
+
+    def seen(fd: int) -> None:
+        if open_descriptors().get(fd) == "anon_inode:inotify":
+            closed_by.append(threading.get_ident())
+        close(fd)
+
+    monkeypatch.setattr(os, "close", seen)
+    Listener(files[0]).close()
+    with trio.fail_after(20):
+        while instances():
+            await trio.sleep(0.001)
+    assert len(closed_by) == 1
+    assert closed_by[0] != threading.get_ident()

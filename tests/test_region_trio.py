@@ -296,13 +296,15 @@ async def test_a_watch_is_closed_by_another_task(board: Region[Entry]) -> None:
     assert board.read() == Entry.of(0)
 
 
-async def test_a_watch_that_is_dropped_lets_go_at_once(board: Region[Entry]) -> None:
-    """`async for` left early needs no aclosing: no warning, no descriptor left."""
+async def test_a_watch_that_is_dropped_lets_go(board: Region[Entry]) -> None:
+    """`async for` left early needs no aclosing: no warning, and no descriptor but the one that a thread is closing."""
     before = len(lowlevel.descriptors())
     async for entry in board.watch():
         assert entry == Entry.of(0)
         break
-    assert len(lowlevel.descriptors()) == before
+    with trio.fail_after(20):
+        while len(lowlevel.descriptors()) != before:
+            await trio.sleep(0.001)
 
 
 async def test_without_inotify_it_polls(board: Region[Entry], monkeypatch: pytest.MonkeyPatch) -> None:

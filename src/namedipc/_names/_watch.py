@@ -76,7 +76,7 @@ class NameWatch:
         """Stop to watch. Safe to repeat."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            _close(fd)
+            close_queue(fd)
 
 
 def _watching(directory_fd: int, mask: lowlevel.Watch) -> int:
@@ -89,15 +89,15 @@ def _watching(directory_fd: int, mask: lowlevel.Watch) -> int:
     try:
         lowlevel.add_watch(fd, f"/proc/self/fd/{directory_fd}", mask)
     except OSError as error:
-        _close(fd)
+        close_queue(fd)
         if error.errno in _NONE_LEFT:
             return -1
         raise
     return fd
 
 
-def _close(fd: int) -> None:
-    """Close an inotify instance; from within trio so that its loop does not stand still meanwhile."""
+def close_queue(fd: int) -> None:
+    """Close an inotify instance; within trio a moment later, so that its loop does not stand still meanwhile."""
     if in_trio_task():
         lowlevel.close_inotify(fd)
     else:

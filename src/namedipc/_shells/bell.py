@@ -21,6 +21,7 @@ from typing import Final, final
 from weakref import WeakSet
 
 from .. import lowlevel
+from .._names._watch import close_queue
 from .in_child import forget_in_child
 
 POLL_SECONDS: Final = 0.01
@@ -172,7 +173,9 @@ class _Bell:
         """Close the parent's instance in a forked child."""
         self._lock = RLock()  # another thread of the parent may have held it
         self._listeners = {}
-        self._close()
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def _close_if_unused(self) -> None:
         if not self._listeners:
@@ -181,7 +184,7 @@ class _Bell:
     def _close(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            os.close(fd)
+            close_queue(fd)
 
 
 def _changed(events: list[lowlevel.WatchEvent]) -> set[int] | None:
