@@ -88,8 +88,8 @@ class Connection(trio.abc.Channel[T]):
     async def send_many(self, values: Iterable[T], /) -> None:
         """Send several messages at one go; all are checked before the first leaves. See `send`.
 
-        Cancellation: while no byte has left all are taken back; otherwise all are finished in the background. Those which
-        have large payloads leave one after the other: what has not left then does not.
+        Cancellation: while no byte has left all are taken back; otherwise all are finished in the background. Those
+        with large payloads leave one after the other: what has not left then does not.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
