@@ -69,7 +69,7 @@ class Descriptors:
     ) -> None:
         self.numbers = [] if numbers is None else numbers
         self.payloads = [] if payloads is None else payloads
-        self.takes_payloads = takes_payloads
+        self.takes_payloads: bool = takes_payloads
         self.loan = None
         self._consume = consume
         self._again: int | None = None
