@@ -48,7 +48,7 @@ def links(*, limit: int = 1 << 20) -> Iterator[tuple[DescriptorLink, DescriptorL
     for sock, bound in zip(lowlevel.socket_pair(), (1 << 20, limit), strict=True):
         sock.setblocking(False)
         hello = Hello(CHANNEL, bound, bytes(16))
-        session = MessageSession("/run/name", hello, b"schema", lambda _: None, carries_descriptors=True)
+        session = MessageSession("/run/name", hello, b"schema", lambda _: None, carries_attachments=True)
         ends.append(DescriptorLink(shrink(sock), Peer(1, 1, 1, ()), session, None))
         ends[-1].write()
     try:
@@ -218,7 +218,7 @@ def test_descriptors_before_the_hello() -> None:
     """However slowly it comes, they are not gathered."""
     mine, theirs = lowlevel.socket_pair()
     theirs.setblocking(False)
-    session = MessageSession("/run/name", Hello(CHANNEL, 1, bytes(16)), b"", lambda _: None, carries_descriptors=True)
+    session = MessageSession("/run/name", Hello(CHANNEL, 1, bytes(16)), b"", lambda _: None, carries_attachments=True)
     link = DescriptorLink(theirs, Peer(1, 1, 1, ()), session, None)
     for byte in link.session.opening[:3]:
         lowlevel.send_descriptors(mine, bytes([byte]), [0] * 253)

@@ -306,7 +306,7 @@ def test_owners_by_themselves(file: Fd) -> None:
     """What has come belongs to nobody until it is taken; a second close does nothing."""
     received = Received([os.dup(file.fileno()) for _ in range(3)])
     first = received.take(1)
-    assert received.unclaimed == 2
+    assert received.unclaimed == "2 descriptors"
     received.close()
     received.close()
     assert repr(first) == "<Fd: has been closed>"

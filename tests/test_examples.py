@@ -29,6 +29,7 @@ def test_every_task_of_the_chapter_is_there_and_some_real_ones() -> None:
     """One for each of the chapter's named mechanisms, small real ones, four services, and three at mapped memory."""
     chapter = ["counter.py", "instructor_service.py", "office_hours_fifo.py", "pennys_typed_channel.py"]
     real = ["chat.py", "dashboard.py", "key_value.py", "news_feed.py", "rendezvous.py", "shared_table.py"]
+    real.append("video_frames.py")
     queues = ["shell_pipeline.py", "work_queue.py"]
     services = ["job_service.py", "log_service.py", "privileged_helper.py", "zero_downtime_restart.py"]
     memory = ["exact_counter.py", "image_pipeline.py", "shared_struct.py"]
@@ -49,7 +50,7 @@ def test_each_says_what_it_shows_and_prints(program: str) -> None:
     [
         *("exact_counter.py", "image_pipeline.py", "job_service.py", "key_value.py", "log_service.py"),
         *("office_hours_fifo.py", "privileged_helper.py", "rendezvous.py", "shared_struct.py", "shared_table.py"),
-        "shell_pipeline.py",
+        *("shell_pipeline.py", "video_frames.py"),
     ],
 )
 def test_prints_what_its_docstring_shows(program: str) -> None:

@@ -7,6 +7,7 @@ import mmap
 import os
 import stat
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -253,3 +254,30 @@ def test_a_sealed_memfd_takes_no_more_room(memfd: int) -> None:
     lowlevel.allocate(memfd, SIZE_BYTES)
     with fails_with(errno.EPERM):
         lowlevel.allocate(memfd, SIZE_BYTES + 1)
+
+
+def test_lent_mappings_tell_when_nobody_looks_any_more() -> None:
+    """Slices and casts keep it; and each loan tells of its own views only."""
+    fd = lowlevel.create_memfd("lent", 4096)
+    mapping = lowlevel.map_shared(fd, 4096, writable=True)
+    reading = lowlevel.map_shared(fd, 4096, writable=False)
+    os.close(fd)
+    with pytest.raises(TypeError, match="not writable"):
+        lowlevel.lend_mapping(reading)
+    reading.close()
+    lent, other = lowlevel.lend_mapping(mapping), lowlevel.lend_mapping(mapping)
+    gone, there = weakref.ref(lent), weakref.ref(other)
+    view = memoryview(lent).cast("B")[8:16]
+    del lent
+    view[0] = 7
+    part = view[:4].toreadonly()
+    del view
+    assert gone() is not None
+    assert part[0] == mapping[8] == 7
+    del part
+    assert gone() is None
+    assert there() is not None
+    del other
+    mapping.close()
+    with pytest.raises(ValueError, match="closed"):
+        lowlevel.lend_mapping(mapping)

@@ -79,7 +79,7 @@ def test_calls_stay_held_while_it_is_asked() -> None:
     ("frame", "reason"),
     [
         (asked(FIRST_RESERVED), "call of method 65520"),
-        (asked(Reserved.PING, flags=32), "unknown flags: 0x20"),
+        (asked(Reserved.PING, flags=64), "unknown flags: 0x40"),
     ],
 )
 def test_what_is_not_there_is_refused(state: str, frame: bytes, reason: str) -> None:

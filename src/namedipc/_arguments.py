@@ -30,7 +30,7 @@ from ._coding import (
 from ._compatibility import describe_parameters
 from ._descriptors import Descriptors, Received
 from ._errors import DeclarationError, InvalidMessage
-from ._nodes import Node, carries_descriptors
+from ._nodes import Node, carries_descriptors, carries_payloads
 from ._types import Description, read
 from ._wire import Wire, build_wire
 
@@ -67,7 +67,9 @@ class ArgumentsCodec:
     Attributes:
         method: The method as messages call it.
         parameters: In order: those that may be given by position, then those by name only.
-        carries_descriptors: Whether arguments may hold descriptors: then `encode_with` and `decode_with` are for them.
+        carries_descriptors: Whether arguments may hold descriptors.
+        carries_payloads: Whether arguments may hold what travels beside the call where it is large.
+        carries_attachments: Whether either: then `encode_with` and `decode_with` are for them.
         encode: Arguments to bytes. Raises TypeError as a call in Python does (missing, unexpected, given
             twice), and InvalidMessage for a value of another type.
         decode: Bytes to (args, kwargs) for the implementation. Raises InvalidMessage.
@@ -77,7 +79,9 @@ class ArgumentsCodec:
     __slots__ = (
         "_decode_json",
         "_wires",
+        "carries_attachments",
         "carries_descriptors",
+        "carries_payloads",
         "decode",
         "description",
         "encode",
@@ -87,6 +91,8 @@ class ArgumentsCodec:
     )
 
     carries_descriptors: bool
+    carries_payloads: bool
+    carries_attachments: bool
     encode: Callable[[tuple[object, ...], Mapping[str, object]], bytes]
     decode: Callable[[Buffer], Arguments]
     description: Description
@@ -105,6 +111,8 @@ class ArgumentsCodec:
             [(p.name, node, p.has_default, p.keyword_only) for p, node in zip(self.parameters, nodes, strict=True)]
         )
         self.carries_descriptors = any(map(carries_descriptors, nodes))
+        self.carries_payloads = any(map(carries_payloads, nodes))
+        self.carries_attachments = self.carries_descriptors or self.carries_payloads
         wires = [build_wire(node) for node in nodes]
         self.encode = _encode_arguments(method, self.parameters, nodes, wires)
         self.decode = _decode_arguments(method, self.parameters, wires)
@@ -136,14 +144,19 @@ class ArgumentsCodec:
         return self._decode_json
 
     def encode_with(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> tuple[bytes, Descriptors]:
-        """Encode arguments and the descriptors in them. See `Codec.encode_with`."""
-        descriptors = Descriptors()
+        """Encode arguments, and what travels beside them. See `Codec.encode_with`."""
+        descriptors = Descriptors(takes_payloads=self.carries_payloads)
         with descriptors.collecting():
             return self.encode(args, kwargs), descriptors
 
-    def decode_with(self, data: Buffer, descriptors: list[int]) -> Arguments:
-        """Decode arguments with the descriptors that came with them. See `Codec.decode_with`."""
-        received = Received(descriptors)
+    def encode_within(self, args: tuple[object, ...], kwargs: Mapping[str, object], descriptors: Descriptors) -> bytes:
+        """Encode arguments once more, with their payloads within. See `Codec.encode_within`."""
+        with descriptors.collecting_again():
+            return self.encode(args, kwargs)
+
+    def decode_with(self, data: Buffer, descriptors: list[int], payloads: Sequence[memoryview] = ()) -> Arguments:
+        """Decode arguments with what came beside them. See `Codec.decode_with`."""
+        received = Received(descriptors, payloads)
         with received.handing_out():
             arguments = self.decode(data)
             check_claimed(self.method, received)

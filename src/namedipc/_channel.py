@@ -284,7 +284,7 @@ class Channel(Name, Generic[T]):
         return self._conversation.connected(connected.socket, connected.peer, limits, message_bytes=message_bytes)
 
     def _reception(self, claim: _names.Claim, allow: Allow, limits: Limits) -> Reception:
-        return Reception(claim, allow, limits, carries_descriptors=self._codec.carries_descriptors)
+        return Reception(claim, allow, limits, carries_attachments=self._codec.carries_attachments)
 
 
 @final

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
+from itertools import groupby
 from math import inf
 from pathlib import Path
 from time import monotonic
@@ -16,9 +17,12 @@ from typing import Generic, Protocol, Self, TypeVar, final
 from . import lowlevel
 from ._codec import Codec
 from ._errors import Busy, Closed, ConnectionLost, EndOfChannel, IPCError, TimedOut, WouldBlock
+from ._protocol.attachments import is_homeless
 from ._shells.handover import handing_over
 from ._shells.message_link import MessageLink
+from ._shells.payload_link import PayloadLink
 from ._shells.reception import Reception
+from ._shells.telling_lock import Lock, TellingLock
 from ._shells.waiting import Clock
 from ._values import ConnectionStatistics, Peer
 
@@ -40,16 +44,27 @@ class BlockingConnection(Generic[T]):
     def __init__(self, link: MessageLink, codec: Codec[T]) -> None:
         self._link = link
         self._encode, self._decode = link.coders(codec)
-        self._sending = threading.Lock()
-        self._receiving = threading.Lock()
+        self._sending: Lock = threading.Lock()
+        self._receiving: Lock = threading.Lock()
         self._closing = threading.RLock()
+        if isinstance(link, PayloadLink):
+            self._attend(link)
+
+    def _attend(self, link: PayloadLink) -> None:
+        """Have each who may have to do with large payloads told of what others do."""
+        self._placing = threading.Lock()  # whoever waits until there is room
+        self._sending = TellingLock(self._say_due)
+        self._receiving = TellingLock(link.waker.ring)
+        link.payloads.pool.when_released = link.waker.ring
+        link.payloads.windows.when_due = self._say_due
 
     def send(self, value: T, *, timeout: float | None = None) -> None:
         """Send one message; it is in the kernel's hands, or the peer's, when this returns.
 
         Args:
             value: The message.
-            timeout: Seconds to wait for a peer that has to read first; None is for ever.
+            timeout: Seconds to wait for a peer that has to read first, or to let go of large payloads; None is for
+                ever.
 
         Raises:
             InvalidMessage: The value does not fit the declared type. Nothing has been sent.
@@ -58,20 +73,36 @@ class BlockingConnection(Generic[T]):
             ConnectionLost: The peer has gone. What it had sent before can still be received.
             Closed: This end has been closed.
         """
-        self._send_frames(self._link.pack(self._checked(value)), 1, Clock(timeout))
+        clock = Clock(timeout)
+        body = self._checked(value)
+        frame = self._link.pack(body)
+        self._send_frames(self._pack_later(body, clock) if frame is None else frame, 1, clock)
 
     def send_many(self, values: Iterable[T], /, *, timeout: float | None = None) -> None:
         """Send several messages at one go; all are checked before the first leaves. See `send`."""
-        self._send_frames(*self._link.pack_many(map(self._checked, values)), Clock(timeout))
+        clock = Clock(timeout)
+        if not isinstance(self._link, PayloadLink):
+            self._send_frames(*self._link.pack_many(map(self._checked, values)), clock)
+            return
+        for waits, bodies in groupby(list(map(self._checked, values)), key=is_homeless):
+            if waits:
+                for body in bodies:
+                    self._send_frames(self._pack_later(body, clock), 1, clock)
+            else:
+                self._send_frames(*self._link.pack_many(bodies), clock)
 
     def send_nowait(self, value: T) -> None:
         """Send one message if that takes no waiting. See `send`.
 
         Raises:
-            WouldBlock: The peer has to read first, or another thread is sending. Nothing has been sent.
+            WouldBlock: The peer has to read first, or to let go of large payloads, or another thread is sending.
+                Nothing has been sent.
         """
         link = self._link
-        frame = link.pack(self._checked(value))
+        body = self._checked(value)
+        frame = link.pack(body)
+        if frame is None:
+            frame = self._pack_now(body)
         try:
             with turn(self._sending, Clock(0), WouldBlock(f"{link.where}: another thread is sending")):
                 if link.write():
@@ -178,6 +209,9 @@ class BlockingConnection(Generic[T]):
         except IPCError:
             pass  # the peer has gone, or does not read, or another thread is in the middle of sending
         link.end()
+        if isinstance(link, PayloadLink):
+            link.waker.ring()
+            settle(self._placing)
         settle(self._sending, self._receiving)
         link.close()
 
@@ -197,6 +231,83 @@ class BlockingConnection(Generic[T]):
     def statistics(self) -> ConnectionStatistics:
         """Return what has been carried so far."""
         return self._link.statistics()
+
+    # ------------------------------------------------------------ large payloads
+
+    def _pack_later(self, body: bytes, clock: Clock) -> bytes:
+        """Pack a message once there is room for its payloads: while nobody receives, this thread listens."""
+        link = self._link
+        assert isinstance(link, PayloadLink)
+        late = self._timed_out("the peer does not let go of payloads", clock)
+        with turn(self._placing, clock, late):
+            try:
+                self._hear(link)
+                while (frame := self._packed_or_heard(link, body, clock, late)) is None:
+                    pass
+                return frame
+            finally:
+                link.waker.disarm()
+
+    def _packed_or_heard(self, link: PayloadLink, body: bytes, clock: Clock, late: IPCError) -> bytes | None:
+        """Try to pack a message, or wait until trying again may help."""
+        bell = link.waker.arm()  # before anything is looked at: what happens from here on rings
+        link.check_open()
+        frame = link.pack_at_last(body)
+        if frame is not None:
+            return frame
+        listens = link.may_listen and self._receiving.acquire(blocking=False)
+        if listens and self._listen(link):
+            return None
+        if clock.expired():
+            raise late
+        if listens:
+            self._readable(clock, bell)
+        elif bell is not None:
+            with suppress(OSError):  # closed by another thread, as is seen then
+                lowlevel.wait_ready(bell, timeout_seconds=clock.left())
+        return None
+
+    def _pack_now(self, body: bytes) -> bytes:
+        """Pack a message if there is room for its payloads."""
+        link = self._link
+        assert isinstance(link, PayloadLink)
+        self._hear(link)
+        frame = link.pack_at_last(body)
+        if frame is None:
+            raise WouldBlock(f"{link.where}: there is no room for its payloads until the peer lets go of others")
+        return frame
+
+    def _hear(self, link: PayloadLink) -> None:
+        """Listen to what is there, unless another thread receives."""
+        if self._receiving.acquire(blocking=False):
+            try:
+                link.hear()
+            finally:
+                self._receiving.release()
+
+    def _listen(self, link: PayloadLink) -> bool:
+        assert isinstance(self._receiving, TellingLock)
+        try:
+            return link.listen()
+        finally:
+            self._receiving.release_quietly()
+
+    def _say_due(self) -> bool:
+        """Say what the peer waits for, unless another thread is sending, which does it then.
+
+        Called from anywhere, also where garbage is collected. False if the peer has to read first.
+        """
+        link = self._link
+        assert isinstance(link, PayloadLink)
+        assert isinstance(self._sending, TellingLock)
+        while link.owes and self._sending.acquire(blocking=False):
+            try:
+                done = link.say_due()
+            finally:
+                self._sending.release_quietly()
+            if not done:
+                return False
+        return True
 
     # ------------------------------------------------------------ inside
 
@@ -241,17 +352,18 @@ class BlockingConnection(Generic[T]):
             self._readable(clock)
         return body
 
-    def _readable(self, clock: Clock) -> None:
-        """Wait for the peer, and for one that owes something no longer than it may take."""
+    def _readable(self, clock: Clock, bell: int | None = None) -> None:
+        """Wait for the peer, or the bell; and for a peer that owes something no longer than it may take."""
+        write = isinstance(self._link, PayloadLink) and self._link.owes and not self._say_due()
         seconds = self._link.seconds_left()
         if seconds is None:
-            self._ready(clock, write=False)
+            self._ready(clock, write=write, read=True, bell=bell)
             return
         if seconds == 0:
             raise self._give_up()
         left = clock.left()
         with self._link.patience.counting():
-            self._ready(Clock(seconds if left is None else min(seconds, left)), write=False)
+            self._ready(Clock(seconds if left is None else min(seconds, left)), write=write, read=True, bell=bell)
 
     def _give_up(self) -> IPCError:
         telling = self._sending.acquire(blocking=False)
@@ -261,23 +373,26 @@ class BlockingConnection(Generic[T]):
             if telling:
                 self._sending.release()
 
-    def _ready(self, clock: Clock, *, write: bool) -> None:
-        wait_for(self._link.socket, self._link.where, clock, write=write)
+    def _ready(self, clock: Clock, *, write: bool, read: bool = False, bell: int | None = None) -> None:
+        wait_for(self._link.socket, self._link.where, clock, write=write, read=read, bell=bell)
 
     def _timed_out(self, what: str, clock: Clock) -> TimedOut:
         return TimedOut(f"{self._link.where}: {what} within {clock.timeout} seconds")
 
 
-def wait_for(socket: lowlevel.Socket, where: str, clock: Clock, *, write: bool) -> None:
+def wait_for(
+    socket: lowlevel.Socket, where: str, clock: Clock, *, write: bool, read: bool = False, bell: int | None = None
+) -> None:
     """Wait until a socket can be read or written, or the clock has run out. Closed if another thread closed."""
+    seconds = clock.left()
     try:
-        lowlevel.wait_ready(socket.fileno(), read=not write, write=write, timeout_seconds=clock.left())
+        lowlevel.wait_ready(socket.fileno(), read=read or not write, write=write, timeout_seconds=seconds, bell=bell)
     except OSError:
         raise Closed(f"{where}: this end has been closed") from None
 
 
 @contextmanager
-def turn(lock: threading.Lock, clock: Clock, otherwise: IPCError | None) -> Iterator[None]:
+def turn(lock: Lock, clock: Clock, otherwise: IPCError | None) -> Iterator[None]:
     """Hold a lock, or raise what is said if the time is over first."""
     left = clock.left()
     if not (lock.acquire(blocking=False) or lock.acquire(timeout=-1 if left is None else left)):
@@ -289,7 +404,7 @@ def turn(lock: threading.Lock, clock: Clock, otherwise: IPCError | None) -> Iter
         lock.release()
 
 
-def settle(*locks: threading.Lock) -> None:
+def settle(*locks: Lock) -> None:
     """Wait for the threads which have just been woken: the number of the descriptor may be another's once it is closed.
 
     Not for ever: this may be a signal handler, above the very code that holds the lock.

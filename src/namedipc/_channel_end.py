@@ -102,7 +102,7 @@ def joined_ends(what: str, message: object, conversation: Conversation[T]) -> tu
 def _link(held: Held, conversation: Conversation[T]) -> MessageLink:
     socket = held.take()
     try:
-        if not conversation.codec.carries_descriptors:
+        if not conversation.codec.carries_attachments:
             lowlevel.refuse_descriptors(socket)
         return conversation.connected(socket, peer_of(socket), Limits())
     except BaseException:

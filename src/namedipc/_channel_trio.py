@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from time import monotonic
 from typing import Generic, TypeVar, final
@@ -15,9 +17,11 @@ import trio.abc
 from . import lowlevel
 from ._codec import Codec
 from ._errors import Closed, EndOfChannel, IPCError
+from ._protocol.attachments import is_homeless
 from ._shells import trio_errors
 from ._shells.handover import handing_over
 from ._shells.message_link import MessageLink
+from ._shells.payload_link import PayloadLink
 from ._shells.reception import Reception
 from ._shells.trio_waiting import carry_out
 from ._values import ConnectionStatistics, Peer
@@ -45,6 +49,21 @@ class Connection(trio.abc.Channel[T]):
         self._sending = trio.StrictFIFOLock()
         self._receiving = trio.StrictFIFOLock()
         self._finishing = False
+        self._news: trio.CancelScope | None = None  # around the task that waits for room
+        if isinstance(link, PayloadLink):
+            self._attend(link)
+
+    def _attend(self, link: PayloadLink) -> None:
+        """Have whoever waits for room told of what is released, and the peer of what is released here."""
+        token = trio.lowlevel.current_trio_token()
+
+        def soon(what: Callable[[], None]) -> None:  # garbage may be collected in any thread, and at any line
+            with suppress(trio.RunFinishedError):
+                token.run_sync_soon(what, idempotent=True)
+
+        self._placing = trio.StrictFIFOLock()
+        link.payloads.pool.when_released = partial(soon, self._tell_news)
+        link.payloads.windows.when_due = partial(soon, self._say_due)
 
     async def send(self, value: T) -> None:
         """Send one message; it is in the kernel's hands, or the peer's, when this returns.
@@ -60,18 +79,24 @@ class Connection(trio.abc.Channel[T]):
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
-            await self._send_frames(self._link.pack(self._checked(value)), 1)
+            body = self._checked(value)
+            frame = self._link.pack(body)
+            await self._send_frames(await self._pack_later(body) if frame is None else frame, 1)
         finally:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def send_many(self, values: Iterable[T], /) -> None:
         """Send several messages at one go; all are checked before the first leaves. See `send`.
 
-        Cancellation: while no byte has left all are taken back; otherwise all are finished in the background.
+        Cancellation: while no byte has left all are taken back; otherwise all are finished in the background. Those
+        with large payloads leave one after the other: what has not left then does not.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
-            await self._send_frames(*self._link.pack_many(map(self._checked, values)))
+            if isinstance(self._link, PayloadLink):
+                await self._send_bodies(list(map(self._checked, values)))
+            else:
+                await self._send_frames(*self._link.pack_many(map(self._checked, values)))
         finally:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -79,10 +104,14 @@ class Connection(trio.abc.Channel[T]):
         """Send one message if that takes no waiting. See `send`.
 
         Raises:
-            WouldBlock: The peer has to read first, or another task is sending. Nothing has been sent.
+            WouldBlock: The peer has to read first, or to let go of large payloads, or another task is sending. Nothing
+                has been sent.
         """
         link = self._link
-        frame = link.pack(self._checked(value))
+        body = self._checked(value)
+        frame = link.pack(body)
+        if frame is None:
+            frame = self._pack_now(body)
         try:
             if self._sending.locked():
                 raise trio_errors.WouldBlock(f"{link.where}: another task is sending")
@@ -151,6 +180,8 @@ class Connection(trio.abc.Channel[T]):
             raise trio_errors.WouldBlock(f"{self._link.where}: another task is receiving")
         with trio_errors.translating():
             body = self._link.take_now()
+        if self._news is not None:
+            self._news.cancel()
         if body is None:
             raise trio_errors.WouldBlock(f"{self._link.where}: no message is there")
         return self._decode(body)
@@ -184,6 +215,7 @@ class Connection(trio.abc.Channel[T]):
             if not link.closed:
                 trio.lowlevel.notify_closing(link.socket)
                 link.close()
+                self._tell_news()
         await trio.lowlevel.checkpoint()
 
     @property
@@ -272,12 +304,78 @@ class Connection(trio.abc.Channel[T]):
             raise Closed(f"{self._link.where}: this end has been closed") from None
 
     async def _next_body(self) -> bytes:
+        try:
+            with trio_errors.translating():
+                while (body := self._link.take()) is None:
+                    if self._link.read():
+                        continue
+                    if self._news is not None:
+                        self._news.cancel()  # this task listens now
+                    await self._readable()
+                return body
+        finally:
+            if self._news is not None:
+                self._news.cancel()  # and it does so no more
+
+    # ------------------------------------------------------------ large payloads
+
+    async def _send_bodies(self, bodies: list[bytes]) -> None:
+        """Send messages: those which have large payloads one after the other, as they have to wait for room."""
+        for waits, group in groupby(bodies, key=is_homeless):
+            if waits:
+                for body in group:
+                    await self._send_frames(await self._pack_later(body), 1)
+            else:
+                await self._send_frames(*self._link.pack_many(group))
+
+    async def _pack_later(self, body: bytes) -> bytes:
+        """Pack a message once there is room for its payloads: while nobody receives, this task listens."""
+        link = self._link
+        assert isinstance(link, PayloadLink)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        async with _Turn(self._placing):
+            with trio_errors.translating():
+                if not self._receiving.locked():
+                    link.hear()
+                while (frame := link.pack_at_last(body)) is None:
+                    link.check_open()
+                    if self._receiving.locked() or not link.may_listen:
+                        await self._until_news(trio.sleep_forever)
+                    elif not link.listen():
+                        await self._until_news(self._readable)
+        return frame
+
+    def _pack_now(self, body: bytes) -> bytes:
+        """Pack a message if there is room for its payloads."""
+        link = self._link
+        assert isinstance(link, PayloadLink)
         with trio_errors.translating():
-            while (body := self._link.take()) is None:
-                if self._link.read():
-                    continue
-                await self._readable()
-            return body
+            if not self._receiving.locked():
+                link.hear()
+            frame = link.pack_at_last(body)
+        if frame is None:
+            raise trio_errors.WouldBlock(
+                f"{link.where}: there is no room for its payloads until the peer lets go of others"
+            )
+        return frame
+
+    async def _until_news(self, wait: Callable[[], Awaitable[object]]) -> None:
+        try:
+            with trio.CancelScope() as self._news:
+                await wait()
+        finally:
+            self._news = None
+
+    def _tell_news(self) -> None:
+        """Have whoever waits for room look again."""
+        if self._news is not None:
+            self._news.cancel()
+
+    def _say_due(self) -> None:
+        """Say what the peer waits for, in the background if it has to read first."""
+        link = self._link
+        if isinstance(link, PayloadLink) and link.owes and not link.say_due():
+            self._finish_later()
 
     async def _readable(self) -> None:
         """Wait for the peer, and for one that owes something no longer than it may take."""

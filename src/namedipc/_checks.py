@@ -10,7 +10,7 @@ import datetime
 from typing import Any
 
 from ._fd import Fd
-from ._nodes import Array, Choice, Descriptor, End, Enumeration, Fixed, Items, Node, Record, Scalar, Table, Union
+from ._nodes import Array, Choice, Descriptor, End, Enumeration, Fixed, Items, Node, Record, Scalar, Table, Union, View
 
 
 def exact_types(node: Node) -> frozenset[type]:
@@ -23,8 +23,8 @@ def exact_types(node: Node) -> frozenset[type]:
         return frozenset([dict])
     if isinstance(node, Scalar):
         return frozenset([int, float] if node.cls is float else [node.cls])
-    if isinstance(node, Descriptor):
-        return frozenset([Fd])
+    if isinstance(node, Descriptor | View):
+        return frozenset([Fd if isinstance(node, Descriptor) else memoryview])
     return frozenset([node.cls] if isinstance(node, Record | Enumeration) else [])
 
 

@@ -125,10 +125,15 @@ class Client(Opening[T, "BlockingClient[T]"]):
     def _session(self) -> ClientSession[Sleeper]:
         limits = Limits()
         hello = Hello(
-            SERVICE, LARGEST_MESSAGE_BYTES, self._schema.fingerprint, limits.stream_items, limits.stream_bytes
+            SERVICE,
+            LARGEST_MESSAGE_BYTES,
+            self._schema.fingerprint,
+            limits.stream_items,
+            limits.stream_bytes,
+            payload_bytes=limits.payload_bytes if self._schema.carries_payloads else 0,
         )
         return ClientSession(
-            self._where, hello, self._schema.bindings, carries_descriptors=self._schema.carries_descriptors
+            self._where, hello, self._schema.bindings, carries_attachments=self._schema.carries_attachments
         )
 
     @asynccontextmanager

@@ -244,7 +244,7 @@ class BlockingClient(Generic[T]):
             TimedOut: The client's `timeout` has passed; it is one for all of them.
         """
         found = find_method(self._schema, method, "call_each")
-        encode = encode_call(found, self._links.where)
+        encode = encode_call(found, self._links.where, beside=False)
         decode = decode_result(found, self._links.where)
         clock = Clock(self._timeout)
         replies: list[bytes] = []

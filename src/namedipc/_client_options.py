@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, TypeVar
 
 import attrs
@@ -12,7 +13,7 @@ from ._call import Call, Trace
 from ._codec import naming
 from ._errors import ConnectionLost, InvalidMessage
 from ._faults import pack_headers
-from ._protocol.attachments import Parcel, receiving, replaced
+from ._protocol.attachments import Parcel, extended, make_parcel, receiving
 from ._protocol.calls import NotRun
 from ._protocol.frames import HEADERS_FLAG, with_headers
 from ._schema import Method, RequestStream, Schema
@@ -101,11 +102,19 @@ class Options:
         """Return the body of a call with its headers, and the flags of its frame."""
         if not headers:
             return body, 0
-        return replaced(body, with_headers(pack_headers(headers), body)), HEADERS_FLAG
+        return extended(body, partial(with_headers, pack_headers(headers))), HEADERS_FLAG
 
 
-def encode_call(method: Method, where: str) -> Callable[[tuple[object, ...], dict[str, object]], bytes]:
-    """Return what encodes the arguments of a method; its errors begin with the path of the service."""
+def encode_call(
+    method: Method, where: str, *, beside: bool = True
+) -> Callable[[tuple[object, ...], dict[str, object]], bytes]:
+    """Return what encodes the arguments of a method; its errors begin with the path of the service.
+
+    Args:
+        method: The method.
+        where: The path.
+        beside: Whether anything may travel beside the call.
+    """
     arguments = method.arguments
     encode = arguments.encode
 
@@ -115,19 +124,22 @@ def encode_call(method: Method, where: str) -> Callable[[tuple[object, ...], dic
         except InvalidMessage as error:
             raise InvalidMessage(f"{where}: {error}") from error.__cause__
 
-    def encode_with_descriptors(args: tuple[object, ...], kwargs: dict[str, object]) -> bytes:
+    def encode_parcel(args: tuple[object, ...], kwargs: dict[str, object]) -> bytes:
         try:
-            return Parcel(*arguments.encode_with(args, kwargs))
+            encoded, descriptors = arguments.encode_with(args, kwargs)
         except InvalidMessage as error:
             raise InvalidMessage(f"{where}: {error}") from error.__cause__
 
-    return encode_with_descriptors if arguments.carries_descriptors else encode_named
+        within = partial(arguments.encode_within, args, kwargs, descriptors) if descriptors.payloads else None
+        return Parcel(encoded, descriptors, within=within)
+
+    return encode_parcel if arguments.carries_attachments and beside else encode_named
 
 
 def encode_item(method: Method, stream: RequestStream, where: str) -> Callable[[object], bytes]:
     """Return what encodes the items of a stream of requests."""
     codec = stream.item
-    encode = (lambda item: Parcel(*codec.encode_with(item))) if codec.carries_descriptors else codec.encode
+    encode = partial(make_parcel, codec) if codec.carries_attachments else codec.encode
     return naming(f"{where}: {method.where}: an item of '{stream.name}'", encode)
 
 

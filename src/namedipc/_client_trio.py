@@ -419,7 +419,7 @@ class ReplyStream(AsyncIterator[Any]):
 
 async def call_each(method: Method, links: TrioLinks, options: Options, arguments: Iterable[object]) -> list[object]:
     """Call a method once an argument, all in flight together."""
-    encode = encode_call(method, links.where)
+    encode = encode_call(method, links.where, beside=False)
     decode = decode_result(method, links.where)
     replies: list[bytes] = []
     with options.tracing(method, links.peer) as headers:

@@ -6,7 +6,7 @@ before a byte has left. The functions are made once for each type; the usual way
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, Generic, TypeVar, final
 
@@ -28,7 +28,7 @@ from ._coding import (
 from ._compatibility import describe_node
 from ._descriptors import Descriptors, Received
 from ._errors import DeclarationError, InvalidMessage
-from ._nodes import Node, carries_descriptors
+from ._nodes import Node, carries_descriptors, carries_payloads
 from ._types import Description, fingerprint, read, resolve_message
 from ._wire import Wire, build_wire
 
@@ -48,7 +48,9 @@ class Codec(Generic[T]):
         node: The type as a tree.
         type_name: The type as messages call it, without module names.
         title: The same, behind the path of the name where it has one.
-        carries_descriptors: Whether values may hold descriptors: then `encode_with` and `decode_with` are for them.
+        carries_descriptors: Whether values may hold descriptors.
+        carries_payloads: Whether values may hold what travels beside the message where it is large.
+        carries_attachments: Whether either: then `encode_with` and `decode_with` are for them.
         description: What the other side must know of it.
         fingerprint: 16 bytes, equal where the descriptions are.
         check: Raises InvalidMessage unless a value belongs to the type at its top; `encode` does it too.
@@ -60,7 +62,9 @@ class Codec(Generic[T]):
 
     __slots__ = (
         "_json",
+        "carries_attachments",
         "carries_descriptors",
+        "carries_payloads",
         "check",
         "decode",
         "description",
@@ -73,6 +77,8 @@ class Codec(Generic[T]):
 
     node: Node
     carries_descriptors: bool
+    carries_payloads: bool
+    carries_attachments: bool
     check: Callable[[object], None]
     encode: Callable[[T], bytes]
     decode: Callable[[Buffer], T]
@@ -89,6 +95,8 @@ class Codec(Generic[T]):
         self.node = node
         self.type_name = self.title = node.label
         self.carries_descriptors = carries_descriptors(node)
+        self.carries_payloads = encoding == "msgpack" and carries_payloads(node)
+        self.carries_attachments = self.carries_descriptors or self.carries_payloads
         self.description = describe_node(node)
         self.fingerprint = fingerprint(self.description)
         self.check = _check(node, self.type_name)
@@ -119,6 +127,8 @@ class Codec(Generic[T]):
         place.type_name = self.type_name
         place.title = f"{where}: {self.title}"
         place.carries_descriptors = self.carries_descriptors
+        place.carries_payloads = self.carries_payloads
+        place.carries_attachments = self.carries_attachments
         place.description = self.description
         place.fingerprint = self.fingerprint
         place.check = naming(where, self.check)
@@ -127,34 +137,41 @@ class Codec(Generic[T]):
         return place
 
     def encode_with(self, value: T, *, consume: bool = False) -> tuple[bytes, Descriptors]:
-        """Encode a value and the descriptors in it.
+        """Encode a value, and what travels beside it.
 
         Args:
             value: Of the type.
             consume: Take the descriptors out of the value, which is given away, instead of duplicating them.
 
         Returns:
-            The bytes, and duplicates of the descriptors, which the caller closes, or says that they were sent.
+            The bytes; and duplicates of the descriptors, which the caller closes, or says that they were sent, with
+            the large payloads.
 
         Raises:
             InvalidMessage: As `encode`; also for a descriptor that has been closed.
             OSError: EMFILE, there is no descriptor left for a duplicate.
         """
-        descriptors = Descriptors(consume=consume)
+        descriptors = Descriptors(consume=consume, takes_payloads=self.carries_payloads)
         with descriptors.collecting():
             return self.encode(value), descriptors
 
-    def decode_with(self, data: Buffer, descriptors: list[int]) -> T:
-        """Decode a value with the descriptors that came with it.
+    def encode_within(self, value: T, descriptors: Descriptors) -> bytes:
+        """Encode a value once more, with its payloads within. See `encode_with`, which has given the descriptors."""
+        with descriptors.collecting_again():
+            return self.encode(value)
+
+    def decode_with(self, data: Buffer, descriptors: list[int], payloads: Sequence[memoryview] = ()) -> T:
+        """Decode a value with what came beside it.
 
         Args:
             data: The bytes.
             descriptors: Numbers; they belong to the value then, and are closed if there is none.
+            payloads: The value points into them, and may change them.
 
         Raises:
-            InvalidMessage: As `decode`; also where each descriptor is not spoken of exactly once.
+            InvalidMessage: As `decode`; also where each of them is not spoken of exactly once.
         """
-        received = Received(descriptors)
+        received = Received(descriptors, payloads)
         with received.handing_out():
             value = self.decode(data)
             check_claimed(self.title, received)

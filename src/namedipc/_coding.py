@@ -79,9 +79,9 @@ def when_used() -> Iterator[None]:
 
 
 def check_claimed(title: str, received: Received) -> None:
-    """Raise InvalidMessage if more descriptors have come than were taken."""
+    """Raise InvalidMessage if more has come beside the message than was taken."""
     if received.unclaimed:
-        raise InvalidMessage(f"{title}: {received.unclaimed} descriptors have come of which the message does not speak")
+        raise InvalidMessage(f"{title}: {received.unclaimed} have come of which the message does not speak")
 
 
 def mismatch(name: str, value: object) -> str:

@@ -29,6 +29,7 @@ from ._nodes import (
     Table,
     Union,
     Unset,
+    View,
     literal_is_native,
     trouble_in_json,
     value_label,
@@ -145,6 +146,8 @@ class _Writer:
             return _choice(node)
         if isinstance(node, Array):
             return _array(node)
+        if isinstance(node, View):
+            return _BYTES
         assert isinstance(node, Scalar)
         return _SCALARS[node.cls]
 

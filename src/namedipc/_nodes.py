@@ -287,6 +287,19 @@ class Array(Node):
 
 
 @attrs.define(eq=False, repr=False)
+class View(Node):
+    """A memoryview: bytes which travel beside the message where they are many."""
+
+    @property
+    def plain(self) -> object:
+        return memoryview
+
+    @property
+    def label(self) -> str:
+        return "memoryview"
+
+
+@attrs.define(eq=False, repr=False)
 class Descriptor(Node):
     """An Fd: its place among the descriptors that travel beside the message."""
 
@@ -346,6 +359,11 @@ def carries_descriptors(root: Node) -> bool:
     return any(isinstance(node, Descriptor | End) for node in reachable(root))
 
 
+def carries_payloads(root: Node) -> bool:
+    """Whether values of a type may hold what travels beside the message where it is large."""
+    return any(isinstance(node, Array | View) for node in reachable(root))
+
+
 def trouble_in_json(node: Node) -> str | None:
     """Why JSON cannot carry a type (what it contains aside): descriptors, and keys not to be told from their text."""
     if isinstance(node, Descriptor | End):
@@ -392,6 +410,8 @@ def _kinds(node: Node) -> set[str]:  # noqa: PLR0911  # one return a kind of typ
         return {"unset"}
     if isinstance(node, Descriptor | End):
         return {"int", "float"}  # its place is a number, and a float may be sent as an int
+    if isinstance(node, View):
+        return {"str", "int", "float"}  # its bytes, or its place
     if isinstance(node, Record | Array):
         # Not two in one union, though one may be a map and one an array: their shadows are structs, of which
         # msgspec takes one.

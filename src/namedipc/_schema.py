@@ -112,7 +112,7 @@ class Method:
     @property
     def is_plain(self) -> bool:
         """Whether a call of it is one body, and its answer one."""
-        return not (self.requests or self.is_stream or self.takes_descriptors)
+        return not (self.requests or self.is_stream or self.arguments.carries_attachments)
 
     @property
     def takes_descriptors(self) -> bool:
@@ -210,11 +210,16 @@ class Schema(Generic[T]):
         )
         self.by_name: dict[str, Method] = {method.name: method for method in self.methods}
         self.description: dict[str, object] = {method.name: method.description for method in self.methods}
-        self.carries_descriptors: bool = any(
-            method.takes_descriptors or method.result.carries_descriptors for method in self.methods
-        )
+        self.carries_attachments: bool = any(codec.carries_attachments for codec in self._codecs())
+        self.carries_payloads: bool = any(codec.carries_payloads for codec in self._codecs())
         self.fingerprint: bytes = fingerprint(self.description)
         self.text: bytes = json.dumps(self.description, separators=(",", ":")).encode()
+
+    def _codecs(self) -> Iterator[Codec[object] | ArgumentsCodec]:
+        for method in self.methods:
+            yield method.arguments
+            yield method.result
+            yield from (stream.item for stream in method.requests)
 
     def bindings(self, theirs: bytes) -> list[int] | str:
         """Compare with the schema text of a service.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TypeVar
 
 import trio
@@ -19,6 +19,11 @@ from ._shells.unnamed import Ownership
 from ._values import Allow, Limits
 
 T = TypeVar("T")
+
+
+def _call_soon(token: trio.lowlevel.TrioToken, function: Callable[[], object]) -> None:
+    with suppress(trio.RunFinishedError):
+        token.run_sync_soon(function)
 
 
 @asynccontextmanager
@@ -45,6 +50,7 @@ async def serving_claim(
             spin=spin,
             step=begin_unprotected,
             open_streams=ServedStreams,
+            call_soon=functools.partial(_call_soon, trio.lowlevel.current_trio_token()),
             wrap=None if trace is None else functools.partial(traced, trace),
         )
     except BaseException:

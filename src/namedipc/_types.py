@@ -48,6 +48,7 @@ from ._nodes import (
     Table,
     Union,
     Unset,
+    View,
 )
 
 __all__ = ["Description", "describe", "difference", "fingerprint", "read", "resolve_message"]
@@ -123,7 +124,6 @@ _FILE_ADVICE: Final = "write Fd, and send Fd(file): the other side gets the open
 _ADVICE_ON_STREAMS: Final = "only a whole parameter, or the whole result, of a service's method may be a stream"
 _ADVICE: Final[dict[object, str]] = {
     complex: "write tuple[float, float]",
-    memoryview: "views without a copy are not part of this version; write bytes",
     range: "write list[int], or a record with start and stop",
     slice: "write a record with start and stop",
     type: "write a Literal or an Enum of the names that occur",
@@ -298,6 +298,8 @@ class _Reader:
     def _class(self, cls: Any, form: Any, scope: _Scope, path: str) -> Node:  # noqa: PLR0911  # as above
         if cls is Fd:
             return Descriptor()
+        if cls is memoryview:
+            return View()
         if issubclass(cls, HeldOpening):
             return self._end(cls, typing.get_args(form), scope, path)
         arguments = typing.get_args(form)
@@ -356,7 +358,7 @@ class _Reader:
     def _hashable(self, node: Node, path: str) -> None:
         for member in node.members if isinstance(node, Union) else (node,):
             unhashable = (
-                isinstance(member, Table | Array) or getattr(getattr(member, "cls", None), "__hash__", 1) is None
+                isinstance(member, Table | Array | View) or getattr(getattr(member, "cls", None), "__hash__", 1) is None
             )
             if unhashable or (isinstance(member, Record) and member.style == "typeddict"):
                 self.refuse(

@@ -238,7 +238,9 @@ class Limits:
         clients: Connections at once.
         clients_per_uid: Connections at once of one user.
         calls_in_flight: Calls of one connection which have begun and not ended; more are refused.
-        message_bytes: The longest message, in bytes of its encoded form.
+        message_bytes: The longest message, in bytes of its encoded form. Large payloads do not count.
+        payload_bytes: How many bytes the buffers for large payloads of one connection may have, in each direction: as
+            whole MiB, and no more than the other side has. So much one message may carry.
         stream_items: How many items of a stream may be on their way, or wait to be taken; its sender then waits.
         stream_bytes: How many bytes may; one item may go beyond it.
         outbound_bytes: What may wait for a peer that does not read; beyond it the peer is not read either.
@@ -251,6 +253,7 @@ class Limits:
     clients_per_uid: int = attrs.field(default=128, validator=_positive)
     calls_in_flight: int = attrs.field(default=256, validator=[_positive, _fits_u32])
     message_bytes: int = attrs.field(default=1 << 20, validator=[_positive, _at_most_wire])
+    payload_bytes: int = attrs.field(default=512 << 20, validator=_positive)
     stream_items: int = attrs.field(default=64, validator=[_positive, _fits_u32])
     stream_bytes: int = attrs.field(default=256 << 10, validator=[_positive, _fits_u32])
     outbound_bytes: int = attrs.field(default=4 << 20, validator=_positive)

@@ -17,7 +17,17 @@ import attrs
 import msgspec
 
 from ._checks import admits, exact_types, fits
-from ._descriptors import MOST_DESCRIPTORS, attach, attach_end, claim, claim_end
+from ._descriptors import (
+    MOST_DESCRIPTORS,
+    MOST_PAYLOADS,
+    attach,
+    attach_end,
+    attach_payload,
+    claim,
+    claim_end,
+    claim_payload,
+    takes_payload,
+)
 from ._fd import Fd
 from ._nodes import (
     Array,
@@ -33,6 +43,7 @@ from ._nodes import (
     Table,
     Union,
     Unset,
+    View,
     bounded,
     literal_is_native,
     reachable,
@@ -111,6 +122,8 @@ class _Builder:
             return _descriptor(node)
         if isinstance(node, End):
             return _end(node)
+        if isinstance(node, View):
+            return _view(node)
         assert isinstance(node, Array)
         return _array(node)
 
@@ -338,7 +351,7 @@ def _is_foreign(node: Node) -> bool:
         return not literal_is_native(node)
     if isinstance(node, Enumeration):
         return not node.by_value
-    return isinstance(node, Array | Descriptor | End) or (isinstance(node, Union) and node.tagged)
+    return isinstance(node, Array | View | Descriptor | End) or (isinstance(node, Union) and node.tagged)
 
 
 def _is_plainly_told(node: Node) -> bool:
@@ -394,10 +407,33 @@ def _end(node: End) -> Wire:
     return Wire(_Place, pack, unpack, _only(int))
 
 
+_PayloadPlace: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=MOST_PAYLOADS)]
+
+
+def _view(node: View) -> Wire:
+    def pack(value: Any) -> Any:
+        _expect(value, (memoryview,), node)
+        if value.ndim != 1 or not value.c_contiguous or value.format not in _ONE_BYTE:
+            remedy = "view.cast('B')" if value.c_contiguous else "memoryview(bytes(view))"
+            raise TypeError(
+                f"expected a memoryview of bytes in one row, got one of {value.ndim} dimensions and of format "
+                f"{value.format!r}; send {remedy}"
+            )
+        return attach_payload(value) if takes_payload(value.nbytes) else value
+
+    def unpack(found: bytes | int) -> memoryview:
+        return claim_payload(found).toreadonly() if isinstance(found, int) else memoryview(found)
+
+    return Wire(union_of([bytes, _PayloadPlace]), pack, unpack, _only(bytes, int))
+
+
+_ONE_BYTE: Final = frozenset("Bbc")
+
+
 class _ArrayOnWire(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     dtype: Annotated[str, msgspec.Meta(max_length=32)]
     shape: Annotated[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], msgspec.Meta(max_length=32)]
-    data: memoryview
+    data: memoryview | _PayloadPlace
 
 
 # What numpy writes for types of plain memory. Its parser takes much more, and a peer shall not reach it.
@@ -410,15 +446,22 @@ def _array(node: Array) -> Wire:
     def pack(value: Any) -> _ArrayOnWire:
         if not admits(node, value):
             raise TypeError(f"expected {node.label}, got {_shown_array(value)}")
-        return _ArrayOnWire(value.dtype.str, value.shape, memoryview(value.tobytes()))
+        if not takes_payload(value.nbytes):
+            return _ArrayOnWire(value.dtype.str, value.shape, memoryview(value.tobytes()))
+        in_order = np.ascontiguousarray(value)  # itself, unless its items lie otherwise
+        return _ArrayOnWire(value.dtype.str, value.shape, attach_payload(in_order.reshape(-1).view(np.uint8).data))
 
     def unpack(packed: _ArrayOnWire) -> Any:
         if not _DTYPE.fullmatch(packed.dtype):
             raise ValueError(f"expected {node.label}, got an array of {packed.dtype!r}")
         dtype = np.dtype(packed.dtype)
-        if math.prod(packed.shape) * dtype.itemsize != packed.data.nbytes:
-            raise ValueError(f"an array of shape {packed.shape} and {packed.data.nbytes} bytes")
-        array = np.ndarray(packed.shape, dtype, packed.data).copy()
+        is_beside = isinstance(packed.data, int)
+        data = claim_payload(packed.data) if isinstance(packed.data, int) else packed.data
+        if math.prod(packed.shape) * dtype.itemsize != data.nbytes:
+            raise ValueError(f"an array of shape {packed.shape} and {data.nbytes} bytes")
+        array = np.ndarray(packed.shape, dtype, data)
+        if not is_beside:
+            array = array.copy()
         if not admits(node, array):
             raise ValueError(f"expected {node.label}, got {_shown_array(array)}")
         return array
@@ -439,8 +482,8 @@ def _unwrapping(unpack: Step | None) -> Step:
     return (lambda struct: struct.value) if unpack is None else (lambda struct: unpack(struct.value))
 
 
-def _only(cls: type) -> Callable[[], tuple[type, ...]]:
-    return lambda: (cls,)
+def _only(*classes: type) -> Callable[[], tuple[type, ...]]:
+    return lambda: classes
 
 
 def _same(value: Any) -> Any:

@@ -35,6 +35,8 @@ assert_type(COUNTER.at("elsewhere"), Channel[Letter | str])
 
 # Message types: nothing becomes Any.
 assert_type(Channel("x", bytes), Channel[bytes])
+assert_type(Channel("x", memoryview), Channel[memoryview])
+assert_type(Limits(payload_bytes=64 << 20).payload_bytes, int)
 assert_type(Channel("x", None), Channel[None])
 assert_type(Channel("x", bytes, framing="lines"), Channel[bytes])
 assert_type(Channel("x", Letter | str, framing="json-lines"), Channel[Letter | str])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from namedipc import Channel, ChannelEnd, Fd, RawConnection
+from namedipc import Channel, ChannelEnd, Fd, Limits, RawConnection
 
 from .names import COUNTER, WIRE, Letter
 
@@ -10,6 +10,7 @@ Channel("x", Letter("ann"))  # type: ignore[arg-type]
 Channel("x", 5)  # type: ignore[arg-type]
 Channel(Letter, "x")  # type: ignore[arg-type]
 Channel(b"x", Letter)  # type: ignore[arg-type]
+Limits(payload_bytes="1 GiB")  # type: ignore[arg-type]
 Channel("x")  # type: ignore[call-arg]
 Channel("x", str, framing="json")  # type: ignore[arg-type]
 Channel("x", str, "lines")  # type: ignore[call-arg]

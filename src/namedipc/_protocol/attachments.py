@@ -1,21 +1,38 @@
-"""Descriptors beside frames: how many a frame says are its own, and which of those that came they are.
+"""What travels beside frames: which descriptors are a frame's own, and where its large payloads are.
 
 The kernel hands descriptors over with the first byte of what they were sent with. The law: a frame with descriptors is
 sent from its first byte on together with them, so that what has come is matched to frames by order and count alone; and
-what matches no frame is closed. Numbers only: nothing here waits for a descriptor, or uses one.
+what matches no frame is closed. Numbers only: nothing here waits for a descriptor, or uses one. A frame with payloads
+says where in which buffer they are; what buffers are is not known here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Self, TypeVar, final
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Protocol, Self, TypeAlias, TypeVar, final
 
 from .._codec import Codec
 from .._descriptors import MOST_DESCRIPTORS, Descriptors, close_all
 from .._errors import ProtocolError
-from .frames import DESCRIPTORS_FLAG, Frame, pack_frame
+from .frames import ATTACHMENT_FLAGS, DESCRIPTORS_FLAG, PAYLOAD_FLAG, SPAN, TABLE, Frame, pack_frame
 
 T = TypeVar("T")
+
+Span: TypeAlias = tuple[int, int]
+"""Where a payload begins in its buffer, and how many bytes it has."""
+
+
+class Views(Protocol):
+    """Gives out what is in the buffers of the other side."""
+
+    def views(self, id: int, spans: Sequence[Span]) -> list[memoryview]:  # noqa: A002
+        """Return the payloads of a message, which may be written to until the last view of them is gone.
+
+        Raises:
+            ProtocolError: There is no such buffer, or they are not in it.
+        """
+        ...
 
 
 def with_count(count: int, body: bytes) -> bytes:
@@ -34,6 +51,26 @@ def split_count(flags: int, body: bytes) -> tuple[int, bytes]:
     if not body or not 1 <= body[0] <= MOST_DESCRIPTORS:
         raise ProtocolError(f"a frame with descriptors says that they are {body[0] if body else 'nothing'}")
     return body[0], body[1:]
+
+
+def pack_table(buffer: int, spans: Sequence[Span]) -> bytes:
+    """Return what the body of a frame with flag PAYLOAD begins with, behind the count of its descriptors."""
+    return TABLE.pack(len(spans), buffer) + b"".join(SPAN.pack(*span) for span in spans)
+
+
+def split_table(flags: int, body: bytes) -> tuple[int, list[Span], bytes]:
+    """Return which buffer the payloads of a frame are in, where, and the rest of its body.
+
+    Raises:
+        ProtocolError: It announces some, and is too short to say where all are; or has none.
+    """
+    if not flags & PAYLOAD_FLAG:
+        return 0, [], body
+    count, buffer = TABLE.unpack_from(body) if len(body) >= TABLE.size else (0, 0)
+    end = TABLE.size + count * SPAN.size
+    if not count or len(body) < end:
+        raise ProtocolError("a frame with payloads does not say where they are")
+    return buffer, list(SPAN.iter_unpack(body[TABLE.size : end])), body[end:]
 
 
 @final
@@ -91,13 +128,30 @@ class Arrivals:
 
 @final
 class Parcel(bytes):
-    """A frame's body together with its descriptors."""
+    """A frame's body together with what travels beside it.
+
+    Attributes:
+        descriptors: Its descriptors and its large payloads.
+        within: Encodes it once more, with the payloads within; None for what has arrived, or has none.
+        table: What the frame says of where its payloads are; None until they have a place.
+    """
 
     descriptors: Descriptors
+    within: Callable[[], bytes] | None
+    table: bytes | None
 
-    def __new__(cls, body: bytes, descriptors: Descriptors) -> Self:
+    def __new__(
+        cls,
+        body: bytes,
+        descriptors: Descriptors,
+        *,
+        within: Callable[[], bytes] | None = None,
+        table: bytes | None = None,
+    ) -> Self:
         parcel = super().__new__(cls, body)
         parcel.descriptors = descriptors
+        parcel.within = within
+        parcel.table = table
         return parcel
 
 
@@ -128,12 +182,17 @@ class Shipment(bytes):
 
 
 def pack_parcel(kind: int, body: bytes, *, flags: int = 0, method: int = 0, id: int = 0) -> bytes:  # noqa: A002
-    """Return one frame; a `Shipment` of a `Parcel` with descriptors."""
-    if type(body) is not Parcel or not body.descriptors:
+    """Return one frame; a `Shipment` of a `Parcel` with descriptors, or with payloads that have a place."""
+    if type(body) is not Parcel or not (body.descriptors or body.table):
         return pack_frame(kind, body, flags=flags, method=method, id=id)
-    counted = with_count(len(body.descriptors), body)
-    frame = pack_frame(kind, counted, flags=flags | DESCRIPTORS_FLAG, method=method, id=id)
-    return Shipment(frame, [(0, body.descriptors)])
+    whole: bytes = body
+    if body.table:
+        whole = body.table + whole
+        flags |= PAYLOAD_FLAG
+    if body.descriptors:
+        whole = with_count(len(body.descriptors), whole)
+        flags |= DESCRIPTORS_FLAG
+    return Shipment(pack_frame(kind, whole, flags=flags, method=method, id=id), [(0, body.descriptors)])
 
 
 def descriptors_of(body: bytes) -> list[int]:
@@ -141,16 +200,49 @@ def descriptors_of(body: bytes) -> list[int]:
     return body.descriptors.detach() if isinstance(body, Parcel) else []
 
 
+def payloads_of(body: bytes) -> list[memoryview]:
+    """Take the payloads out of a body that has arrived: only what is made of them keeps them."""
+    return body.descriptors.take_payloads() if isinstance(body, Parcel) else []
+
+
+def is_homeless(body: bytes) -> bool:
+    """Whether a body has payloads which have no place yet."""
+    return type(body) is Parcel and body.table is None and body.within is not None
+
+
+def make_parcel(codec: Codec[T], value: T, *, consume: bool = False) -> Parcel:
+    """Return a value as a parcel. See `Codec.encode_with`."""
+    body, descriptors = codec.encode_with(value, consume=consume)
+    within = partial(codec.encode_within, value, descriptors) if descriptors.payloads else None
+    return Parcel(body, descriptors, within=within)
+
+
 def receiving(codec: Codec[T]) -> Callable[[bytes], T]:
-    """Return what makes a value of a received body, with its descriptors if the type may hold any."""
-    if not codec.carries_descriptors:
+    """Return what makes a value of a received body, with what came beside it if the type may hold any."""
+    if not codec.carries_attachments:
         return codec.decode
-    return lambda body: codec.decode_with(body, descriptors_of(body))
+    return lambda body: codec.decode_with(body, descriptors_of(body), payloads_of(body))
 
 
 def replaced(parcel: bytes, body: bytes) -> bytes:
-    """Return another body with the descriptors of a parcel, if it is one."""
-    return Parcel(body, parcel.descriptors) if isinstance(parcel, Parcel) else body
+    """Return another body with what travels beside a parcel, if it is one."""
+    return Parcel(body, parcel.descriptors, table=parcel.table) if isinstance(parcel, Parcel) else body
+
+
+def extended(parcel: bytes, extend: Callable[[bytes], bytes]) -> bytes:
+    """Return a body which says more than that of a parcel, or of what is none, before it gets a place."""
+    body = extend(parcel)
+    if not isinstance(parcel, Parcel):
+        return body
+    encode_within = parcel.within
+    within = None if encode_within is None else lambda: extend(encode_within())
+    return Parcel(body, parcel.descriptors, within=within)
+
+
+def close_parcel(body: bytes) -> None:
+    """Close what travels beside a body which will not leave."""
+    if isinstance(body, Parcel):
+        body.descriptors.close()
 
 
 def close_frame(frame: bytes) -> None:
@@ -173,14 +265,20 @@ def join_frames(frames: Iterable[bytes]) -> bytes:
     return Shipment(joined, attached) if attached else joined
 
 
-def open_parcel(frame: Frame, arrivals: Arrivals | None) -> Frame:
+def open_parcel(frame: Frame, arrivals: Arrivals | None, views: Views | None) -> Frame:
     """Return a received frame with a `Parcel` as its body.
 
     Raises:
-        ProtocolError: It has descriptors where there are none, or others than it says.
+        ProtocolError: It has descriptors or payloads where there are none, or others than it says.
     """
     kind, flags, method, id_, body = frame
-    count, body = split_count(flags, body)
     if arrivals is None:
-        raise ProtocolError("a frame says that it has descriptors, and this side takes none")
-    return kind, flags & ~DESCRIPTORS_FLAG, method, id_, Parcel(body, Descriptors(arrivals.take(count)))
+        raise ProtocolError("a frame says that it has descriptors or payloads, and this side takes none")
+    count, body = split_count(flags, body)
+    descriptors = Descriptors(arrivals.take(count))
+    buffer, spans, body = split_table(flags, body)
+    if spans:
+        if views is None:
+            raise ProtocolError("a frame says that it has payloads in a buffer, and this side takes none")
+        descriptors.payloads = views.views(buffer, spans)
+    return kind, flags & ~ATTACHMENT_FLAGS, method, id_, Parcel(body, descriptors)

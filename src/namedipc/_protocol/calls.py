@@ -14,17 +14,19 @@ from .._errors import ConnectionLost, IPCError, ProtocolError, SchemaMismatch, W
 from .._faults import connection_error_of
 from .attachments import Arrivals, Parcel, open_parcel, pack_parcel, replaced
 from .frames import (
+    ATTACHMENT_FLAGS,
     BIND,
+    BUFFER,
     CALL,
     CANCEL,
     CREDIT,
     DEADLINE_FLAG,
-    DESCRIPTORS_FLAG,
     END,
     ERROR,
     GOODBYE,
     ITEM,
     ONE_WAY_FLAG,
+    RELEASE,
     REPLY,
     SCHEMA,
     Frame,
@@ -34,6 +36,7 @@ from .frames import (
     with_deadline,
 )
 from .hello import HELLO_BYTES, OPENING_BYTES, SERVICE, UNASKED_BYTES, Hello, check_opening, unpack_hello
+from .payloads import PayloadEnds, take_payload_frame
 from .streams import Inflow, Outflow
 
 Sleeper = TypeVar("Sleeper")
@@ -42,6 +45,7 @@ WAITING: Final = 0
 LOST: Final = 255
 NOT_RUN: Final = 254
 LARGEST_ID: Final = (1 << 32) - 1
+_OF_PAYLOADS: Final = frozenset({BUFFER, RELEASE})
 _OF_A_STREAM: Final = frozenset({ITEM, END, CREDIT})
 
 
@@ -156,10 +160,12 @@ class ClientSession(Generic[Sleeper]):
         hello: What this side says of itself.
         bindings: Compares with the schema text of the service: the service's indices of our methods, or the first
             difference as text.
-        carries_descriptors: Whether any method does.
+        carries_attachments: Whether anything may travel beside calls or answers.
 
     Attributes:
         arrivals: Descriptors that have come and wait for their frame; None where no method carries any.
+        payloads: The large payloads of the connection, from whoever has their memory.
+        words: How often the service has said something that is of no call, and that `greeters` may wait for.
         last_run: The id of the last call that a service runs which is about to end; None while it goes on.
     """
 
@@ -176,11 +182,13 @@ class ClientSession(Generic[Sleeper]):
         "greeters",
         "last_run",
         "outgoing",
+        "payloads",
         "pending",
         "their_calls_in_flight",
         "their_message_bytes",
         "their_stream_bytes",
         "their_stream_items",
+        "words",
     )
 
     def __init__(
@@ -189,18 +197,20 @@ class ClientSession(Generic[Sleeper]):
         hello: Hello,
         bindings: Callable[[bytes], list[int] | str],
         *,
-        carries_descriptors: bool = False,
+        carries_attachments: bool = False,
     ) -> None:
         self._where: Final = where
         self._hello: Final = hello
         self._bindings: Final = bindings
-        self.arrivals: Final = Arrivals() if carries_descriptors else None
+        self.arrivals: Final = Arrivals() if carries_attachments else None
+        self.payloads: PayloadEnds | None = None
         self._reader = FrameReader(hello.message_bytes)
         self._last_id = 0
         self._bound = False
         self.pending: dict[int, Waiter[Sleeper]] = {}
         self.greeters: list[Waiter[Sleeper]] = []
         self.greeted: bool = False
+        self.words: int = 0
         self.their_message_bytes: int = UNASKED_BYTES
         self.their_calls_in_flight: int = 1
         self.their_stream_items: int = 0
@@ -228,6 +238,11 @@ class ClientSession(Generic[Sleeper]):
         if isinstance(waiter, StreamedCall):
             self._open_windows(waiter)
         return id_, _pack_call(method, id_, body, deadline, flags)
+
+    @property
+    def payload_bytes(self) -> int:
+        """How many bytes of the other side's buffers this side has said that it maps."""
+        return self._hello.payload_bytes
 
     def new_inflow(self) -> Inflow:
         """Return the receiving end of a stream of replies."""
@@ -282,8 +297,8 @@ class ClientSession(Generic[Sleeper]):
                 return resolved
             while (frame := self._reader.next_frame()) is not None:
                 kind, flags, _method, id_, body = frame
-                if flags & DESCRIPTORS_FLAG:
-                    frame = open_parcel(frame, self.arrivals)
+                if flags & ATTACHMENT_FLAGS:
+                    frame = self._opened(frame)
                     body = frame[4]
                 if kind == REPLY or (kind == ERROR and id_):
                     waiter = self.pending.pop(id_, None)
@@ -296,7 +311,7 @@ class ClientSession(Generic[Sleeper]):
                 elif kind in _OF_A_STREAM:
                     self._take_of_stream(frame, resolved)
                 else:
-                    self._take_other(frame)
+                    self._take_other(frame, resolved)
             if self.arrivals is not None:
                 self.arrivals.settle(unfinished=self._reader.unfinished)
         except IPCError as error:
@@ -417,18 +432,32 @@ class ClientSession(Generic[Sleeper]):
                 self._open_windows(call)
                 for feeding in call.feedings:
                     self._wake(feeding, resolved)
-        for greeter in self.greeters:
-            greeter.kind = REPLY
-        resolved += self.greeters
-        self.greeters.clear()
+        if self.payloads is not None:
+            self.payloads.pool.greeted(theirs.payload_bytes)
+        resolved += self.answer_greeters()
         return True
 
-    def _take_other(self, frame: Frame) -> None:
+    def answer_greeters(self) -> list[Waiter[Sleeper]]:
+        """Return those who wait for a word of the service itself, as if it had come: its hello, a release."""
+        self.words += 1
+        greeters = self.greeters[:]
+        self.greeters.clear()
+        for greeter in greeters:
+            greeter.kind = REPLY
+        return greeters
+
+    def _opened(self, frame: Frame) -> Frame:
+        return open_parcel(frame, self.arrivals, None if self.payloads is None else self.payloads.windows)
+
+    def _take_other(self, frame: Frame, resolved: list[Waiter[Sleeper]]) -> None:
         kind, _flags, _method, _id, body = frame
         if kind == ERROR:
             raise connection_error_of(body, where=self._where)
         if kind == GOODBYE:
             self.last_run = frame[3]
+        elif self.payloads is not None and kind in _OF_PAYLOADS:
+            take_payload_frame(frame, self.payloads)
+            resolved += self.answer_greeters()
         elif kind == SCHEMA and self._bound:
             raise ProtocolError(f"{self._where}: the service sent its schema twice")
         elif kind == SCHEMA:

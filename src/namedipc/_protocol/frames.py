@@ -10,6 +10,7 @@ from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import Final, TypeAlias
 
+from .._descriptors import MOST_PAYLOADS
 from .._errors import ProtocolError
 
 HEADER: Final = Struct("<IBBHI")
@@ -37,6 +38,8 @@ class Kind(IntEnum):
     ITEM = 9
     END = 10
     CREDIT = 11
+    BUFFER = 12
+    RELEASE = 13
 
 
 class Reserved(IntEnum):
@@ -64,12 +67,21 @@ class Flag(IntFlag):
     """CALL: no answer is wanted; the id is 0."""
     DESCRIPTORS = 16
     """The body begins, before all else, with one byte: how many descriptors come with the frame."""
+    PAYLOAD = 32
+    """The body begins, behind that byte, with a table of the payloads which are in a buffer."""
 
 
 # Plain integers for the hot path: reading a member of an IntEnum costs several times a global.
-CALL, REPLY, ERROR, CANCEL, GOODBYE, MESSAGE, SCHEMA, BIND, ITEM, END, CREDIT = (int(kind) for kind in Kind)
-DEADLINE_FLAG, HEADERS_FLAG, JSON_FLAG, ONE_WAY_FLAG, DESCRIPTORS_FLAG = (int(flag) for flag in Flag)
+CALL, REPLY, ERROR, CANCEL, GOODBYE, MESSAGE, SCHEMA, BIND, ITEM, END, CREDIT, BUFFER, RELEASE = (
+    int(kind) for kind in Kind
+)
+DEADLINE_FLAG, HEADERS_FLAG, JSON_FLAG, ONE_WAY_FLAG, DESCRIPTORS_FLAG, PAYLOAD_FLAG = (int(flag) for flag in Flag)
+ATTACHMENT_FLAGS: Final = DESCRIPTORS_FLAG | PAYLOAD_FLAG
 KNOWN_FLAGS: Final = DEADLINE_FLAG | HEADERS_FLAG | JSON_FLAG | ONE_WAY_FLAG
+
+TABLE: Final = Struct("<BI")
+SPAN: Final = Struct("<QQ")
+LONGEST_TABLE_BYTES: Final = TABLE.size + MOST_PAYLOADS * SPAN.size
 
 Frame: TypeAlias = tuple[int, int, int, int, bytes]
 """kind, flags, method, id, body."""
@@ -128,7 +140,7 @@ class FrameReader:
 
     Args:
         limit_bytes: The longest body accepted, but that an ERROR may always have LONGEST_ERROR_BYTES, and that the
-            deadline of a CALL and the count of descriptors do not count.
+            deadline of a CALL, the count of descriptors and the table of payloads do not count.
     """
 
     __slots__ = ("_at", "_buffer", "limit_bytes")
@@ -180,7 +192,8 @@ class FrameReader:
         if kind == ERROR:
             return max(self.limit_bytes, LONGEST_ERROR_BYTES)
         # The limit is one of what is said, not of when, nor of what comes with it.
-        limit = self.limit_bytes + (1 if flags & Flag.DESCRIPTORS else 0)
+        limit = self.limit_bytes + (1 if flags & DESCRIPTORS_FLAG else 0)
+        limit += LONGEST_TABLE_BYTES if flags & PAYLOAD_FLAG else 0
         return limit + DEADLINE.size if kind == CALL and flags & 1 else limit
 
     def take(self, count: int) -> bytes | None:
@@ -195,6 +208,11 @@ class FrameReader:
     def peek(self, count: int) -> bytes:
         """Return what is there now, at most `count` bytes, and leave it."""
         return bytes(self._buffer[self._at : self._at + count])
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes wait to be taken."""
+        return len(self._buffer) - self._at
 
     @property
     def unfinished(self) -> bool:

@@ -24,8 +24,10 @@ UNASKED_BYTES: Final = 4096
 """What a client may send before it knows the service's limit: every service takes as much, be its limit lower."""
 
 _ROLES = {SERVICE: "a service", CHANNEL: "a channel"}
-# magic, version, role, reserved, message bytes, fingerprint, stream items, stream bytes, calls in flight
+# magic, version, role, payload MiB, message bytes, fingerprint, stream items, stream bytes, calls in flight
 _LAYOUT = Struct("<4sBBHI16sIII")
+_MIB: Final = 1 << 20
+_MOST_MIB: Final = 0xFFFF
 HELLO_BYTES: Final = _LAYOUT.size
 
 
@@ -40,6 +42,8 @@ class Hello:
         stream_items: The window of each stream towards this side, in items; 0 where there are none.
         stream_bytes: The same window in bytes.
         calls_in_flight: How many calls of this connection a service runs at once.
+        payload_bytes: How many bytes of the other side's buffers this side maps, in whole MiB; 0 if it takes no
+            payloads in buffers.
     """
 
     role: int
@@ -48,6 +52,7 @@ class Hello:
     stream_items: int = 0
     stream_bytes: int = 0
     calls_in_flight: int = 0
+    payload_bytes: int = 0
 
     def pack(self) -> bytes:
         """Return the 40 bytes."""
@@ -55,7 +60,7 @@ class Hello:
             MAGIC,
             VERSION,
             self.role,
-            0,
+            min(self.payload_bytes // _MIB, _MOST_MIB),
             self.message_bytes,
             self.fingerprint,
             self.stream_items,
@@ -83,11 +88,11 @@ def unpack_hello(data: bytes, *, role: int) -> Hello:
         ProtocolError: These are not the bytes of namedipc, or of a version unknown here.
         WrongKind: The other side is a service where a channel was expected, or the reverse.
     """
-    _magic, version, their_role, _reserved, message_bytes, fingerprint, *limits = _LAYOUT.unpack(data)
+    _magic, version, their_role, payload_mib, message_bytes, fingerprint, items, size, calls = _LAYOUT.unpack(data)
     check_opening(data)
     if version != VERSION:
         raise ProtocolError(f"the peer speaks version {version} of the protocol, this side version {VERSION}")
     if their_role != role:
         theirs = _ROLES.get(their_role, f"an unknown kind of name ({their_role})")
         raise WrongKind(f"the other side is {theirs}, this side is {_ROLES[role]}")
-    return Hello(their_role, message_bytes, fingerprint, *limits)
+    return Hello(their_role, message_bytes, fingerprint, items, size, calls, payload_mib * _MIB)

@@ -7,16 +7,21 @@ lost peer.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from .._errors import IPCError, ProtocolError, SchemaMismatch, TooLarge, WrongKind
 from .._faults import connection_error_of
 from .attachments import Arrivals, open_parcel
-from .frames import ERROR, GOODBYE, HEADER, MESSAGE, SCHEMA, Frame, FrameReader, pack_frame
+from .frames import BUFFER, ERROR, GOODBYE, HEADER, MESSAGE, RELEASE, SCHEMA, Frame, FrameReader, pack_frame
 from .hello import CHANNEL, HELLO_BYTES, OPENING_BYTES, Hello, check_opening, unpack_hello
+from .payloads import PayloadEnds, take_payload_frame
 
+_OF_PAYLOADS: Final = frozenset({BUFFER, RELEASE})
 LONGEST_SCHEMA_BYTES: Final = 1 << 20
+MOST_KEPT_BYTES: Final = 64 << 10
+"""How many bytes of messages are kept for a receiver who does not come, while the sender listens for what it needs."""
 
 
 class MessageSession:
@@ -27,10 +32,11 @@ class MessageSession:
         hello: What this side says of itself.
         schema: The description of the message type, as text.
         difference: Compares with the other side's text; the first difference, or None.
-        carries_descriptors: Whether messages may: then each that arrives is a `Parcel`.
+        carries_attachments: Whether anything may travel beside messages: then each that arrives is a `Parcel`.
 
     Attributes:
         arrivals: Descriptors that have come and wait for their message; None where messages carry none.
+        payloads: The large payloads of the connection, from whoever has their memory.
         opening: What this side has to send before anything else: the hello and the schema.
         ended: The peer has said that it sends no more.
         their_message_bytes: The longest message the other side takes; this side's own until its hello is there.
@@ -42,6 +48,8 @@ class MessageSession:
     __slots__ = (
         "_difference",
         "_hello",
+        "_kept",
+        "_kept_bytes",
         "_reader",
         "_same",
         "agreed",
@@ -50,6 +58,7 @@ class MessageSession:
         "failure",
         "greeted",
         "opening",
+        "payloads",
         "their_message_bytes",
         "where",
     )
@@ -61,20 +70,28 @@ class MessageSession:
         schema: bytes,
         difference: Callable[[bytes], str | None],
         *,
-        carries_descriptors: bool = False,
+        carries_attachments: bool = False,
     ) -> None:
         self.where: Final = where
         self._hello: Final = hello
         self._difference: Final = difference
         self._reader = FrameReader(max(hello.message_bytes, LONGEST_SCHEMA_BYTES))
         self._same = False
-        self.arrivals: Final = Arrivals() if carries_descriptors else None
+        self._kept: deque[bytes] = deque()
+        self._kept_bytes = 0
+        self.arrivals: Final = Arrivals() if carries_attachments else None
+        self.payloads: PayloadEnds | None = None
         self.greeted: bool = False
         self.agreed: bool = False
         self.ended: bool = False
         self.failure: IPCError | None = None
         self.their_message_bytes: int = hello.message_bytes
         self.opening: Final = hello.pack() + pack_frame(SCHEMA, schema)
+
+    @property
+    def payload_bytes(self) -> int:
+        """How many bytes of the other side's buffers this side has said that it maps."""
+        return self._hello.payload_bytes
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they came."""
@@ -92,6 +109,10 @@ class MessageSession:
             ProtocolError: The other side does not speak the protocol.
             IPCError: What the other side has refused this connection with.
         """
+        if self._kept:
+            kept = self._kept.popleft()
+            self._kept_bytes -= len(kept)
+            return kept
         self.check()
         try:
             message = self._next_message()
@@ -100,6 +121,27 @@ class MessageSession:
         except IPCError as error:
             raise self.fail(error) from error.__cause__
         return message
+
+    def listen(self) -> None:
+        """Take in what the other side says of payloads; messages are kept. A failure is met by whoever receives.
+
+        Nothing is to be fed before it unless `may_listen`.
+        """
+        if self.failure is not None:
+            return
+        try:
+            while (message := self._next_message()) is not None:
+                self._kept.append(message)
+                self._kept_bytes += len(message)
+            if self.arrivals is not None:
+                self.arrivals.settle(unfinished=self._reader.unfinished)
+        except IPCError as error:
+            self.fail(error)
+
+    @property
+    def may_listen(self) -> bool:
+        """Whether more may be read for the sake of what the other side says of payloads."""
+        return self._kept_bytes + self._reader.waiting_bytes < MOST_KEPT_BYTES
 
     def greet(self) -> None:
         """Read the hello, if it is there: from then on the other side's limit is known. A bad one is the failure."""
@@ -147,9 +189,21 @@ class MessageSession:
             if frame is None:
                 return None
             if frame[0] == MESSAGE and self.agreed:
-                return frame[4] if self.arrivals is None else open_parcel(frame, self.arrivals)[4]
+                return frame[4] if self.arrivals is None else self._opened(frame)[4]
             self._take_other(frame)
+        self._take_releases()
         return None
+
+    def _take_releases(self) -> None:
+        """Who sends no more still releases what it has received."""
+        while self.payloads is not None and (frame := self._reader.next_frame()) is not None:
+            if frame[0] not in _OF_PAYLOADS:
+                raise ProtocolError(f"{self.where}: the peer sent a frame of kind {frame[0]} after its goodbye")
+            self._take_other(frame)
+
+    def _opened(self, frame: Frame) -> Frame:
+        windows = None if self.payloads is None else self.payloads.windows
+        return open_parcel(frame, self.arrivals, windows)
 
     def too_large(self, message_bytes: int) -> TooLarge:
         """Return what says that a message of so many bytes is longer than the other side accepts."""
@@ -188,11 +242,15 @@ class MessageSession:
         self.their_message_bytes = theirs.message_bytes
         self._same = theirs.fingerprint == self._hello.fingerprint
         self.greeted = True
+        if self.payloads is not None:
+            self.payloads.pool.greeted(theirs.payload_bytes)
         return True
 
     def _take_other(self, frame: Frame) -> None:
         kind, _flags, _method, _id, body = frame
-        if kind == SCHEMA and not self.agreed:
+        if self.payloads is not None and kind in _OF_PAYLOADS:
+            take_payload_frame(self._opened(frame), self.payloads)
+        elif kind == SCHEMA and not self.agreed:
             self._reader.limit_bytes = self._hello.message_bytes
             different = None if self._same else self._difference(body)
             if different is not None:

@@ -15,11 +15,12 @@ from typing import Final
 from .._errors import LimitReached, ProtocolError
 from .attachments import Arrivals, open_parcel, pack_parcel
 from .frames import (
+    ATTACHMENT_FLAGS,
     BIND,
+    BUFFER,
     CALL,
     CANCEL,
     CREDIT,
-    DESCRIPTORS_FLAG,
     END,
     ERROR,
     FIRST_RESERVED,
@@ -27,6 +28,7 @@ from .frames import (
     ITEM,
     KNOWN_FLAGS,
     ONE_WAY_FLAG,
+    RELEASE,
     REPLY,
     SCHEMA,
     Frame,
@@ -35,8 +37,10 @@ from .frames import (
     pack_frame,
 )
 from .hello import HELLO_BYTES, OPENING_BYTES, SERVICE, UNASKED_BYTES, Hello, check_opening, unpack_hello
+from .payloads import PayloadEnds, take_payload_frame
 
 _OF_A_CALL: Final = frozenset({CANCEL, ITEM, END, CREDIT})
+_OF_PAYLOADS: Final = frozenset({BUFFER, RELEASE})
 _RESERVED: Final = frozenset(map(int, Reserved))
 ASKED: Final = 0
 """What `next_event` makes of a CALL of the reserved interface; no frame is of this kind."""
@@ -59,10 +63,11 @@ class ServerSession:
         methods: How many methods there are.
         held_frames: How many frames may wait for BIND.
         held_bytes: How many bytes may.
-        carries_descriptors: Whether any method does.
+        carries_attachments: Whether anything may travel beside calls or answers.
 
     Attributes:
         arrivals: Descriptors that have come and wait for their frame; None where no method carries any.
+        payloads: The large payloads of the connection, from whoever has their memory.
     """
 
     __slots__ = (
@@ -79,6 +84,7 @@ class ServerSession:
         "arrivals",
         "last_id",
         "outgoing",
+        "payloads",
         "said_goodbye",
         "state",
         "their_message_bytes",
@@ -94,7 +100,7 @@ class ServerSession:
         methods: int,
         held_frames: int,
         held_bytes: int,
-        carries_descriptors: bool = False,
+        carries_attachments: bool = False,
     ) -> None:
         self._hello: Final = hello
         self._schema: Final = schema
@@ -106,7 +112,8 @@ class ServerSession:
         self._held: deque[Frame] = deque()
         self._bindings: list[int] | None = None
         self._said_hello = False
-        self.arrivals: Final = Arrivals() if carries_descriptors else None
+        self.arrivals: Final = Arrivals() if carries_attachments else None
+        self.payloads: PayloadEnds | None = None
         self.state: State = State.HELLO
         self.outgoing: list[bytes] = []
         self.said_goodbye: bool = False
@@ -114,6 +121,11 @@ class ServerSession:
         self.their_message_bytes: int = hello.message_bytes
         self.their_stream_items: int = 0
         self.their_stream_bytes: int = 0
+
+    @property
+    def payload_bytes(self) -> int:
+        """How many bytes of the other side's buffers this side has said that it maps."""
+        return self._hello.payload_bytes
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they came."""
@@ -142,15 +154,25 @@ class ServerSession:
                 self._settle()
                 return None
             kind = frame[0]
-            if frame[1] & DESCRIPTORS_FLAG:
-                frame = open_parcel(frame, self.arrivals)
+            if frame[1] & ATTACHMENT_FLAGS:
+                frame = self._opened(frame)
             if kind == CALL:
                 return self._bound(frame)
             if kind in _OF_A_CALL:
                 return frame
-            if kind != GOODBYE:
-                raise ProtocolError(f"a client may not send a frame of kind {kind}")
+            self._take_other(frame)
+
+    def _take_other(self, frame: Frame) -> None:
+        kind = frame[0]
+        if kind == GOODBYE:
             self.said_goodbye = True
+        elif self.payloads is not None and kind in _OF_PAYLOADS:
+            take_payload_frame(frame, self.payloads)
+        else:
+            raise ProtocolError(f"a client may not send a frame of kind {kind}")
+
+    def _opened(self, frame: Frame) -> Frame:
+        return open_parcel(frame, self.arrivals, None if self.payloads is None else self.payloads.windows)
 
     def reply(self, id: int, body: bytes) -> None:  # noqa: A002
         """Answer a call with its result."""
@@ -226,8 +248,8 @@ class ServerSession:
             if frame is None:
                 self._settle()
                 return None
-            if frame[1] & DESCRIPTORS_FLAG:
-                frame = open_parcel(frame, self.arrivals)
+            if frame[1] & ATTACHMENT_FLAGS:
+                frame = self._opened(frame)
             if frame[0] == CALL and frame[2] >= FIRST_RESERVED:
                 return self._asked(frame, f"call of method {frame[2]}, which is reserved")
             self._take_while_held(frame)
@@ -242,6 +264,8 @@ class ServerSession:
         self.their_message_bytes = theirs.message_bytes
         self.their_stream_items = theirs.stream_items
         self.their_stream_bytes = theirs.stream_bytes
+        if self.payloads is not None:
+            self.payloads.pool.greeted(theirs.payload_bytes)
         self._say_hello()
         if theirs.fingerprint == self._hello.fingerprint:
             self.state = State.OPEN
@@ -263,10 +287,8 @@ class ServerSession:
         elif kind == BIND:
             self._bindings = self._read_bindings(frame[4])
             self.state = State.OPEN
-        elif kind == GOODBYE:
-            self.said_goodbye = True
         else:
-            raise ProtocolError(f"a client may not send a frame of kind {kind}")
+            self._take_other(frame)
 
     def _read_bindings(self, body: bytes) -> list[int]:
         try:

@@ -16,13 +16,14 @@ from typing import TypeAlias
 
 from .. import lowlevel
 from .._errors import Closed, ConnectionLost, IPCError, LimitReached, TimedOut
-from .._protocol.attachments import close_frame
+from .._protocol.attachments import close_frame, close_parcel, is_homeless
 from .._protocol.calls import LOST, WAITING, ClientSession, NotRun, Waiter
 from .._protocol.frames import END, ITEM, REPLY
 from .._values import Peer
 from .client_link import EOF, OUTBOUND_BYTES, READ_BYTES, Batch, Called, ClientLink, OpenCall
 from .departures import send_frame
 from .in_child import forget_in_child
+from .telling_lock import Lock, TellingLock
 from .waiting import Clock
 
 _Waiter: TypeAlias = Waiter[threading.Lock]  # not to be called: that takes longer than all of `begin`
@@ -54,7 +55,10 @@ class BlockingClientLink(ClientLink[threading.Lock]):
         self._fd = socket.fileno()
         self._poll = lowlevel.poll_readable(self._fd)
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock: Lock = threading.Lock()
+        if self._payloads is not None:
+            self._lock = TellingLock(self._say_due)
+            self._payloads.windows.when_due = self._say_due
         self._outbound: deque[bytes] = deque()
         self._writers = 0  # threads that wait until they can write, beside the reader
         self._abandoned: deque[BlockingCall] = deque()
@@ -76,6 +80,8 @@ class BlockingClientLink(ClientLink[threading.Lock]):
         """
         session = self._session
         self._prepare(method.where, body, clock)
+        if type(body) is not bytes:
+            body = self._placed(method.where, body, clock)
         waiter: _Waiter = Waiter(method.where)
         with self._lock:
             self._check_open()
@@ -98,6 +104,8 @@ class BlockingClientLink(ClientLink[threading.Lock]):
             NotRun: The service has ended, or is about to.
         """
         self._prepare(method.where, body, clock)
+        if type(body) is not bytes:
+            body = self._placed(method.where, body, clock)
         waiter: _Waiter = Waiter(method.where)
         self._look(waiter)  # nobody reads an idle connection: the service may have said goodbye
         with self._lock:
@@ -143,6 +151,8 @@ class BlockingClientLink(ClientLink[threading.Lock]):
     def open_call(self, method: Called, body: bytes, clock: Clock, flags: int = 0) -> BlockingCall:
         """Begin a call with streams."""
         self._prepare(method.where, body, clock)
+        if type(body) is not bytes:
+            body = self._placed(method.where, body, clock)
         call = self._new_streamed(method)
         with self._lock:
             self._check_open()
@@ -163,6 +173,8 @@ class BlockingClientLink(ClientLink[threading.Lock]):
         feeding = call.waiter.feedings[number]
         if len(body) > self._session.their_message_bytes:
             self._check_size(call.method.where, body, clock)
+        if type(body) is not bytes:
+            body = self._placed(call.method.where, body, clock)
         with self._lock:
             if feeding.kind != LOST:
                 self._write(self._session.item(call.id, feeding, body))
@@ -275,6 +287,49 @@ class BlockingClientLink(ClientLink[threading.Lock]):
         while self._abandoned:
             self._leave(self._abandoned.popleft())
 
+    # ------------------------------------------------------------ large payloads
+
+    def _placed(self, where: str, body: bytes, clock: Clock) -> bytes:
+        """Find a place for large payloads, once the service has let go of others."""
+        if not is_homeless(body):
+            return body
+        try:
+            self._until_greeted(where, clock)
+            placed = self._place(body, may_grow=False)
+            if placed is None:
+                self._look(Waiter(where))
+            while placed is None:
+                words = self._session.words
+                placed = self._place(body)
+                if placed is None:
+                    self._until_said(where, clock, words)
+                    self._check_open()
+        except BaseException:
+            close_parcel(body)
+            raise
+        with self._lock:
+            self._write_unsaid()
+        return placed
+
+    def _say_due(self) -> None:
+        """Say that nobody looks at a buffer of the service any more, unless a thread has the lock: it does it then.
+
+        Called from anywhere, also where garbage is collected.
+        """
+        assert isinstance(self._lock, TellingLock)
+        assert self._payloads is not None
+        while self._payloads.has_unsaid and self._lock.acquire(blocking=False):
+            try:
+                self._write_unsaid()
+            finally:
+                self._lock.release_quietly()
+
+    def _write_unsaid(self) -> None:
+        """Under the lock."""
+        for frame in self._take_unsaid():
+            if self._session.failure is None and not self._closed:
+                self._write(frame)
+
     # ------------------------------------------------------------ before
 
     def check_process(self) -> None:
@@ -310,12 +365,12 @@ class BlockingClientLink(ClientLink[threading.Lock]):
             self._until_said(where, clock)
         self._check_open()
 
-    def _until_said(self, where: str, clock: Clock) -> None:
-        """Until the service has said its hello, or its last word."""
+    def _until_said(self, where: str, clock: Clock, words: int | None = None) -> None:
+        """Until the service has said its hello, or its last word; or has said more of itself than so many words."""
         greeters = self._session.greeters
         greeter: _Waiter = Waiter(where)
         with self._lock:
-            if self._session.failure is not None:
+            if self._session.failure is not None or words not in {None, self._session.words}:
                 return
             greeters.append(greeter)
             leads = self._enlist(greeter)
@@ -579,10 +634,12 @@ class BlockingClientLink(ClientLink[threading.Lock]):
         """Under the lock. Not while a thread waits for the descriptor: its number may soon be another file's."""
         if self._closed and self._reader is None and not self._writers:
             self._socket.close()
+            self._let_go()
 
     def forget(self) -> None:
         """In a forked child: a copy of the socket would hide from the service that the parent has died."""
         self._closed = True
+        self._let_go()
         self._lock = threading.Lock()  # another thread of the parent may have held it
         self._socket.close()
         self._drop_outbound()

@@ -13,9 +13,11 @@ from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 from .. import lowlevel
 from .._errors import IPCError, NoServer, TooLarge, renewed
 from .._faults import DRAINING, code_of, error_of
+from .._protocol.attachments import Parcel, is_homeless
 from .._protocol.calls import LOST, NOT_RUN, ClientSession, Feeding, NotRun, Sleeper, StreamedCall, Waiter
 from .._raised import DeclaredErrors
 from .._values import ConnectionStatistics, Limits, Peer
+from .payloads import Payloads
 from .polling import Spinner
 
 READ_BYTES: Final = 65536
@@ -76,6 +78,10 @@ class ClientLink(Generic[Sleeper]):
         self.peer: Peer = peer
         self._socket = socket
         self._session = session
+        self._payloads: Payloads | None = None
+        if session.payload_bytes:
+            self._payloads = session.payloads = Payloads(where, session.payload_bytes)
+            self._payloads.trust(peer)
         self._spinner = Spinner() if spin else None
         self._reader: Waiter[Sleeper] | None = None
         self._outbound_bytes = 0
@@ -176,6 +182,29 @@ class ClientLink(Generic[Sleeper]):
         failure = self._session.failure
         assert failure is not None
         return renewed(failure)
+
+    # ------------------------------------------------------------ large payloads
+
+    def _place(self, body: bytes, *, may_grow: bool = True) -> bytes | None:
+        """Find a place for the large payloads of a body, if it has any without; None while there is no room.
+
+        Raises:
+            TooLarge: There never will be.
+        """
+        if not is_homeless(body):
+            return body
+        assert self._payloads is not None
+        assert isinstance(body, Parcel)
+        return self._payloads.pool.place(body, self._session.their_message_bytes, may_grow=may_grow)
+
+    def _let_go(self) -> None:
+        """Give up the memory of large payloads; also in a forked child."""
+        if self._payloads is not None:
+            self._payloads.close()
+
+    def _take_unsaid(self) -> list[bytes]:
+        """What the service has to be told of buffers: before any call whose payloads have been placed."""
+        return [] if self._payloads is None else self._payloads.unsaid()
 
     # ------------------------------------------------------------ what the protocol has to say, what can be asked
 

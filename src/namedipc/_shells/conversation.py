@@ -24,6 +24,7 @@ from .descriptor_link import DescriptorLink
 from .line_link import LineLink
 from .message_link import MessageLink
 from .patience import Patience
+from .payload_link import PayloadLink
 
 T = TypeVar("T")
 
@@ -62,10 +63,15 @@ class Conversation(Generic[T]):
             return LineSession(self.where, limits.message_bytes, skips_blank=self.framing == "json-lines")
         return MessageSession(
             self.where,
-            Hello(CHANNEL, limits.message_bytes, self.codec.fingerprint),
+            Hello(
+                CHANNEL,
+                limits.message_bytes,
+                self.codec.fingerprint,
+                payload_bytes=limits.payload_bytes if self.codec.carries_payloads else 0,
+            ),
             self.schema,
             self.difference,
-            carries_descriptors=self.codec.carries_descriptors,
+            carries_attachments=self.codec.carries_attachments,
         )
 
     def accepted(
@@ -100,6 +106,8 @@ class Conversation(Generic[T]):
     def _link_class(self) -> type[MessageLink]:
         if self.framing != "frames":
             return LineLink
+        if self.codec.carries_payloads:
+            return PayloadLink
         return DescriptorLink if self.codec.carries_descriptors else MessageLink
 
     def refuse(self, socket: lowlevel.Socket, error: IPCError) -> None:

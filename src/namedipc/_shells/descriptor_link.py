@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TypeVar
 
 from .. import lowlevel
 from .._codec import Codec
 from .._errors import ConnectionLost, LimitReached
-from .._protocol.attachments import Parcel, Shipment, join_frames, pack_parcel
+from .._protocol.attachments import Parcel, Shipment, join_frames, make_parcel, pack_parcel, receiving
 from .._protocol.frames import MESSAGE
 from .._protocol.lines import LineSession
 from .._protocol.messages import MessageSession
@@ -42,22 +43,15 @@ class DescriptorLink(MessageLink):
     # ------------------------------------------------------------ the form of messages
 
     def coders(self, codec: Codec[T]) -> tuple[Callable[[T], bytes], Callable[[bytes], T]]:
-        def encode(value: T) -> bytes:
-            return Parcel(*codec.encode_with(value))
+        return partial(make_parcel, codec), receiving(codec)
 
-        def decode(body: bytes) -> T:
-            assert isinstance(body, Parcel)
-            return codec.decode_with(body, body.descriptors.detach())
-
-        return encode, decode
-
-    def pack(self, body: bytes) -> bytes:
+    def pack(self, body: bytes) -> bytes | None:
         return pack_parcel(MESSAGE, body)
 
     def pack_many(self, bodies: Iterable[bytes]) -> tuple[bytes, int]:
         frames: list[bytes] = []
         try:
-            frames += map(self.pack, bodies)
+            frames += [pack_parcel(MESSAGE, body) for body in bodies]
         except BaseException:
             for frame in frames:
                 self.drop(frame)

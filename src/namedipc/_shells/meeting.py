@@ -108,7 +108,7 @@ def _listening(
     claim: _names.Claim, conversation: Conversation[T], rules: Rules, deadline: float
 ) -> Generator[Pause, None, MessageLink | None]:
     """Wait for a partner; None if the time is over."""
-    reception = Reception(claim, rules.allow, rules.limits, carries_descriptors=conversation.codec.carries_descriptors)
+    reception = Reception(claim, rules.allow, rules.limits, carries_attachments=conversation.codec.carries_attachments)
 
     def make_link(socket: lowlevel.Socket, peer: Peer, closed: Callable[[], object]) -> MessageLink:
         return conversation.unopened(socket, peer, rules.limits, closed)

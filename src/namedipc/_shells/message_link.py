@@ -69,8 +69,8 @@ class MessageLink(SocketEnd):
         """Return what makes the body of a message of a value, and a value of it."""
         return codec.encode, codec.decode
 
-    def pack(self, body: bytes) -> bytes:
-        """Return a body as a frame."""
+    def pack(self, body: bytes) -> bytes | None:
+        """Return a body as a frame; None while it has to wait for room, and the other side has to be listened to."""
         return pack_message(body)
 
     def pack_many(self, bodies: Iterable[bytes]) -> tuple[bytes, int]:

@@ -30,12 +30,12 @@ class Reception:
         claim: The claim to the name.
         allow: Who may connect.
         limits: How many.
-        carries_descriptors: Whether connections take descriptors; otherwise the kernel refuses them.
+        carries_attachments: Whether connections take descriptors; otherwise the kernel refuses them.
     """
 
-    def __init__(self, claim: _names.Claim, allow: Allow, limits: Limits, *, carries_descriptors: bool = False) -> None:
+    def __init__(self, claim: _names.Claim, allow: Allow, limits: Limits, *, carries_attachments: bool = False) -> None:
         self.claim = claim
-        self._carries_descriptors = carries_descriptors
+        self._carries_attachments = carries_attachments
         self.limits = limits
         self._allow = allow
         self._of_uid: Counter[int] = Counter()
@@ -88,7 +88,7 @@ class Reception:
     ) -> End | None:
         try:
             socket.setblocking(False)
-            if not self._carries_descriptors:
+            if not self._carries_attachments:
                 lowlevel.refuse_descriptors(socket)
             peer = peer_of(socket)
             error = self._unwelcome(peer)

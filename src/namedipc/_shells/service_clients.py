@@ -13,19 +13,21 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from .. import lowlevel
 from .._errors import IPCError, LimitReached, NoServer, NotAllowed, TimedOut
 from .._faults import Fault, fault_of, pack_fault
-from .._protocol.attachments import join_frames
+from .._protocol.attachments import Parcel, join_frames
 from .._protocol.frames import Frame
 from .._protocol.session import ServerSession, State
 from .._values import Allow, Limits, Peer
 from .connecting import peer_of
 from .departures import Departures
 from .in_child import forget_in_child
+from .payloads import Payloads
 
 if TYPE_CHECKING:
     from .suspended import Suspended
@@ -56,6 +58,11 @@ def permits(rule: Allow, peer: Peer) -> bool:
         return False
 
 
+def call_now(function: Callable[[], object]) -> None:
+    """Call it: where there is one thread only."""
+    function()
+
+
 class Connection:
     """One client, as the loop keeps it: its socket, its session, its calls that wait for something.
 
@@ -66,6 +73,8 @@ class Connection:
         postponed: One-way calls which begin once others have ended.
         paused: Nothing is taken of it, for as many one-way calls are postponed as may be.
         polled: Whether it is in the epoll; not while its client has gone, and one-way calls of it still wait.
+        payloads: Its large payloads; None where no method carries any.
+        when_released: Is called, once, when the client has let go of large payloads.
         when_drained: Is called, once, when a congested client has read on, or has gone; added to only while congested.
     """
 
@@ -82,6 +91,7 @@ class Connection:
         "outbound",
         "outbound_limit",
         "paused",
+        "payloads",
         "peer",
         "polled",
         "postponed",
@@ -92,6 +102,7 @@ class Connection:
         "slow",
         "socket",
         "when_drained",
+        "when_released",
     )
 
     def __init__(
@@ -109,6 +120,11 @@ class Connection:
         self.outbound_limit: int = outbound_limit
         self.sent_bytes: int = 0
         self.departures: Departures | None = None if session.arrivals is None else Departures()
+        self.payloads: Payloads | None = None
+        if session.payload_bytes:
+            self.payloads = session.payloads = Payloads("this answer", session.payload_bytes)
+            self.payloads.trust(peer)
+        self.when_released: list[Callable[[], object]] = []
         self.when_drained: list[Callable[[], object]] = []
         self.interest: int = _READ
         self.polled: bool = True
@@ -138,6 +154,27 @@ class Connection:
             return False
         return not self.calls and not self.outbound and not self.postponed
 
+    def tell_released(self) -> None:
+        """Have those go on who wait until there is room."""
+        callbacks, self.when_released = self.when_released, []
+        for callback in callbacks:
+            callback()
+
+    def place(self, parcel: Parcel, *, may_grow: bool = True) -> Parcel | None:
+        """Find a place for the large payloads of an answer; None while there is no room. See `PayloadPool.place`."""
+        assert self.payloads is not None
+        placed = self.payloads.pool.place(parcel, self.session.their_message_bytes, may_grow=may_grow)
+        self.session.outgoing += self.payloads.pool.unsaid()  # it says where the answer is
+        return placed
+
+    def let_go(self) -> None:
+        """Close what has come and what would have left beside frames; also in a forked child."""
+        self.session.close()
+        if self.departures is not None:
+            self.departures.close()
+        if self.payloads is not None:
+            self.payloads.close()
+
     def progress(self) -> None:
         """A frame of it has become whole: the next one has a time of its own."""
         if self.slow == _MIDFRAME:
@@ -155,7 +192,8 @@ class Clients:
         where: How messages call the service: its path.
         allow: Who may connect.
         limits: The bounds.
-        carries_descriptors: Whether they may send any.
+        carries_attachments: Whether descriptors may come from them.
+        call_soon: Has something called where the loop runs, from any thread and at any line.
 
     Attributes:
         connections: By descriptor.
@@ -175,9 +213,11 @@ class Clients:
         where: str,
         allow: Allow,
         limits: Limits,
-        carries_descriptors: bool = False,
+        carries_attachments: bool = False,
+        call_soon: Callable[[Callable[[], object]], object] = call_now,
     ) -> None:
-        self._carries_descriptors = carries_descriptors
+        self._carries_attachments = carries_attachments
+        self._call_soon = call_soon
         self._listener = listener
         self._make_session = make_session
         self._where = where
@@ -299,6 +339,12 @@ class Clients:
         self._set_interest(connection)
         self.watch(connection)
 
+    def _say_due(self, connection: Connection) -> None:
+        """Tell a client which of its buffers nobody looks at any more."""
+        if connection.payloads is not None and not connection.closed:
+            connection.session.outgoing += connection.payloads.unsaid()
+            self.flush(connection)
+
     def _send_on(self, connection: Connection) -> None:
         """Send of what has waited; who waits for that goes on."""
         was_congested = connection.congested
@@ -375,7 +421,7 @@ class Clients:
 
     def _welcome(self, socket: lowlevel.Socket) -> None:
         try:
-            if not self._carries_descriptors:
+            if not self._carries_attachments:
                 lowlevel.refuse_descriptors(socket)
             peer = peer_of(socket)
         except OSError:
@@ -388,6 +434,9 @@ class Clients:
         connection = Connection(
             socket, peer, self._make_session(), self._context.copy(), outbound_limit=self._limits.outbound_bytes
         )
+        if connection.payloads is not None:
+            connection.payloads.pool.when_released = partial(self._call_soon, connection.tell_released)
+            connection.payloads.windows.when_due = partial(self._call_soon, partial(self._say_due, connection))
         self.connections[connection.fd] = connection
         self._of_uid[peer.uid] += 1
         self.epoll.register(connection.fd, _READ)
@@ -489,9 +538,7 @@ class Clients:
             return
         connection.closed = True
         connection.outbound.clear()
-        connection.session.close()
-        if connection.departures is not None:
-            connection.departures.close()
+        connection.let_go()
         del self.connections[connection.fd]
         self.watched.discard(connection)
         self._of_uid[connection.peer.uid] -= 1
@@ -560,9 +607,7 @@ class Clients:
         for connection in self.connections.values():
             connection.closed = True
             connection.socket.close()
-            connection.session.close()
-            if connection.departures is not None:
-                connection.departures.close()
+            connection.let_go()
         self.connections.clear()
         self._close_own()
 

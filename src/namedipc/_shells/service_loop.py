@@ -23,7 +23,7 @@ from .. import lowlevel
 from .._errors import InvalidMessage, IPCError, LimitReached, NoServer, NotAllowed, ProtocolError, TooLarge
 from .._faults import DEADLINE, Fault, fault_of, fault_of_handler, pack_fault, unpack_headers
 from .._marks import rules_of
-from .._protocol.attachments import Parcel, replaced
+from .._protocol.attachments import Parcel, is_homeless, make_parcel, replaced
 from .._protocol.frames import (
     CALL,
     CANCEL,
@@ -42,7 +42,7 @@ from .._values import Allow, Limits, Peer, ServiceStatistics
 from .latency import GATHERED, Latencies
 from .polling import Spinner
 from .reserved import ReservedAnswers
-from .service_clients import Clients, Connection, permits
+from .service_clients import Clients, Connection, call_now, permits
 from .suspended import ActiveCall, CallStreams, Handler, ItemRefused, Suspended
 
 log = logging.getLogger(__name__)
@@ -76,6 +76,7 @@ class ServiceLoop:
         spin: Whether to poll for a moment before sleeping.
         step: Runs a handler's first step; the trio shell gives one that lets KeyboardInterrupt through.
         open_streams: Makes the streams of a call.
+        call_soon: Has something called where the loop runs, from any thread and at any line.
         wrap: Puts something around every handler, such as a tracer.
     """
 
@@ -92,6 +93,7 @@ class ServiceLoop:
         step: Callable[..., tuple[Any, object]],
         open_streams: Callable[..., CallStreams],
         wrap: Callable[[Handler], Handler] | None = None,
+        call_soon: Callable[[Callable[[], object]], object] = call_now,
     ) -> None:
         schema.check_implementation(implementation)
         self._schema = schema
@@ -107,6 +109,7 @@ class ServiceLoop:
             limits.stream_items,
             limits.stream_bytes,
             limits.calls_in_flight,
+            limits.payload_bytes if schema.carries_payloads else 0,
         )
         self._open_streams = open_streams
         self._wrap = wrap
@@ -123,7 +126,8 @@ class ServiceLoop:
             where=where,
             allow=allow,
             limits=limits,
-            carries_descriptors=schema.carries_descriptors,
+            carries_attachments=schema.carries_attachments,
+            call_soon=call_soon,
         )
         self._poll = self._poll_now
         self._is_idle = True
@@ -135,7 +139,7 @@ class ServiceLoop:
             methods=len(self._methods),
             held_frames=self._limits.calls_in_flight,
             held_bytes=max(self._limits.message_bytes, self._limits.outbound_bytes),
-            carries_descriptors=self._schema.carries_descriptors,
+            carries_attachments=self._schema.carries_attachments,
         )
 
     # ------------------------------------------------------------ the turn
@@ -459,19 +463,31 @@ class ServiceLoop:
             connection.session.end(id)
             return
         try:
-            if method.result.carries_descriptors:
-                body: bytes = Parcel(*method.result.encode_with(result, consume=True))
+            if method.result.carries_attachments:
+                body: bytes = self._parcel(connection, method, result)
             else:
                 body = method.result.encode(result)
-        except InvalidMessage as error:
-            log.debug("%s: %s returned what its interface does not declare: %s", self._where, method.where, error)
-            fault = fault_of(InvalidMessage(f"the result of {method.where}: {error}"))
+        except (InvalidMessage, TooLarge, LimitReached) as error:
+            log.debug("%s: what %s returned cannot be sent: %s", self._where, method.where, error)
+            fault = fault_of(type(error)(f"the result of {method.where}: {error}"))
             self._fail(connection, id, fault, is_json=method.is_json)
             return
         if len(body) > connection.session.their_message_bytes:
             self._fail(connection, id, too_large_fault(connection, method.where, body), is_json=method.is_json)
             return
         connection.session.reply(id, body)
+
+    def _parcel(self, connection: Connection, method: Method, result: object) -> Parcel:
+        parcel = make_parcel(method.result, result, consume=True)
+        if not is_homeless(parcel):
+            return parcel
+        placed = connection.place(parcel)
+        if placed is None:
+            raise LimitReached(
+                "there is no room for its payloads, as the caller still looks at those of earlier answers; let it drop "
+                "them, or keep copies, or give both sides a larger Limits(payload_bytes=...)"
+            )
+        return placed
 
     def _fail(self, connection: Connection, id: int, fault: Fault, *, is_json: bool) -> None:  # noqa: A002
         self._counts.errors += 1

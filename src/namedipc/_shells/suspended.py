@@ -146,12 +146,14 @@ class Suspended:
         first, self._first = self._first, _HANDED_ON
         if first is not _HANDED_ON:
             return first
-        if self.streams is None:
-            return self._coroutine.send(value)
         try:
             return self._coroutine.send(value)
         finally:
-            self.streams.flush()
+            # It may hold what the handler is woken with, an exception, whose traceback has this frame: the handler's
+            # arguments would then wait for the garbage collector.
+            del value
+            if self.streams is not None:
+                self.streams.flush()
 
     def throw(self, *error: Any) -> object:
         """Raise inside the handler."""
@@ -159,6 +161,7 @@ class Suspended:
         try:
             return self._coroutine.throw(*error)
         finally:
+            del error  # as above
             if self.streams is not None:
                 self.streams.flush()
 

@@ -12,6 +12,7 @@ import errno
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from time import monotonic, perf_counter
 from typing import Final, TypeAlias
 
@@ -20,7 +21,7 @@ import trio
 from .. import lowlevel
 from .._errors import ConnectionLost, IPCError, LimitReached
 from .._faults import DEADLINE, code_of
-from .._protocol.attachments import close_frame
+from .._protocol.attachments import close_frame, close_parcel, is_homeless
 from .._protocol.calls import LOST, WAITING, ClientSession, NotRun, Waiter
 from .._protocol.frames import CANCEL, END, ERROR, ITEM, REPLY, pack_frame
 from .._values import Peer
@@ -65,6 +66,9 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
         self._last_checkpoint = perf_counter()
         # Under a MockClock a deadline says nothing that another process could use.
         self._real_time = type(trio.lowlevel.current_clock()).__name__ == "SystemClock"
+        if self._payloads is not None:
+            self._payloads.windows.when_due = partial(self.abandon, self._say_due)
+            self._payloads.pool.when_released = partial(self.abandon, self._wake_greeters)
         self._write(self._take_outgoing())  # the hello: a client that is silent at first has said who it is
         forget_in_child(self)
 
@@ -80,6 +84,8 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
         connection stays as it is for everybody else.
         """
         await self._prepare(method.where, body)
+        if type(body) is not bytes:
+            body = await self._placed(method.where, body)
         waiter: _Waiter = Waiter(method.where)
         id_, frame = self._session.begin(waiter, method.index, body, self._wire_deadline(), flags)
         self._calls += 1
@@ -100,6 +106,8 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
         Cancellation: it is withdrawn if no byte of it has left, and sent to its end otherwise.
         """
         await self._prepare(method.where, body)
+        if type(body) is not bytes:
+            body = await self._placed(method.where, body)
         self._look()
         self._check_open()
         frame = self._session.one_way(method.index, body, None, flags)
@@ -151,6 +159,8 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
     async def open_call(self, method: Called, body: bytes, flags: int = 0) -> TrioCall:
         """Begin a call with streams. Cancellation: it has not begun."""
         await self._prepare(method.where, body)
+        if type(body) is not bytes:
+            body = await self._placed(method.where, body)
         call = self._new_streamed(method)
         # A stream outlives the scope around one of its steps: only a call with one result has a deadline.
         deadline = None if method.is_stream else self._wire_deadline()
@@ -168,6 +178,8 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
         await trio.lowlevel.checkpoint_if_cancelled()
         if len(body) > self._session.their_message_bytes:
             await self._check_size(call.method.where, body)
+        if type(body) is not bytes:
+            body = await self._placed(call.method.where, body)
         while feeding.kind != LOST and (not feeding.outflow.is_open or self._outbound_bytes > OUTBOUND_BYTES):
             if feeding.outflow.is_open:
                 await self._drained.wait()
@@ -227,7 +239,38 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
     def abandon(self, leave: Callable[[], object]) -> None:
         """Leave a call from a finalizer. That may run in any thread, and at any line: so in a turn of its own."""
         with suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(leave)
+            self._token.run_sync_soon(leave, idempotent=True)
+
+    # ------------------------------------------------------------ large payloads
+
+    async def _placed(self, where: str, body: bytes) -> bytes:
+        """Find a place for large payloads, once the service has let go of others. Cancellation: none is taken."""
+        if not is_homeless(body):
+            return body
+        try:
+            await self._until_greeted(where)
+            placed = self._place(body, may_grow=False)
+            if placed is None:
+                self._look()
+            while placed is None and (placed := self._place(body)) is None:
+                await self._until_said(where)
+                self._check_open()
+        except BaseException:
+            close_parcel(body)
+            raise
+        self._say_due()
+        return placed
+
+    def _wake_greeters(self) -> None:
+        """There may be room: a call was taken back."""
+        for waiter in self._session.answer_greeters():
+            self._wake(waiter)
+
+    def _say_due(self) -> None:
+        """Tell the service which of its buffers nobody looks at, and of those in which what comes next will be."""
+        if not self._closed and self._session.failure is None:
+            for frame in self._take_unsaid():
+                self._write(frame)
 
     # ------------------------------------------------------------ before
 
@@ -507,6 +550,7 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
         self._stop_writing()
         for waiter in self._session.fail(trio_errors.Closed(f"{self.where}: this client has been closed")):
             self._wake(waiter)
+        self._let_go()
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
 
@@ -517,3 +561,4 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
         for frame in self._outbound:
             close_frame(frame)
         self._session.close()
+        self._let_go()

@@ -16,7 +16,7 @@ import trio
 
 from .._arguments import Arguments
 from .._errors import InvalidMessage, ProtocolError, TooLarge
-from .._protocol.attachments import Parcel, descriptors_of, receiving
+from .._protocol.attachments import Parcel, descriptors_of, is_homeless, make_parcel, payloads_of, receiving
 from .._protocol.streams import Inflow, Outflow
 from .._schema import Method
 from .._values import Limits
@@ -135,8 +135,8 @@ class ServedStreams:
             InvalidMessage: They do not fit.
         """
         codec = self._method.arguments
-        if codec.carries_descriptors:
-            args, kwargs = codec.decode_with(body, descriptors_of(body))
+        if codec.carries_attachments:
+            args, kwargs = codec.decode_with(body, descriptors_of(body), payloads_of(body))
         else:
             args, kwargs = codec.decode(body)
         return self._method.join_streams(args, kwargs, self._open_request)
@@ -195,6 +195,8 @@ class ServedStreams:
     async def _send(self, item: object) -> None:
         body = self._encode(item)
         connection = self._connection
+        if is_homeless(body):
+            body = await self._placed(body)
         while not self._outflow.is_open or connection.congested:
             if self._outflow.is_open:
                 connection.when_drained.append(self._place.go_on)
@@ -208,12 +210,26 @@ class ServedStreams:
             self._unsent_items = self._unsent_bytes = 0
             await trio.lowlevel.checkpoint()
 
+    async def _placed(self, body: bytes) -> Parcel:
+        """Wait until there is room for the large payloads of an item: the client has to let go of others."""
+        assert isinstance(body, Parcel)
+        try:
+            placed = self._connection.place(body, may_grow=False)
+            if placed is None:
+                await trio.lowlevel.checkpoint()  # what the client has let go of by now is heard
+            while placed is None and (placed := self._connection.place(body)) is None:
+                self._connection.when_released.append(self._place.go_on)
+                await self._place.wait()
+        except TooLarge as error:
+            raise ItemRefused(TooLarge(f"an item of {self._method.where}: {error}")) from error
+        return placed
+
     def _encode(self, item: object) -> bytes:
         where = self._method.where
         codec = self._method.result
         try:
-            if codec.carries_descriptors:
-                body: bytes = Parcel(*codec.encode_with(item, consume=True))
+            if codec.carries_attachments:
+                body: bytes = make_parcel(codec, item, consume=True)
             else:
                 body = codec.encode(item)
         except InvalidMessage as error:

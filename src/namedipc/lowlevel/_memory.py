@@ -7,6 +7,7 @@ mapping past the end kills the process by SIGBUS: check seals and sizes before m
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import enum
 import errno
 import fcntl
@@ -14,6 +15,8 @@ import mmap
 import os
 import sys
 from typing import TypeAlias
+
+from typing_extensions import Buffer
 
 Mapping: TypeAlias = mmap.mmap
 """Memory of a file, as Python has it."""
@@ -130,6 +133,27 @@ def map_shared(fd: int, size_bytes: int, *, writable: bool, offset_bytes: int = 
         raise OSError(errno.EINVAL, f"the file has fewer than the {size_bytes} bytes to be mapped")
     protection = mmap.PROT_READ | mmap.PROT_WRITE if writable else mmap.PROT_READ
     return mmap.mmap(fd, size_bytes, flags=mmap.MAP_SHARED, prot=protection, offset=offset_bytes, **_NO_DUPLICATE)
+
+
+def lend_mapping(mapping: Mapping) -> Buffer:
+    """Return an object which has the bytes of a mapping, for views that are told apart from other views of it.
+
+    It is there as long as any view which was made of it: a slice of a memoryview of it, an array over that. So a
+    `weakref.ref` of it tells when the last of them is gone; one of a memoryview tells of that memoryview only.
+
+    Args:
+        mapping: Of memory that may be written.
+
+    Returns:
+        The object; it keeps the mapping.
+
+    Raises:
+        TypeError: The mapping is not writable.
+        ValueError: The mapping is closed.
+
+    Source: Python's buffer protocol.
+    """
+    return (ctypes.c_char * len(mapping)).from_buffer(mapping)
 
 
 def open_unnamed_file(directory_fd: int, *, mode: int = 0o600) -> int:
