@@ -7,7 +7,16 @@ from collections.abc import Callable
 import pytest
 
 from namedipc._shells import polling
-from namedipc._shells.polling import LARGEST_GAP, LONGEST_SECONDS, SHORTEST_SECONDS, TAKEN_AWAY_SECONDS, Spinner
+from namedipc._shells.polling import (
+    DOZE_SECONDS,
+    LARGEST_GAP,
+    LONGEST_SECONDS,
+    SHORTEST_SECONDS,
+    SOUND_SLEEP_SECONDS,
+    TAKEN_AWAY_SECONDS,
+    Dozer,
+    Spinner,
+)
 
 STEP_SECONDS = 1e-6
 
@@ -188,3 +197,59 @@ def test_a_poll_that_raises_is_neither() -> None:
         spinner.wait(poll)
     assert (spinner.wins, spinner.losses) == (0, 0)
     assert spinner.wait(lambda: "found") == "found"
+
+
+# ---------------------------------------------------------------- dozing
+
+
+def doze(dozer: Dozer, clock: Clock, *, seconds: float, found: str | None) -> tuple[str | None, bool]:
+    """An occasion on which something comes after so many seconds, or nothing; what was found, and whether it slept."""
+    slept: list[float] = []
+
+    def sleep(most: float) -> str | None:
+        slept.append(most)
+        clock.now += min(seconds, most)
+        return found
+
+    result = dozer.wait(sleep)
+    assert slept in ([], [DOZE_SECONDS])
+    return result, bool(slept)
+
+
+def test_a_doze_that_is_ended_soon_is_a_win(clock: Clock) -> None:
+    """It is done again at the next occasion."""
+    dozer = Dozer()
+    for _ in range(3):
+        assert doze(dozer, clock, seconds=50e-6, found="call") == ("call", True)
+    assert (dozer.wins, dozer.losses) == (3, 0)
+
+
+def test_dozing_in_vain_ends_by_itself(clock: Clock) -> None:
+    """After 1, 2, 4, ... up to 1024 occasions it is tried again; a win begins anew."""
+    dozer = Dozer()
+    occasions = 20_000
+    slept = sum(doze(dozer, clock, seconds=1, found=None)[1] for _ in range(occasions))
+    assert slept == dozer.losses == 11 + (occasions - 2048) // 1025 + 1
+    while not doze(dozer, clock, seconds=50e-6, found="call")[1]:
+        pass
+    assert dozer.wins == 1
+    assert doze(dozer, clock, seconds=1, found=None) == (None, True)
+    assert doze(dozer, clock, seconds=1, found=None) == (None, False)
+    assert doze(dozer, clock, seconds=1, found=None) == (None, True)
+
+
+def test_what_comes_late_is_taken_and_is_a_loss(clock: Clock) -> None:
+    """Others have been kept waiting for it."""
+    dozer = Dozer()
+    assert doze(dozer, clock, seconds=2 * SOUND_SLEEP_SECONDS, found="call") == ("call", True)
+    assert (dozer.wins, dozer.losses) == (0, 1)
+    assert doze(dozer, clock, seconds=50e-6, found="call") == (None, False)
+
+
+def test_who_sits_out_says_so(clock: Clock) -> None:
+    """So that another way of waiting can take its place."""
+    spinner = Spinner()
+    told = []
+    for _ in range(3):
+        told.append((spinner.sits_out, lose(spinner, clock)))
+    assert told == [(False, True), (False, True), (True, False)]

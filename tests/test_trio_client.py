@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -31,6 +31,15 @@ async def connected(tmp_path: Path) -> AsyncIterator[tuple[Kitchen, Chef, Client
     async with service.serve(chef), client as kitchen:
         yield kitchen, chef, client
         assert await kitchen.cook(Order(9, "pie")) == "pie for 9"
+
+
+def link_of(client: Client[Kitchen]) -> TrioClientLink:
+    """What moves its bytes."""
+    links = client._links
+    assert links is not None
+    link = links.link
+    assert isinstance(link, TrioClientLink)
+    return link
 
 
 async def test_answers_find_their_calls_whatever_their_order(tmp_path: Path) -> None:
@@ -300,3 +309,78 @@ async def test_a_handler_s_own_calls_keep_its_deadline(tmp_path: Path) -> None:
 def test_timed_out_is_for_blocking_code_only() -> None:
     """The error of a deadline that the service reports on its own is TimedOut."""
     assert issubclass(TimedOut, TimeoutError)
+
+
+# ---------------------------------------------------------------- a moment of waiting
+
+
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """This process, and those that it starts, have one core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
+
+
+CALLS = 1000
+CALLER = f"""
+    import sys
+    from namedipc import Service
+    from tests.kitchen import Kitchen
+    with Service(sys.argv[1], Kitchen).connect() as kitchen:
+        for _ in range({CALLS}):
+            kitchen.call(Kitchen.pid)
+    print("done", flush=True)
+"""
+
+
+@pytest.mark.usefixtures("one_core")
+@pytest.mark.parametrize("spin", [True, False])
+async def test_a_service_dozes_where_polling_is_no_help(tmp_path: Path, child: Children, *, spin: bool) -> None:
+    """On a shared core it sleeps by itself between two calls, and soon no longer polls; or neither. Counted."""
+    service = Service(tmp_path / "kitchen", Kitchen)
+    async with service.serve(Chef(), spin=spin) as server:
+        caller = child(CALLER, str(service.path))
+        await trio.to_thread.run_sync(caller.expect, "done")
+        loop = server._loop
+        assert server.statistics().calls == CALLS
+        dozed = loop.dozer.wins + loop.dozer.losses
+        if spin:
+            assert loop.spinner is not None
+            assert loop.spinner.wins + loop.spinner.losses < 100
+            assert dozed > 0
+        else:
+            assert loop.spinner is None
+            assert dozed == 0
+
+
+@pytest.mark.usefixtures("one_core")
+@pytest.mark.parametrize("spin", [True, False])
+async def test_a_client_dozes_where_polling_is_no_help(tmp_path: Path, child: Children, *, spin: bool) -> None:
+    """The same at the other end."""
+    path = tmp_path / "kitchen"
+    child(SERVER_SCRIPT, str(path)).expect("ready")
+    client = Service(path, Kitchen).connect(spin=spin)
+    async with client as kitchen:
+        for _ in range(CALLS):
+            await kitchen.pid()
+        link = link_of(client)
+        dozed = link._dozer.wins + link._dozer.losses
+        assert (dozed > 0) == spin
+        assert spin == (link._spinner is not None)
+        if link._spinner is not None:
+            assert link._spinner.wins + link._spinner.losses < 100
+
+
+@pytest.mark.usefixtures("one_core")
+async def test_nobody_dozes_where_time_is_virtual(tmp_path: Path, child: Children, mock_clock: object) -> None:
+    """A clock of a test stands still while nobody moves it."""
+    path = tmp_path / "kitchen"
+    child(SERVER_SCRIPT, str(path)).expect("ready")
+    client = Service(path, Kitchen).connect()
+    async with client as kitchen:
+        for _ in range(100):
+            await kitchen.pid()
+        link = link_of(client)
+        assert link._dozer.wins + link._dozer.losses == 0

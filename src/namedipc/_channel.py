@@ -12,12 +12,14 @@ from typing_extensions import TypeForm
 
 from . import _names, lowlevel
 from ._card import check_card, make_card
+from ._channel_blocking import BlockingConnection, BlockingListener
 from ._channel_end import joined_ends
 from ._codec import Codec
 from ._errors import DeclarationError, IPCError
 from ._framing import Framing, declared_in
 from ._name import Name
 from ._opening import Opening
+from ._raw_channel_blocking import BlockingRawConnection
 from ._shells.connecting import Connected, Pause, connecting
 from ._shells.conversation import Conversation
 from ._shells.handover import Kind, claiming
@@ -28,9 +30,7 @@ from ._shells.waiting import Clock, carry_out
 from ._values import Allow, Limits, Peer, StrPath, same_user
 
 if TYPE_CHECKING:
-    from ._channel_blocking import BlockingConnection, BlockingListener
     from ._channel_trio import Connection, Listener
-    from ._raw_channel_blocking import BlockingRawConnection
     from ._raw_channel_trio import RawConnection
 
 T = TypeVar("T")
@@ -129,8 +129,6 @@ class Channel(Name, Generic[T]):
 
         @contextmanager
         def blocking() -> Iterator[BlockingListener[BlockingConnection[T]]]:
-            from ._channel_blocking import BlockingConnection, BlockingListener
-
             def make(socket: lowlevel.Socket, peer: Peer, closed: Callable[[], object]) -> BlockingConnection[T]:
                 return BlockingConnection(self._conversation.accepted(socket, peer, limits, closed), self._codec)
 
@@ -176,8 +174,6 @@ class Channel(Name, Generic[T]):
 
         @contextmanager
         def blocking() -> Iterator[BlockingConnection[T]]:
-            from ._channel_blocking import BlockingConnection
-
             self._check_card()
             plan = connecting(self._path, wait_seconds=wait_seconds, allow=allow)
             connected = carry_out(plan, Clock(None), f"{self._path}: not connected")
@@ -232,8 +228,6 @@ class Channel(Name, Generic[T]):
 
         @contextmanager
         def blocking() -> Iterator[BlockingConnection[T]]:
-            from ._channel_blocking import BlockingConnection
-
             plan = self._meeting(Rules(wait_seconds, allow, limits, mode))
             with BlockingConnection(carry_out(plan, Clock(None), f"{self._path}: not met"), self._codec) as end:
                 yield end
@@ -326,9 +320,6 @@ class RawChannel(Name):
 
         @contextmanager
         def blocking() -> Iterator[BlockingListener[BlockingRawConnection]]:
-            from ._channel_blocking import BlockingListener
-            from ._raw_channel_blocking import BlockingRawConnection
-
             def make(socket: lowlevel.Socket, peer: Peer, closed: Callable[[], object]) -> BlockingRawConnection:
                 return BlockingRawConnection(socket, peer, str(self._path), closed)
 
@@ -357,8 +348,6 @@ class RawChannel(Name):
 
         @contextmanager
         def blocking() -> Iterator[BlockingRawConnection]:
-            from ._raw_channel_blocking import BlockingRawConnection
-
             self._check_card()
             plan = connecting(self._path, wait_seconds=wait_seconds, allow=allow)
             connected = carry_out(plan, Clock(None), f"{self._path}: not connected")

@@ -165,6 +165,18 @@ class FrameReader:
             self._buffer += data
         self._at = 0
 
+    def only_frame(self, data: bytes) -> Frame | None:
+        """Return what bytes hold that are one whole frame; None, and nothing is done, if they are not.
+
+        They are what was to be fed: that nothing waits before them is looked at, too.
+        """
+        if self._at != len(self._buffer) or len(data) < HEADER_BYTES:
+            return None
+        length, kind, flags, method, id_ = _unpack_header(data)
+        if len(data) != HEADER_BYTES + length or (length > self.limit_bytes and length > self._limit_of(kind, flags)):
+            return None
+        return kind, flags, method, id_, data[HEADER_BYTES:]
+
     def next_frame(self) -> Frame | None:
         """Return the next whole frame, or None until more is fed.
 
@@ -213,6 +225,11 @@ class FrameReader:
     def waiting_bytes(self) -> int:
         """How many bytes wait to be taken."""
         return len(self._buffer) - self._at
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all that was fed has been taken."""
+        return self._at == len(self._buffer)
 
     @property
     def unfinished(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
 
@@ -25,6 +26,7 @@ from .frames import (
     ERROR,
     FIRST_RESERVED,
     GOODBYE,
+    HEADER,
     ITEM,
     KNOWN_FLAGS,
     ONE_WAY_FLAG,
@@ -39,6 +41,7 @@ from .frames import (
 from .hello import HELLO_BYTES, OPENING_BYTES, SERVICE, UNASKED_BYTES, Hello, check_opening, unpack_hello
 from .payloads import PayloadEnds, take_payload_frame
 
+_pack_header = HEADER.pack
 _OF_A_CALL: Final = frozenset({CANCEL, ITEM, END, CREDIT})
 _OF_PAYLOADS: Final = frozenset({BUFFER, RELEASE})
 _RESERVED: Final = frozenset(map(int, Reserved))
@@ -66,6 +69,7 @@ class ServerSession:
         carries_attachments: Whether anything may travel beside calls or answers.
 
     Attributes:
+        feed: Take bytes as they came.
         arrivals: Descriptors that have come and wait for their frame; None where no method carries any.
         payloads: The large payloads of the connection, from whoever has their memory.
     """
@@ -82,6 +86,7 @@ class ServerSession:
         "_said_hello",
         "_schema",
         "arrivals",
+        "feed",
         "last_id",
         "outgoing",
         "payloads",
@@ -112,6 +117,7 @@ class ServerSession:
         self._held: deque[Frame] = deque()
         self._bindings: list[int] | None = None
         self._said_hello = False
+        self.feed: Callable[[bytes], None] = self._reader.feed
         self.arrivals: Final = Arrivals() if carries_attachments else None
         self.payloads: PayloadEnds | None = None
         self.state: State = State.HELLO
@@ -127,14 +133,15 @@ class ServerSession:
         """How many bytes of the other side's buffers this side has said that it maps."""
         return self._hello.payload_bytes
 
-    def feed(self, data: bytes) -> None:
-        """Take bytes as they came."""
-        self._reader.feed(data)
-
     @property
     def unfinished(self) -> bool:
         """Whether the client owes bytes: its hello, or the end of a frame that has begun."""
         return self.state is State.HELLO or self._reader.unfinished
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether nothing at all is left of what was fed, so that `next_event` had nothing to say and to check."""
+        return self._reader.is_empty and self.arrivals is None and self.state is State.OPEN and not self._held
 
     def next_event(self) -> Frame | None:
         """Return the next CALL (with this side's method index), or what belongs to one: CANCEL, ITEM, END, CREDIT.
@@ -176,7 +183,10 @@ class ServerSession:
 
     def reply(self, id: int, body: bytes) -> None:  # noqa: A002
         """Answer a call with its result."""
-        self.outgoing.append(pack_parcel(REPLY, body, id=id))
+        if type(body) is bytes:  # as `pack_frame` does; two calls less
+            self.outgoing.append(_pack_header(len(body), REPLY, 0, 0, id) + body)
+        else:
+            self.outgoing.append(pack_parcel(REPLY, body, id=id))
 
     def item(self, id: int, body: bytes) -> None:  # noqa: A002
         """Send an item of the stream that a call is answered with."""

@@ -79,12 +79,14 @@ class BlockingClientLink(ClientLink[threading.Lock]):
             NotRun: The call was not run.
         """
         session = self._session
-        self._prepare(method.where, body, clock)
+        if self._closed or self._abandoned or len(body) > session.their_message_bytes:
+            self._prepare(method.where, body, clock)
         if type(body) is not bytes:
             body = self._placed(method.where, body, clock)
         waiter: _Waiter = Waiter(method.where)
         with self._lock:
-            self._check_open()
+            if self._closed or session.failure is not None or session.last_run is not None:
+                self._check_open()
             id_, frame = session.begin(waiter, method.index, body, _deadline(clock), flags)
             self._calls += 1
             self._write(frame)
@@ -528,7 +530,8 @@ class BlockingClientLink(ClientLink[threading.Lock]):
             resolved = session.feed(data)
         if self._abandoned:
             self._give_up_abandoned()
-        self._write(self._take_outgoing())
+        if session.outgoing or self._outbound:
+            self._write(self._take_outgoing())
         self._answers += len(resolved)
         self._ring(resolved)
 
@@ -539,13 +542,15 @@ class BlockingClientLink(ClientLink[threading.Lock]):
                 bell.release()
 
     def _hand_on(self) -> None:
+        """Under the lock: let another thread read, if one waits."""
         for waiter in (*self._session.pending.values(), *self._session.greeters):
             if waiter.sleeper is not None:
                 self._reader = waiter
                 self._ring([waiter])
                 return
         self._reader = None
-        self._close_if_unused()
+        if self._closed:
+            self._close_if_unused()
 
     # ------------------------------------------------------------ after
 

@@ -29,6 +29,7 @@ from . import trio_errors
 from .client_link import EOF, OUTBOUND_BYTES, READ_BYTES, Batch, Called, ClientLink, OpenCall
 from .departures import send_frame
 from .in_child import forget_in_child
+from .polling import Dozer, Spinner
 from .suspended import active_call
 
 CHECKPOINT_SECONDS: Final = 0.001
@@ -64,6 +65,8 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
         self._is_broken = False
         self._token = trio.lowlevel.current_trio_token()
         self._last_checkpoint = perf_counter()
+        self._poll = lowlevel.poll_readable(socket.fileno())
+        self._dozer = Dozer()
         # Under a MockClock a deadline says nothing that another process could use.
         self._real_time = type(trio.lowlevel.current_clock()).__name__ == "SystemClock"
         if self._payloads is not None:
@@ -354,7 +357,7 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
         """Read once; resolve whoever's answers have come."""
         data = self._receive_now()
         if data is None and self._spinner is not None and len(self._session.pending) == 1:
-            data = self._spinner.wait(self._receive_now)
+            data = self._receive_soon(self._spinner)
         if data is None:
             try:
                 await trio.lowlevel.wait_readable(self._socket)
@@ -367,6 +370,20 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
             if data is None:
                 return
         self._take(data)
+
+    def _receive_soon(self, spinner: Spinner) -> bytes | None:
+        """Wait for the answer where it comes sooner than a trip through trio takes; poll first, if that pays."""
+        if not spinner.sits_out:
+            return spinner.wait(self._receive_if_ready)
+        spinner.wait(self._receive_if_ready)  # counts as one that it sits out
+        return self._receive_now() if self._real_time and self._dozer.wait(self._doze) else None
+
+    def _doze(self, seconds: float) -> bool:
+        return bool(self._poll.poll(1000 * seconds))
+
+    def _receive_if_ready(self) -> bytes | None:
+        # poll(2) with nothing there costs a third of a recv that raises BlockingIOError.
+        return self._receive_now() if self._poll.poll(0) else None
 
     def _receive_now(self) -> bytes | None:
         """What is there; None if nothing is; b"" cannot be told from nothing by the spinner, so EOF is `EOF`."""
