@@ -81,8 +81,8 @@ class Service(Name, Generic[T]):
             takeover: Take the name over from its owner, if it has a living one. That ends as if it were drained, and
                 no connection is refused meanwhile.
             trace: Called with each call; the context it returns is around the handler.
-            spin: Whether to wait for a moment, in ways that have paid so far, before trio is asked to: to poll, for 0.2 ms
-                at most, or to sleep, for 1 ms, in which other tasks wait as well.
+            spin: Whether to wait for a moment before trio is asked to, as far as that has been paying: to poll, for
+                0.2 ms at most, or to sleep, for 1 ms, in which other tasks wait as well.
 
         Raises:
             NameTaken: The name has a living owner; with `takeover`, one that another process takes it over from.
@@ -159,8 +159,8 @@ class Service(Name, Generic[T]):
             timeout: For blocking code: seconds for connecting, and for each call. In trio use its cancel scopes.
             allow: Who may be the server; the same user, and root, if not given.
             trace: Called with each call; the context it returns is around it, and may add to its headers.
-            spin: Whether to wait for a moment, in ways that have paid so far, before trio is asked to: to poll, for 0.2 ms
-                at most, or to sleep, for 1 ms, in which other tasks wait as well.
+            spin: Whether to wait for a moment before trio is asked to, as far as that has been paying: to poll, for
+                0.2 ms at most, or to sleep, for 1 ms, in which other tasks wait as well.
 
         Raises:
             NameNotFound: Nothing stands under the name.

@@ -24,6 +24,7 @@ from .._protocol.file_header import NO_FLAGS, PAGE_BYTES, FileHeader, Flag
 from .._types import Description, difference
 from .bell import Listener
 from .in_child import forget_in_child
+from .polling import Spinner
 from .quiet_write import LONGEST_BYTES, QuietWriter
 from .shared_lock import FileLock
 from .shared_sidecar import remove_sidecar
@@ -102,6 +103,7 @@ class SharedFile(Generic[HeaderT_co]):
         self._fd = fd
         self._lock = lock
         self._is_owner = False
+        self.spinner: Spinner = Spinner()
         self._quiet: QuietWriter | None = None
         self._may_be_quiet = True
         # Between a close and a write in another thread: the descriptor's number may be another file's then.

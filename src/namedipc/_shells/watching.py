@@ -1,6 +1,7 @@
 """Waiting for the next change of a file in shared memory: what those who wait in both worlds share.
 
 The law: the listener is there before the first look, so that no change falls between a look and the wait after it.
+Looking again and again for a moment, where that has been paying, changes nothing in that.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ def waiting(file: AnyFile, listener: Listener, look: Callable[[], R | None]) -> 
         if listener.is_stopped:
             raise file.world.closed(f"{file.path}: this watch was closed")
         found = look()
+        if found is None:
+            found = file.spinner.wait(look)
         if found is not None:
             return found
         yield Pause(None, POLL_SECONDS) if listener.is_polling else Pause(listener.fileno(), inf)
