@@ -134,12 +134,12 @@ def no_leaks() -> Iterator[None]:
     before = open_descriptors()
     yield
     after = open_descriptors()
+    if after.keys() - before.keys():
+        gc.collect()  # a reference cycle is no leak; ResourceWarning tells of what was not closed explicitly
+        after = open_descriptors()
     deadline = time.monotonic() + HANDSHAKE_SECONDS
     while INOTIFY in [after[number] for number in after.keys() - before.keys()] and time.monotonic() < deadline:
         time.sleep(0.001)  # a thread is about to close it
-        after = open_descriptors()
-    if after.keys() - before.keys():
-        gc.collect()  # a reference cycle is no leak; ResourceWarning tells of what was not closed explicitly
         after = open_descriptors()
     leaked = {number: after[number] for number in sorted(after.keys() - before.keys())}
     assert not leaked, f"left open: {leaked}"
