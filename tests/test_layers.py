@@ -56,6 +56,8 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "_raised",
             "_texts",
             "_schema",
+            "_interface",
+            "_methods",
             "_json_schema",
             "_framing",
             "_arguments",

@@ -1,4 +1,7 @@
-"""An interface becomes methods; what cannot be called from afar is refused where it is declared."""
+"""An interface becomes methods, and what cannot be called from afar is refused where it is declared; two are compared.
+
+Of `_interface`, `_methods` and `_schema`, which share the interfaces below.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ import pytest
 
 from namedipc import Service, feed, idempotent, one_way, raises
 from namedipc._errors import DeclarationError, InvalidMessage
-from namedipc._schema import Method, Schema
+from namedipc._methods import Method
+from namedipc._schema import Schema
 
 if TYPE_CHECKING:
     from decimal import Decimal as Price

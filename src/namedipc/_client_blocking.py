@@ -11,9 +11,10 @@ import attrs
 
 from ._client_options import Options, decode_result, encode_call, encode_item, find_method
 from ._errors import Busy, Closed, ConnectionLost, IPCError, TimedOut
+from ._methods import Method
 from ._protocol.calls import WAITING, ClientSession, NotRun
 from ._reach import Connect
-from ._schema import Method, Schema
+from ._schema import Schema
 from ._shells.blocking_client import BlockingCall, BlockingClientLink
 from ._shells.waiting import Clock, carry_out
 from ._streams import Feed

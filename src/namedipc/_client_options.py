@@ -13,10 +13,11 @@ from ._call import Call, Trace
 from ._codec import naming
 from ._errors import ConnectionLost, InvalidMessage
 from ._faults import pack_headers
+from ._methods import Method, RequestStream
 from ._protocol.attachments import Parcel, extended, make_parcel, receiving
 from ._protocol.calls import NotRun
 from ._protocol.frames import HEADERS_FLAG, with_headers
-from ._schema import Method, RequestStream, Schema
+from ._schema import Schema
 from ._shells.suspended import ActiveCall
 from ._values import Peer
 

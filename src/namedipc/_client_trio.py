@@ -10,9 +10,10 @@ import trio
 
 from ._client_options import Options, decode_result, encode_call, encode_item
 from ._errors import ConnectionLost, IPCError
+from ._methods import Method
 from ._protocol.calls import ClientSession, NotRun
 from ._reach import Connect
-from ._schema import Method, Schema
+from ._schema import Schema
 from ._shells import trio_errors
 from ._shells.trio_client import TrioCall, TrioClientLink
 from ._shells.trio_waiting import carry_out

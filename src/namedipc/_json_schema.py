@@ -17,6 +17,7 @@ import types
 import uuid
 from typing import Any, Final, TypeAlias
 
+from ._methods import Method
 from ._nodes import (
     Array,
     Choice,
@@ -34,7 +35,7 @@ from ._nodes import (
     trouble_in_json,
     value_label,
 )
-from ._schema import Method, Schema
+from ._schema import Schema
 
 JsonSchema: TypeAlias = dict[str, object]
 

@@ -23,6 +23,7 @@ from .. import lowlevel
 from .._errors import InvalidMessage, IPCError, LimitReached, NoServer, NotAllowed, ProtocolError, TooLarge
 from .._faults import DEADLINE, Fault, fault_of, fault_of_handler, pack_fault, unpack_headers
 from .._marks import rules_of
+from .._methods import Method
 from .._protocol.attachments import Parcel, is_homeless, make_parcel, replaced
 from .._protocol.frames import (
     CALL,
@@ -37,7 +38,7 @@ from .._protocol.frames import (
 )
 from .._protocol.hello import SERVICE, Hello
 from .._protocol.session import ASKED, ServerSession
-from .._schema import Method, Schema
+from .._schema import Schema
 from .._values import Allow, Limits, Peer, ServiceStatistics
 from .latency import GATHERED, Latencies
 from .polling import Dozer, Spinner

@@ -10,8 +10,8 @@ import attrs
 
 from .._arguments import Arguments
 from .._errors import IPCError
+from .._methods import Method
 from .._protocol.frames import ONE_WAY_FLAG
-from .._schema import Method
 from .._values import Peer
 
 if TYPE_CHECKING:

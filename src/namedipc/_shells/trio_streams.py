@@ -16,9 +16,9 @@ import trio
 
 from .._arguments import Arguments
 from .._errors import InvalidMessage, ProtocolError, TooLarge
+from .._methods import Method
 from .._protocol.attachments import Parcel, descriptors_of, is_homeless, make_parcel, payloads_of, receiving
 from .._protocol.streams import Inflow, Outflow
-from .._schema import Method
 from .._values import Limits
 from .suspended import Handler, ItemRefused
 from .trio_errors import Busy
