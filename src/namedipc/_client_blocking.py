@@ -10,13 +10,13 @@ from typing import Concatenate, Generic, ParamSpec, Self, TypeVar, cast, final
 import attrs
 
 from ._client_options import Options, decode_result, encode_call, encode_item, find_method
-from ._errors import Busy, Closed, ConnectionLost, IPCError, TimedOut
+from ._errors import Busy, Closed, ConnectionLost, InvalidMessage, IPCError, TimedOut
 from ._methods import Method
 from ._protocol.calls import WAITING, ClientSession, NotRun
 from ._reach import Connect
 from ._schema import Schema
 from ._shells.blocking_client import BlockingCall, BlockingClientLink
-from ._shells.waiting import Clock, carry_out
+from ._shells.waiting import FOREVER, Clock, carry_out
 from ._streams import Feed
 from ._values import ConnectionStatistics, Peer
 
@@ -25,6 +25,11 @@ A = TypeVar("A")
 R = TypeVar("R")
 P = ParamSpec("P")
 T_co = TypeVar("T_co", covariant=True)
+
+
+def _named(name: str, error: InvalidMessage) -> InvalidMessage:
+    """Return an error that begins with the name, unless it does already."""
+    return InvalidMessage(f"{name}: {error}") if name else error
 
 
 @final
@@ -163,16 +168,28 @@ class BlockingClient(Generic[T]):
         links, timeout = self._links, self._timeout
         encode = encode_call(method, links.where)
         decode = decode_result(method, links.where)
+        # The errors of these are not named yet, as the functions which do that are felt in each call.
+        bare_encode: Callable[[tuple[object, ...], dict[str, object]], bytes] = method.arguments.encode
+        bare_decode: Callable[[bytes], object] = method.result.decode
+        name = links.where
+        if method.arguments.carries_attachments or method.result.carries_attachments:
+            bare_encode, bare_decode, name = encode, decode, ""
 
         def plain(args: tuple[object, ...], kwargs: dict[str, object]) -> object:
-            body = encode(args, kwargs)
-            clock = Clock(timeout)
+            try:
+                body = bare_encode(args, kwargs)
+            except InvalidMessage as error:
+                raise _named(name, error) from error.__cause__
+            clock = FOREVER if timeout is None else Clock(timeout)
             link = links.link
             try:
                 answer = link.call(method, body, clock)
             except (NotRun, ConnectionLost) as error:
                 answer = self._again(method, clock, lambda link: link.call(method, body, clock), (link, error))
-            return decode(answer)
+            try:
+                return bare_decode(answer)
+            except InvalidMessage as error:
+                raise _named(name, error) from error.__cause__
 
         def with_options(args: tuple[object, ...], kwargs: dict[str, object]) -> object:
             body = encode(args, kwargs)

@@ -90,13 +90,15 @@ class BlockingClientLink(ClientLink[threading.Lock]):
             id_, frame = session.begin(waiter, method.index, body, _deadline(clock), flags)
             self._calls += 1
             self._write(frame)
-            leads = self._enlist(waiter)
+            leads = self._reader is None or self._enlist(waiter)
+            if leads:
+                self._reader = waiter
         try:
             self._until_resolved(waiter, clock, leads=leads)
         finally:
             if waiter.kind == WAITING:
                 self._give_up(id_)
-        return self._outcome(waiter, method)
+        return waiter.body if waiter.kind == REPLY else self._outcome(waiter, method)
 
     def call_one_way(self, method: Called, body: bytes, clock: Clock, flags: int = 0) -> None:
         """Send a call that is not answered; return once the kernel has it.

@@ -205,6 +205,7 @@ class ServiceLoop:
         end = now + ROUND_SECONDS
         session = connection.session
         record = self._latencies.record
+        drained = False
         try:
             for _ in range(FRAMES_A_ROUND):
                 frame = self._next_frame(connection)
@@ -227,7 +228,8 @@ class ServiceLoop:
                     return outcome
                 else:
                     now = perf_counter()
-                if session.is_drained and not connection.postponed and not connection.paused:
+                drained = session.is_drained
+                if drained and not connection.postponed and not connection.paused:
                     break  # as the next look would find
                 if now > end:
                     self.clients.queue(connection)
@@ -238,7 +240,7 @@ class ServiceLoop:
             self.clients.refuse(connection, fault_of(error))
             return None
         self.clients.flush(connection)
-        if connection.slow is not None or session.unfinished:
+        if connection.slow is not None or (not drained and session.unfinished):
             self.clients.watch(connection)
         if session.said_goodbye:
             self._drop_if_finished(connection)

@@ -42,6 +42,10 @@ class Clock:
         return self.end is not None and time.monotonic() >= self.end
 
 
+FOREVER: Final = Clock(None)
+"""The clock of whoever has no timeout."""
+
+
 def carry_out(plan: Generator[Pause, None, R], clock: Clock, what: str) -> R:
     """Do a plan's waiting, and return what it returns.
 
