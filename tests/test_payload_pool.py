@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import weakref
+from typing import TypeVar
 
 import numpy as np
 import pytest
 
 from namedipc._codec import Codec
-from namedipc._descriptors import MOST_PAYLOADS
+from namedipc._descriptors import MOST_PAYLOADS, Descriptors
 from namedipc._errors import InvalidMessage, ProtocolError, TooLarge
 from namedipc._fd import Fd
 from namedipc._protocol.attachments import (
@@ -31,7 +32,15 @@ from .payload_support import MIB, Bytes, buffers_mapped, picture
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
+T = TypeVar("T")
 CODEC: Codec[list[Bytes]] = Codec(list[Bytes])
+
+
+def parcel_of(codec: Codec[T], value: T, *, consume: bool = False) -> Parcel:
+    """A value with something that travels beside it."""
+    parcel = make_parcel(codec, value, consume=consume)
+    assert isinstance(parcel, Parcel)
+    return parcel
 
 
 class Joined:
@@ -50,8 +59,9 @@ class Joined:
 
     def send(self, *arrays: Bytes) -> list[Bytes] | None:
         """Send arrays and return what arrives; None if there is no room."""
-        parcel = make_parcel(CODEC, list(arrays))
-        placed = self.sender.pool.place(parcel, MIB) if is_homeless(parcel) else parcel
+        placed: bytes | None = make_parcel(CODEC, list(arrays))
+        if isinstance(placed, Parcel):
+            placed = self.sender.pool.place(placed, MIB)
         if placed is None:
             return None
         for frame in [*self.sender.unsaid(), pack_parcel(MESSAGE, placed)]:
@@ -108,7 +118,7 @@ def test_small_ones_stay_within() -> None:
     arrived = joined.send(picture(1, 100), picture(2, 262_143))
     assert arrived is not None
     assert buffers_mapped() == 0
-    parcel = make_parcel(CODEC, [picture(1, 262_144)] * (MOST_PAYLOADS + 1))
+    parcel = parcel_of(CODEC, [picture(1, 262_144)] * (MOST_PAYLOADS + 1))
     assert len(parcel.descriptors.payloads) == MOST_PAYLOADS
     assert len(parcel) > 262_144
     joined.close()
@@ -118,10 +128,10 @@ def test_a_message_that_does_not_leave() -> None:
     """Its buffer is lent again, also if it was only dropped."""
     joined = Joined(MIB)
     for _ in range(5):
-        placed = joined.sender.pool.place(make_parcel(CODEC, [picture(1)]), 0)
+        placed = joined.sender.pool.place(parcel_of(CODEC, [picture(1)]), 0)
         assert placed is not None
         placed.descriptors.close()
-        dropped = joined.sender.pool.place(make_parcel(CODEC, [picture(1)]), 0)
+        dropped = joined.sender.pool.place(parcel_of(CODEC, [picture(1)]), 0)
         assert dropped is not None
         del placed, dropped
     joined.close()
@@ -174,7 +184,7 @@ def test_what_is_kept_outlives_both_ends() -> None:
 
 def test_a_payload_is_spoken_of_once() -> None:
     """What the head says must fit what is beside it."""
-    two = make_parcel(CODEC, [picture(1), picture(2)])
+    two = parcel_of(CODEC, [picture(1), picture(2)])
     views = [memoryview(bytearray(MIB)) for _ in range(2)]
     for head, payloads, problem in (
         (two, views[:1], "payload 1 is spoken of, and 1 have come"),
@@ -190,7 +200,7 @@ def test_encoding_again_takes_no_descriptor_twice() -> None:
     both: Codec[tuple[Fd, Bytes, Fd]] = Codec(tuple[Fd, Bytes, Fd])
     numbers = os.pipe()
     with Fd(numbers[0]) as one, Fd(numbers[1]) as other:
-        parcel = make_parcel(both, (one, picture(1), other), consume=True)
+        parcel = parcel_of(both, (one, picture(1), other), consume=True)
         assert parcel.within is not None
         within = parcel.within()
         assert len(within) > MIB
@@ -226,4 +236,10 @@ def test_a_frame_with_payloads_where_none_are_taken() -> None:
         open_parcel(frame, Arrivals(), None)
     with pytest.raises(ProtocolError, match="this side takes none"):
         open_parcel(frame, None, None)
-    assert not is_homeless(Parcel(b"", make_parcel(CODEC, []).descriptors))
+    assert not is_homeless(b"")
+    assert not is_homeless(Parcel(b"", Descriptors()))
+
+
+def test_a_value_with_nothing_beside_it_is_no_parcel() -> None:
+    """It is plain bytes, as those of other types are."""
+    assert type(make_parcel(CODEC, [])) is bytes

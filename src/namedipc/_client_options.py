@@ -131,6 +131,8 @@ def encode_call(
         except InvalidMessage as error:
             raise InvalidMessage(f"{where}: {error}") from error.__cause__
 
+        if not descriptors.numbers and not descriptors.payloads:
+            return encoded
         within = partial(arguments.encode_within, args, kwargs, descriptors) if descriptors.payloads else None
         return Parcel(encoded, descriptors, within=within)
 

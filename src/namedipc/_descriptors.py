@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Final, Protocol, TypeVar, final
 
 from ._fd import Fd, adopt
@@ -78,17 +79,9 @@ class Descriptors:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    @contextmanager
-    def collecting(self) -> Iterator[None]:
+    def collecting(self) -> _Collecting:
         """Have `attach` add to these. An exception closes them."""
-        before, _current.outgoing = _current.outgoing, self
-        try:
-            yield
-        except BaseException:
-            self.close()
-            raise
-        finally:
-            _current.outgoing = before
+        return _Collecting(self)
 
     @contextmanager
     def collecting_again(self) -> Iterator[None]:
@@ -177,17 +170,9 @@ class Received:
         self._taken: dict[int, Fd] = {}
         self._ends: list[object] = []
 
-    @contextmanager
-    def handing_out(self) -> Iterator[None]:
+    def handing_out(self) -> _HandingOut:
         """Have `claim` take from these. An exception closes them, also those that were taken."""
-        before, _current.incoming = _current.incoming, self
-        try:
-            yield
-        except BaseException:
-            self.close()
-            raise
-        finally:
-            _current.incoming = before
+        return _HandingOut(self)
 
     def take(self, index: int) -> Fd:
         """Return one of them as a value that owns it."""
@@ -226,6 +211,44 @@ class Received:
         for fd in taken.values():
             fd.close()
         self._ends.clear()
+
+
+class _Collecting:
+    """What `with` makes of `Descriptors.collecting`: by hand, as it is in the way of every message."""
+
+    __slots__ = ("_before", "_collector")
+
+    def __init__(self, collector: Descriptors) -> None:
+        self._collector = collector
+
+    def __enter__(self) -> None:
+        self._before, _current.outgoing = _current.outgoing, self._collector
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None, /
+    ) -> None:
+        _current.outgoing = self._before
+        if kind is not None:
+            self._collector.close()
+
+
+class _HandingOut:
+    """Likewise of `Received.handing_out`."""
+
+    __slots__ = ("_before", "_received")
+
+    def __init__(self, received: Received) -> None:
+        self._received = received
+
+    def __enter__(self) -> None:
+        self._before, _current.incoming = _current.incoming, self._received
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None, /
+    ) -> None:
+        _current.incoming = self._before
+        if kind is not None:
+            self._received.close()
 
 
 class _Current(threading.local):

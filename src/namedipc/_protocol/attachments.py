@@ -210,9 +210,11 @@ def is_homeless(body: bytes) -> bool:
     return type(body) is Parcel and body.table is None and body.within is not None
 
 
-def make_parcel(codec: Codec[T], value: T, *, consume: bool = False) -> Parcel:
-    """Return a value as a parcel. See `Codec.encode_with`."""
+def make_parcel(codec: Codec[T], value: T, *, consume: bool = False) -> bytes:
+    """Return a value as a parcel, or plainly where nothing travels beside it. See `Codec.encode_with`."""
     body, descriptors = codec.encode_with(value, consume=consume)
+    if not descriptors.numbers and not descriptors.payloads:
+        return body
     within = partial(codec.encode_within, value, descriptors) if descriptors.payloads else None
     return Parcel(body, descriptors, within=within)
 
@@ -221,7 +223,11 @@ def receiving(codec: Codec[T]) -> Callable[[bytes], T]:
     """Return what makes a value of a received body, with what came beside it if the type may hold any."""
     if not codec.carries_attachments:
         return codec.decode
-    return lambda body: codec.decode_with(body, descriptors_of(body), payloads_of(body))
+
+    def receive(body: bytes) -> T:
+        return codec.decode_with(body, descriptors_of(body), payloads_of(body))
+
+    return receive
 
 
 def replaced(parcel: bytes, body: bytes) -> bytes:

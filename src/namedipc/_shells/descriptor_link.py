@@ -14,7 +14,7 @@ from typing import TypeVar
 from .. import lowlevel
 from .._codec import Codec
 from .._errors import ConnectionLost, LimitReached
-from .._protocol.attachments import Parcel, Shipment, join_frames, make_parcel, pack_parcel, receiving
+from .._protocol.attachments import Shipment, close_parcel, join_frames, make_parcel, pack_parcel, receiving
 from .._protocol.frames import MESSAGE
 from .._protocol.lines import LineSession
 from .._protocol.messages import MessageSession
@@ -68,8 +68,7 @@ class DescriptorLink(MessageLink):
         try:
             super().check_sendable(body)
         except BaseException:
-            assert isinstance(body, Parcel)
-            body.descriptors.close()
+            close_parcel(body)
             raise
 
     def enqueue(self, frames: bytes, messages: int = 1) -> None:

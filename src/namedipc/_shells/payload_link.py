@@ -59,9 +59,9 @@ class PayloadLink(DescriptorLink):
         return self._pack(body, may_grow=True)
 
     def _pack(self, body: bytes, *, may_grow: bool) -> bytes | None:
-        assert isinstance(body, Parcel)
         if not is_homeless(body):
             return pack_parcel(MESSAGE, body)
+        assert isinstance(body, Parcel)
         try:
             placed = self.payloads.pool.place(body, self.session.their_message_bytes, may_grow=may_grow)
         except BaseException:

@@ -491,10 +491,11 @@ class ServiceLoop:
             return
         connection.session.reply(id, body)
 
-    def _parcel(self, connection: Connection, method: Method, result: object) -> Parcel:
+    def _parcel(self, connection: Connection, method: Method, result: object) -> bytes:
         parcel = make_parcel(method.result, result, consume=True)
         if not is_homeless(parcel):
             return parcel
+        assert isinstance(parcel, Parcel)
         placed = connection.place(parcel)
         if placed is None:
             raise LimitReached(
