@@ -143,7 +143,7 @@ def unfit(items: list[JsonValue]) -> AsyncIterable[JsonValue]:
         (lambda path: call(path, "swap"), InvalidMessage, "parameter 'one' is required and has not arrived"),
         (lambda path: call(path, "swap", ["a"]), InvalidMessage, "Expected `int`, got `str`"),
         (lambda path: call(path, "wait", float("nan")), InvalidMessage, "^Post.wait: .* not JSON compliant"),
-        (lambda path: call(path, "post", unfit([1.0, {1}])), InvalidMessage, "^Post.post: an item of 'parcels': "),  # type: ignore[list-item]  # that it is no JSON is what is tried
+        (lambda path: call(path, "post", unfit(["YWJj", {1}])), InvalidMessage, "^Post.post: an item of 'parcels': "),  # type: ignore[list-item]  # that it is no JSON is what is tried
         (lambda path: call(path, "forbidden"), NotAllowed, "Post.forbidden: not for user"),
         (lambda path: call(path, "route", {}), InvalidMessage, "Post.route cannot be called in JSON"),
         (lambda path: call(path, "wait", 100, timeout=0.05), TimedOut, "post: "),
