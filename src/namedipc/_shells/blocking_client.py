@@ -90,9 +90,7 @@ class BlockingClientLink(ClientLink[threading.Lock]):
             id_, frame = session.begin(waiter, method.index, body, _deadline(clock), flags)
             self._calls += 1
             self._write(frame)
-            leads = self._reader is None or self._enlist(waiter)
-            if leads:
-                self._reader = waiter
+            leads = self._enlist(waiter)
         try:
             self._until_resolved(waiter, clock, leads=leads)
         finally:

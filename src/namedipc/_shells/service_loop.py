@@ -3,7 +3,8 @@
 `ServiceLoop.pump` is a plain function which polls, reads, parses, steps handlers and answers. A handler runs inside it
 until it first waits; only then does it become a task's business (`trio_service`). The laws:
 
-* a handler which never waits costs no task switch; pump returns to trio after a turn of 1 ms at the latest;
+* a handler which never waits costs no task switch; pump returns to trio after a turn of 1 ms at the latest, or after a
+  doze (`polling`) that ended it in vain and is as long;
 * at most 32 frames of one client a round, or 0.1 ms, and who has more waits behind those who come meanwhile, so that
   none holds up the others;
 * each call has a context of its own.
