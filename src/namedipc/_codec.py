@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar, final
 
 import msgspec
 
+from ._batches import Batches
 from ._checks import admits, exact_types
 from ._coding import (
     Buffer,
@@ -61,6 +62,7 @@ class Codec(Generic[T]):
     """
 
     __slots__ = (
+        "_batches",
         "_json",
         "carries_attachments",
         "carries_descriptors",
@@ -103,6 +105,13 @@ class Codec(Generic[T]):
         self.encode = _encode(node, wire, self.check, encoding)
         self.decode = _decode(node, wire, encoding)
         self._json: Codec[T] | None = None
+        self._batches: Batches[T] | None = None
+
+    def in_batches(self) -> Batches[T]:
+        """Return what carries several values as one; its functions are made when first needed. Not for JSON."""
+        if self._batches is None:
+            self._batches = Batches(self)
+        return self._batches
 
     def encode_json(self, value: T) -> bytes:
         """Encode as the codec of the same type with `encoding="json"`; its functions are made when first needed."""
@@ -124,6 +133,7 @@ class Codec(Generic[T]):
         place: Codec[T] = Codec.__new__(Codec)
         place.node = self.node
         place._json = None
+        place._batches = None
         place.type_name = self.type_name
         place.title = f"{where}: {self.title}"
         place.carries_descriptors = self.carries_descriptors
