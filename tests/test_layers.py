@@ -61,6 +61,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "_json_schema",
             "_framing",
             "_arguments",
+            "_batches",
             "_codec",
             "_coding",
             "_wire",
@@ -80,7 +81,7 @@ A module belongs to the row that names it or its package; `_x_trio` and `_x_bloc
 
 SANS_IO = "protocol, codec, schema"
 ONLY_LOWLEVEL = frozenset({"socket", "mmap", "fcntl", "ctypes", "select"})
-ONLY_THE_CODEC = frozenset({"_arguments", "_codec", "_coding", "_types", "_wire"})
+ONLY_THE_CODEC = frozenset({"_arguments", "_batches", "_codec", "_coding", "_types", "_wire"})
 
 
 class When(Enum):
@@ -287,7 +288,11 @@ def with_module(name: str, source: str) -> dict[str, str]:
         ("_codec", "import socket", "only lowlevel may"),
         ("_names.x", "def f():\n    from select import poll", "only lowlevel may"),
         ("cli", "import ctypes.util", "only lowlevel may"),
-        ("_schema", "from msgspec import Struct", "only the codec may (_arguments, _codec, _coding, _types, _wire)"),
+        (
+            "_schema",
+            "from msgspec import Struct",
+            "only the codec may (_arguments, _batches, _codec, _coding, _types, _wire)",
+        ),
         ("_service", "import trio", "others in a call"),
         ("_shells.x", "try:\n    from trio.abc import Stream\nfinally:\n    pass", "others in a call"),
         ("_service", "class A:\n    import trio", "others in a call"),

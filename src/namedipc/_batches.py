@@ -1,7 +1,7 @@
 """Several values of one type become one array, and back: in one call of msgspec instead of one for each.
 
-The law: an array of messages is the messages themselves, one behind the other, behind a count; so what was encoded one by
-one can be joined, and what was encoded together can be split.
+The law: an array of messages is the messages themselves, one behind the other, behind a count; so what was encoded one
+by one can be joined, and what was encoded together can be split.
 """
 
 from __future__ import annotations
