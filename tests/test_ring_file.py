@@ -19,7 +19,7 @@ from namedipc._shells import ring_making
 from namedipc._shells.connecting import Pause
 from namedipc._shells.ring_file import READ_ATTEMPTS, Cursor, RingFile
 from namedipc._shells.ring_making import open_reader, opening_writer, remove_broadcast
-from namedipc._shells.shared_file import Contents
+from namedipc._shells.shared_file import BLOCKING, Contents
 from namedipc._shells.shared_lock import FileLock, open_again
 from namedipc._shells.waiting import Clock, carry_out
 from namedipc._types import describe, fingerprint
@@ -81,7 +81,7 @@ def file(tmp_path: Path) -> Iterator[RingFile]:
 @pytest.fixture
 def reading(file: RingFile) -> Iterator[RingFile]:
     """The same, open to read."""
-    opened = open_reader(file.path, CONTENTS)
+    opened = open_reader(file.path, CONTENTS, BLOCKING)
     yield opened
     opened.close()
 
@@ -210,7 +210,7 @@ def test_a_damaged_entry_does_not_hold_up_those_who_come_later(file: RingFile, n
         send(file, payload)
     spoil_entry(file, number)
     other = make(Path(file.path))
-    later = open_reader(file.path, CONTENTS)
+    later = open_reader(file.path, CONTENTS, BLOCKING)
     cursor = Cursor(later, oldest=False)
     send(other, b"next")
     assert cursor.take(9) == [b"next"]
@@ -228,7 +228,7 @@ def test_a_file_cut_short_is_an_error_on_both_sides(file: RingFile, reading: Rin
     with pytest.raises(ProtocolError, match="cut"):
         send(file, b"x")
     with pytest.raises(ProtocolError, match="cut"):
-        open_reader(file.path, CONTENTS)
+        open_reader(file.path, CONTENTS, BLOCKING)
     file.close()
     assert not os.path.exists(file.path)
 
@@ -257,7 +257,7 @@ def test_the_last_writer_ends_it(tmp_path: Path) -> None:
     first = make(tmp_path / "news")
     second = make(tmp_path / "news", slots=9)
     assert second.header == first.header
-    reading = open_reader(tmp_path / "news", CONTENTS)
+    reading = open_reader(tmp_path / "news", CONTENTS, BLOCKING)
     cursor = Cursor(reading, oldest=False)
     send(first, b"one")
     first.close()
@@ -278,7 +278,7 @@ def test_the_last_writer_ends_it(tmp_path: Path) -> None:
 def test_after_a_killed_writer_the_next_one_goes_on(tmp_path: Path) -> None:
     """The readers stay, the numbers go on, and the next writer is the one who ends it."""
     orphan(tmp_path / "news")
-    reading = open_reader(tmp_path / "news", CONTENTS)
+    reading = open_reader(tmp_path / "news", CONTENTS, BLOCKING)
     cursor = Cursor(reading, oldest=True)
     assert (cursor.take(9), cursor.is_at_end()) == ([b"last words"], False)
     heir = make(tmp_path / "news")
@@ -302,7 +302,7 @@ def orphan(path: Path) -> None:
 def test_a_new_one_in_the_place_of_an_orphan_ends_the_old_one(tmp_path: Path, if_exists: IfExists) -> None:
     """Nobody waits for ever for a writer who cannot come."""
     orphan(tmp_path / "news")
-    reading = open_reader(tmp_path / "news", CONTENTS)
+    reading = open_reader(tmp_path / "news", CONTENTS, BLOCKING)
     cursor = Cursor(reading, oldest=False)
     new = make(tmp_path / "news", if_exists=if_exists)
     assert cursor.is_at_end()
@@ -340,7 +340,7 @@ def test_what_has_ended_but_kept_its_name_is_as_good_as_gone(tmp_path: Path, if_
 
     assert forked(end_and_die) == -9
     with pytest.raises(NameNotFound, match="its last writer has left"):
-        open_reader(tmp_path / "news", CONTENTS)
+        open_reader(tmp_path / "news", CONTENTS, BLOCKING)
     new = make(tmp_path / "news", if_exists=if_exists)
     send(new, b"x")
     assert Cursor(new, oldest=True).take(9) == [b"x"]
@@ -371,7 +371,7 @@ def test_who_is_about_to_end_it_is_waited_for(tmp_path: Path, monkeypatch: pytes
 def test_persist_outlives_every_writer(tmp_path: Path) -> None:
     """Readers wait for the next one; `remove` ends it, or its writers do when they have left."""
     make(tmp_path / "news", persist=True).close()
-    reading = open_reader(tmp_path / "news", CONTENTS)
+    reading = open_reader(tmp_path / "news", CONTENTS, BLOCKING)
     cursor = Cursor(reading, oldest=False)
     with pytest.raises(NameTaken):
         make(tmp_path / "news", if_exists="fail")
@@ -391,7 +391,7 @@ def test_persist_outlives_every_writer(tmp_path: Path) -> None:
 def test_remove_ends_what_nobody_writes_to(tmp_path: Path) -> None:
     """And only takes the name where somebody does; what is no broadcast is not touched."""
     orphan(tmp_path / "news")
-    reading = open_reader(tmp_path / "news", CONTENTS)
+    reading = open_reader(tmp_path / "news", CONTENTS, BLOCKING)
     remove_broadcast(tmp_path / "news", missing_ok=False)
     assert Cursor(reading, oldest=False).is_at_end()
     reading.close()
@@ -404,7 +404,7 @@ def test_remove_ends_what_nobody_writes_to(tmp_path: Path) -> None:
         with pytest.raises(WrongKind, match="news"):
             make(tmp_path / "news", if_exists=way)
     with pytest.raises(WrongKind, match="news"):
-        open_reader(tmp_path / "news", CONTENTS)
+        open_reader(tmp_path / "news", CONTENTS, BLOCKING)
     with pytest.raises(WrongKind, match="news"):
         remove_broadcast(tmp_path / "news", missing_ok=False)
     assert (tmp_path / "news").read_text() == "milk"
@@ -416,7 +416,7 @@ def test_another_type_is_named(file: RingFile) -> None:
     with pytest.raises(SchemaMismatch, match=said):
         make(Path(file.path), contents=OTHER)
     with pytest.raises(SchemaMismatch, match=said):
-        open_reader(file.path, OTHER)
+        open_reader(file.path, OTHER, BLOCKING)
     make(Path(file.path), contents=OTHER, if_exists="replace").close()
 
 
@@ -446,7 +446,7 @@ def test_two_who_come_at_once_get_the_same(tmp_path: Path, if_exists: IfExists) 
 def test_mere_readers_cannot_hold_a_writer_up(tmp_path: Path) -> None:
     """Where somebody may read but not write, writers and their marks use a file beside it, which goes with the name."""
     file = make(tmp_path / "news", mode=0o644)
-    reading = open_reader(tmp_path / "news", CONTENTS)
+    reading = open_reader(tmp_path / "news", CONTENTS, BLOCKING)
     assert len(os.listdir(tmp_path)) == 2
     lock = FileLock(open_again(reading._fd), where="news")
     assert lock.own()
@@ -468,7 +468,7 @@ def test_a_full_tmpfs_is_a_clean_error_and_leaves_nothing(small_tmpfs: Path) -> 
     fill(small_tmpfs)
     with pytest.raises(TooLarge, match="no room"):
         make(small_tmpfs / "news", if_exists="replace")
-    reading = open_reader(file.path, CONTENTS)
+    reading = open_reader(file.path, CONTENTS, BLOCKING)
     cursor = Cursor(reading, oldest=False)
     rounds = 2 * file.header.data_bytes // (100 * SLOTS)
     for number in range(rounds):

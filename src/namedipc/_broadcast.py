@@ -23,7 +23,7 @@ from ._shells.connecting import Pause
 from ._shells.ring_file import RingFile
 from ._shells.ring_making import open_reader, opening_writer, remove_broadcast
 from ._shells.ring_messages import BroadcastReceiver, Start
-from ._shells.shared_file import Contents
+from ._shells.shared_file import BLOCKING, Contents
 from ._shells.shared_making import check_making, waiting_for_name
 from ._values import IfExists, StrPath
 
@@ -134,7 +134,7 @@ class Broadcast(Name, Generic[T]):
         return Opening(f"{self!r}.writer(...)", in_trio, in_blocking)
 
     def reader(
-        self, *, start: Start = "new", wait_seconds: float = 0.0
+        self, *, start: Start = "new", wait_seconds: float = 0.0, spin: bool = True
     ) -> Opening[BroadcastReader[T], BlockingBroadcastReader[T]]:
         """Open the broadcast to receive. Needs read permission only; leaving it removes nothing.
 
@@ -142,6 +142,7 @@ class Broadcast(Name, Generic[T]):
             start: With what to begin: `"new"`, the first message that is sent from now on; `"oldest"`, the oldest
                 that is there.
             wait_seconds: How long to wait for the broadcast to appear.
+            spin: Whether who waits for a message polls for a moment before sleeping, as far as that has been paying.
 
         Returns:
             What `async with` or `with` opens.
@@ -160,7 +161,7 @@ class Broadcast(Name, Generic[T]):
             raise DeclarationError(f"start={start!r}: 'new' or 'oldest'")
 
         def open_now() -> BroadcastReceiver[T]:
-            file = open_reader(self._path, self._contents)
+            file = open_reader(self._path, self._contents, BLOCKING.spinning(spin))
             try:
                 return BroadcastReceiver(file, self._codec.decode, start)
             except BaseException:

@@ -47,7 +47,7 @@ class MappedName(Name, Generic[C]):
         object.__setattr__(self, "_view", view)
 
     def create(
-        self, *, if_exists: IfExists = "fail", persist: bool = False, mode: int = 0o600
+        self, *, if_exists: IfExists = "fail", persist: bool = False, mode: int = 0o600, spin: bool = True
     ) -> Opening[Memory[C], BlockingMemory[C]]:
         """Make the memory, filled with zeros, or take the one which is there.
 
@@ -57,6 +57,8 @@ class MappedName(Name, Generic[C]):
                 layout: whoever has the old one open keeps it, and its `watch` ends.
             persist: Leave the name behind; otherwise it is removed when `with` is left.
             mode: Permissions. To open it takes permission to read and to write.
+            spin: Whether who waits for a change here polls for a moment before sleeping, as far as that has been
+                paying.
 
         Returns:
             What `async with` or `with` opens.
@@ -87,13 +89,14 @@ class MappedName(Name, Generic[C]):
                 world=world,
             )
 
-        return self._opening("create", plan)
+        return self._opening("create", plan, spin)
 
-    def open(self, *, wait_seconds: float = 0.0) -> Opening[Memory[C], BlockingMemory[C]]:
+    def open(self, *, wait_seconds: float = 0.0, spin: bool = True) -> Opening[Memory[C], BlockingMemory[C]]:
         """Open the memory which is there. Leaving it removes nothing.
 
         Args:
             wait_seconds: How long to wait for it to appear.
+            spin: As for `create`.
 
         Returns:
             What `async with` or `with` opens.
@@ -111,7 +114,7 @@ class MappedName(Name, Generic[C]):
         def plan(world: World) -> Generator[Pause, None, RegionFile]:
             return opening(self._path, self._contents, writable=True, wait_seconds=wait_seconds, world=world)
 
-        return self._opening("open", plan)
+        return self._opening("open", plan, spin)
 
     def remove(self, *, missing_ok: bool = False) -> None:
         """Remove the memory's name. Whoever has it open goes on with it.
@@ -127,15 +130,15 @@ class MappedName(Name, Generic[C]):
         remove_shared(self._path, Header, missing_ok=missing_ok)
 
     def _opening(
-        self, verb: str, plan: Callable[[World], Generator[Pause, None, RegionFile]]
+        self, verb: str, plan: Callable[[World], Generator[Pause, None, RegionFile]], spin: bool
     ) -> Opening[Memory[C], BlockingMemory[C]]:
         def in_trio() -> AbstractAsyncContextManager[Memory[C]]:
             from . import _mapped_trio
             from ._region_trio import TRIO
 
-            return _mapped_trio.opened(plan(TRIO), self._view)
+            return _mapped_trio.opened(plan(TRIO.spinning(spin)), self._view)
 
         def in_blocking() -> AbstractContextManager[BlockingMemory[C]]:
-            return opened(plan(BLOCKING), self._view)
+            return opened(plan(BLOCKING.spinning(spin)), self._view)
 
         return Opening(f"{self!r}.{verb}(...)", in_trio, in_blocking)

@@ -79,6 +79,7 @@ class SharedRegion(Name, Generic[T]):
         if_exists: IfExists = "fail",
         persist: bool = False,
         mode: int = 0o600,
+        spin: bool = True,
     ) -> Opening[Region[T], BlockingRegion[T]]:
         """Make the region, or take the one which is there.
 
@@ -91,6 +92,8 @@ class SharedRegion(Name, Generic[T]):
             persist: Leave the name behind; otherwise it is removed when `with` is left.
             mode: Permissions. With some who may read but not write, writers lock a file `.NAME.….lock` beside
                 it.
+            spin: Whether who waits for a change here polls for a moment before sleeping, as far as that has been
+                paying.
 
         Returns:
             What `async with` or `with` opens.
@@ -128,18 +131,19 @@ class SharedRegion(Name, Generic[T]):
         def in_trio() -> AbstractAsyncContextManager[Region[T]]:
             from . import _region_trio
 
-            return _region_trio.opened(plan(_region_trio.TRIO), self._codec)
+            return _region_trio.opened(plan(_region_trio.TRIO.spinning(spin)), self._codec)
 
         def in_blocking() -> AbstractContextManager[BlockingRegion[T]]:
-            return opened(plan(BLOCKING), self._codec)
+            return opened(plan(BLOCKING.spinning(spin)), self._codec)
 
         return Opening(f"{self!r}.create(...)", in_trio, in_blocking)
 
-    def open(self, *, wait_seconds: float = 0.0) -> Opening[Region[T], BlockingRegion[T]]:
+    def open(self, *, wait_seconds: float = 0.0, spin: bool = True) -> Opening[Region[T], BlockingRegion[T]]:
         """Open the region which is there, to read and to write. Leaving it removes nothing.
 
         Args:
             wait_seconds: How long to wait for it to appear.
+            spin: As for `create`.
 
         Returns:
             What `async with` or `with` opens.
@@ -157,18 +161,19 @@ class SharedRegion(Name, Generic[T]):
         def in_trio() -> AbstractAsyncContextManager[Region[T]]:
             from . import _region_trio
 
-            return _region_trio.opened(self._open(True, wait_seconds, _region_trio.TRIO), self._codec)
+            return _region_trio.opened(self._open(True, wait_seconds, _region_trio.TRIO.spinning(spin)), self._codec)
 
         def in_blocking() -> AbstractContextManager[BlockingRegion[T]]:
-            return opened(self._open(True, wait_seconds, BLOCKING), self._codec)
+            return opened(self._open(True, wait_seconds, BLOCKING.spinning(spin)), self._codec)
 
         return Opening(f"{self!r}.open(...)", in_trio, in_blocking)
 
-    def view(self, *, wait_seconds: float = 0.0) -> Opening[RegionView[T], BlockingRegionView[T]]:
+    def view(self, *, wait_seconds: float = 0.0, spin: bool = True) -> Opening[RegionView[T], BlockingRegionView[T]]:
         """Open the region which is there, to read. Needs read permission only.
 
         Args:
             wait_seconds: How long to wait for it to appear.
+            spin: As for `create`.
 
         Returns:
             What `async with` or `with` opens.
@@ -182,10 +187,10 @@ class SharedRegion(Name, Generic[T]):
         def in_trio() -> AbstractAsyncContextManager[RegionView[T]]:
             from . import _region_trio
 
-            return _region_trio.viewed(self._open(False, wait_seconds, _region_trio.TRIO), self._codec)
+            return _region_trio.viewed(self._open(False, wait_seconds, _region_trio.TRIO.spinning(spin)), self._codec)
 
         def in_blocking() -> AbstractContextManager[BlockingRegionView[T]]:
-            return viewed(self._open(False, wait_seconds, BLOCKING), self._codec)
+            return viewed(self._open(False, wait_seconds, BLOCKING.spinning(spin)), self._codec)
 
         return Opening(f"{self!r}.view(...)", in_trio, in_blocking)
 

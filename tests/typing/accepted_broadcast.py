@@ -54,7 +54,10 @@ async def in_trio() -> None:
 
 def in_blocking_code() -> None:
     """The same in blocking code."""
-    with GAZETTE.writer(message_bytes=100) as writer, GAZETTE.reader(start="oldest", wait_seconds=1) as reader:
+    with (
+        GAZETTE.writer(message_bytes=100) as writer,
+        GAZETTE.reader(start="oldest", wait_seconds=1, spin=False) as reader,
+    ):
         assert_type(writer, BlockingBroadcastWriter[Letter])
         assert_type(reader, BlockingBroadcastReader[Letter])
         writer.send(Letter("ann"), timeout=1)

@@ -22,7 +22,7 @@ assert_type(SharedArray("x", np.dtype(np.float64), 3), SharedArray[np.float64])
 
 async def in_trio() -> None:
     """The memory, alone, shared, after a death, and its changes."""
-    async with SCALE.create(if_exists="keep", persist=True, mode=0o660) as memory:
+    async with SCALE.create(if_exists="keep", persist=True, mode=0o660, spin=False) as memory:
         assert_type(memory, Memory[Scale])
         assert_type(memory.content, Scale)
         assert_type(memory.version, int)

@@ -16,7 +16,7 @@ assert_type(TARIFF.at("elsewhere"), SharedRegion[Tariff])
 
 async def in_trio() -> None:
     """Snapshots, changes, and being woken."""
-    async with TARIFF.create(Tariff(), capacity_bytes=4096, if_exists="keep", persist=True) as region:
+    async with TARIFF.create(Tariff(), capacity_bytes=4096, if_exists="keep", persist=True, spin=False) as region:
         assert_type(region, Region[Tariff])
         assert_type(region.read(), Tariff)
         assert_type(region.version, int)
@@ -31,7 +31,7 @@ async def in_trio() -> None:
             draft.value = Tariff(100)
     async with TARIFF.open(wait_seconds=1) as region:
         assert_type(region, Region[Tariff])
-    async with TARIFF.view() as view:
+    async with TARIFF.view(spin=False) as view:
         assert_type(view, RegionView[Tariff])
         wider: RegionView[Tariff | None] = view
         await wider.aclose()
@@ -45,7 +45,7 @@ def in_blocking_code() -> None:
         assert_type(region.update(lambda tariff: attrs.evolve(tariff, cents=95)), Tariff)
         with region.editing(timeout=1) as draft:
             draft.value = Tariff(100)
-    with TARIFF.view() as view:
+    with TARIFF.view(spin=False) as view:
         assert_type(view, BlockingRegionView[Tariff])
         assert_type(view.read(), Tariff)
         assert_type(view.is_current, bool)

@@ -23,7 +23,7 @@ from .._protocol.ring import Header
 from .._values import IfExists, StrPath
 from .connecting import Pause
 from .ring_file import RingFile
-from .shared_file import BLOCKING, Contents, write_all
+from .shared_file import BLOCKING, Contents, World, write_all
 from .shared_lock import OWNING
 from .shared_making import NewFile, boot_id, open_shared, remove_shared
 from .shared_sidecar import needs_sidecar, remove_sidecar
@@ -74,14 +74,14 @@ def opening_writer(
         yield Pause(None, ENDING_PAUSE_SECONDS)
 
 
-def open_reader(path: StrPath, contents: Contents) -> RingFile:
+def open_reader(path: StrPath, contents: Contents, world: World) -> RingFile:
     """Open the broadcast under a name, to read.
 
     Raises:
         NameNotFound: Nothing is there, or what is there has ended.
         WrongKind, SchemaMismatch, NotAllowed: As `open_shared`.
     """
-    file = RingFile(*open_shared(path, Header, contents, writable=False), world=BLOCKING)
+    file = RingFile(*open_shared(path, Header, contents, writable=False), world=world)
     try:
         if file.ended_after() is not None:
             raise NameNotFound(f"{file.path}: its last writer has left; the next one makes it anew")

@@ -83,10 +83,21 @@ def _description_of(header: FileHeader) -> Description:
 
 @attrs.frozen
 class World:
-    """The errors of the world in which a file is used: in trio they are trio's own as well."""
+    """How a file is used.
+
+    Attributes:
+        closed: This error of the world in which it is; in trio it is trio's own as well.
+        busy: And this one.
+        spin: Whether who waits for a change polls for a moment before sleeping.
+    """
 
     closed: type[Closed] = Closed
     busy: type[Busy] = Busy
+    spin: bool = True
+
+    def spinning(self, spin: bool) -> World:
+        """Return the same, with or without polling."""
+        return self if spin == self.spin else attrs.evolve(self, spin=spin)
 
 
 BLOCKING: Final = World()
@@ -103,7 +114,7 @@ class SharedFile(Generic[HeaderT_co]):
         self._fd = fd
         self._lock = lock
         self._is_owner = False
-        self.spinner: Spinner = Spinner()
+        self.spinner: Spinner | None = Spinner() if world.spin else None
         self._quiet: QuietWriter | None = None
         self._may_be_quiet = True
         # Between a close and a write in another thread: the descriptor's number may be another file's then.

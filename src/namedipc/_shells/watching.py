@@ -34,7 +34,7 @@ def waiting(file: AnyFile, listener: Listener, look: Callable[[], R | None]) -> 
         if listener.is_stopped:
             raise file.world.closed(f"{file.path}: this watch was closed")
         found = look()
-        if found is None:
+        if found is None and file.spinner is not None:
             found = file.spinner.wait(look)
         if found is not None:
             return found
