@@ -148,7 +148,7 @@ def broadcast_here(path: str) -> Iterator[Change]:
 
         def send() -> int:
             news.send(Entry.of(0))
-            return news._sender.file._newest.number
+            return news._sender.file._newest.last
 
         yield send
 

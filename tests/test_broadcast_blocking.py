@@ -21,6 +21,7 @@ from namedipc import (
     WouldBlock,
     lowlevel,
 )
+from namedipc._batches import join
 from namedipc._broadcast_blocking import BlockingBroadcastWriter
 
 from .conftest import Children
@@ -65,9 +66,14 @@ def test_every_reader_gets_every_message(writer: BlockingBroadcastWriter[Entry])
 def test_a_lapped_reader_is_told_how_many_it_has_missed(writer: BlockingBroadcastWriter[Entry]) -> None:
     """It goes on with the oldest that is there; the writer waits for nobody."""
     with again(writer).reader() as reader:
-        writer.send_many(Entry.of(number) for number in range(100))
+        for number in range(100):
+            writer.send(Entry.of(number))
         assert reader.receive_many() == [Entry.of(number) for number in range(96, 100)]
         assert reader.missed == 96
+        writer.send_many(Entry.of(number) for number in range(100, 1000))
+        received = reader.receive_many(max_messages=1000)
+        assert received == [Entry.of(number) for number in range(1000 - len(received), 1000)]
+        assert (reader.missed, len(received) >= 4) == (996 - len(received), True)
 
 
 def test_the_end_comes_after_the_last_message(tmp_path: Path) -> None:
@@ -119,6 +125,79 @@ def test_a_message_that_does_not_fit_is_dropped(tmp_path: Path) -> None:
         with pytest.raises(InvalidMessage, match="news"):
             reader.receive_many()
         assert reader.receive_many() == [2]
+
+
+def test_of_many_those_before_the_failing_one_are_sent(tmp_path: Path) -> None:
+    """Be it of another type, too large, or not there because the generator that makes them fails."""
+    news = Broadcast(tmp_path / "news", bytes)
+
+    def failing() -> Iterator[bytes]:
+        yield from numbers(0, 700)
+        raise KeyError("no more")
+
+    with news.writer(message_bytes=100) as writer, news.reader() as reader:
+        with pytest.raises(KeyError, match="no more"):
+            writer.send_many(failing())
+        with pytest.raises(InvalidMessage, match="expected bytes, got str"):
+            writer.send_many([*numbers(700, 1000), "soup"])  # type: ignore[list-item]  # what a checker refuses too
+        with pytest.raises(TooLarge, match=r"503 bytes encoded, the broadcast takes 100"):
+            writer.send_many([*numbers(1000, 1300), b"x" * 500, b"never"])
+        with pytest.raises(TooLarge):
+            writer.send_many([b"x" * 500, b"never"])
+        received: list[bytes] = []
+        while len(received) < 1300:
+            received += reader.receive_many(max_messages=77)
+        assert received == numbers(0, 1300)
+        with pytest.raises(WouldBlock):
+            reader.receive_nowait()
+        assert reader.missed == 0
+
+
+def numbers(first: int, last: int) -> list[bytes]:
+    """Messages, each with its number and some bytes behind it."""
+    return [b"%d" % number + bytes(number % 90) for number in range(first, last)]
+
+
+def test_messages_of_any_size_come_together(tmp_path: Path) -> None:
+    """A batch is cut where the ring would not take it in one piece, and one large message goes alone."""
+    news = Broadcast(tmp_path / "news", bytes)
+    sizes = [0, 1, 70_000, 5, 90_000, 40_000, 100, *[3_000] * 40]
+    with news.writer(slots=64, message_bytes=100_000) as writer, news.reader() as reader:
+        for _ in range(3):
+            writer.send_many(bytes(size) for size in sizes)
+            received: list[bytes] = []
+            while len(received) < len(sizes):
+                received += [reader.receive(timeout=LONG_SECONDS), *reader.receive_many()]
+            assert [len(message) for message in received] == sizes
+        assert reader.missed == 0
+
+
+def test_of_a_batch_each_message_is_good_for_itself(tmp_path: Path) -> None:
+    """One that does not fit the type is dropped with its error, where it stood; the others are received."""
+    news = Broadcast(tmp_path / "news", int)
+    good = [b"\x01", b"\x02", b"\x03"]
+    with news.writer() as writer, news.reader() as reader:
+        file = writer._sender.file
+        for batch in ([b"\x01", b"\xc2", b"\x02", b"\x03"], [b"\xc2", *good], [*good, b"\xc2"]):
+            held = file.lock.take("me")
+            assert held is not None
+            file.publish(join(batch), len(batch))
+            held.release()
+            received, refused = [], 0
+            for _ in range(4):
+                try:
+                    received.append(reader.receive(timeout=0))
+                except InvalidMessage:
+                    refused += 1
+            assert (received, refused) == ([1, 2, 3], 1)
+        held = file.lock.take("me")
+        assert held is not None
+        file.publish(b"\x07", 2)  # which is no array
+        held.release()
+        writer.send(4)
+        with pytest.raises(InvalidMessage, match="news"):
+            reader.receive()
+        assert (reader.receive(), reader.missed) == (4, 0)
 
 
 def test_who_has_the_lock_is_waited_for(writer: BlockingBroadcastWriter[Entry]) -> None:

@@ -22,6 +22,7 @@ from namedipc._protocol.ring import (
     Header,
     Look,
     find_newest,
+    find_oldest,
     in_one_piece,
     is_lapped,
     look,
@@ -50,13 +51,14 @@ def test_the_layout_is_the_documented_one() -> None:
     assert data[:8] == b"\x89NIPCrng"
     assert struct.unpack_from("<II", data, 24) == (100, 3)
     assert data[128:256] == bytes(128)
-    entry = pack_entry(7, 1000, b"soup")
-    assert struct.unpack("<QQIIII", entry) == (7, 1000, 4, zlib.crc32(b"soup"), zlib.crc32(entry[:24]), 0)
+    entry = pack_entry(Entry(7, 1000, 20, 3, 4, zlib.crc32(b"soup")))
+    assert struct.unpack("<QQQIIII", entry[:40]) == (7, 1000, 20, 3, 4, zlib.crc32(b"soup"), zlib.crc32(entry[:36]))
+    assert entry[40:] == bytes(24)
     assert struct.unpack("<QI", pack_end(7)) == (7, zlib.crc32(pack_end(7)[:8]))
     assert (HEADER.header_bytes, HEADER.data_start) == (PAGE_BYTES, 2 * PAGE_BYTES)
-    assert HEADER.data_bytes >= 3 * 100 + 2 * BATCH_BYTES
+    assert HEADER.data_bytes >= 3 * 101 + 4 * BATCH_BYTES
     assert HEADER.file_bytes == HEADER.data_start + HEADER.data_bytes
-    assert [HEADER.entry_offset(number) for number in (1, 2, 3, 4)] == [4096, 4128, 4160, 4096]
+    assert [HEADER.entry_offset(number) for number in (1, 2, 3, 4)] == [4096, 4160, 4224, 4096]
     assert [HEADER.entries_in_a_row(number) for number in (1, 2, 3, 4)] == [3, 2, 1, 3]
     assert PAGE_BYTES % ENTRY_BYTES == 0  # an entry never lies in two pages, so that its write is one step
 
@@ -73,11 +75,12 @@ def test_a_region_is_no_broadcast() -> None:
 
 def test_an_entry_comes_back_whole_or_not_at_all() -> None:
     """However many bytes of the next entry are there, it is the old one, the new one, or none."""
-    old, new = pack_entry(1, 0, b"old"), pack_entry(4, 300, b"newer")
-    assert unpack_entry(old) == Entry(1, 0, 3, zlib.crc32(b"old"))
+    old, new = entry_of(1, 0, b"old"), entry_of(4, 300, b"newer", 2)
+    assert unpack_entry(old) == Entry(1, 0, 1, 1, 3, zlib.crc32(b"old"))
     for written in range(ENTRY_BYTES + 1):
-        found = unpack_entry(new[:written] + old[written:])
-        assert found is None or found.number == (4 if new[:written] + old[written:] == new else 1)
+        mixed = new[:written] + old[written:]
+        found = unpack_entry(mixed)
+        assert found is None or found.number == (4 if mixed == new else 1)
     assert unpack_entry(bytes(ENTRY_BYTES)) is None
     entry = unpack_entry(old)
     assert entry is not None
@@ -91,39 +94,53 @@ def test_the_end_is_said_or_not() -> None:
 
 
 @settings(max_examples=60, derandomize=True)
-@given(st.integers(1, 5), st.lists(st.lists(st.integers(0, 40_000), min_size=1, max_size=3), max_size=40))
-def test_what_is_written_keeps_off_the_last_messages(slots: int, batches: list[list[int]]) -> None:
-    """No bytes of a batch, before it is committed, are those of one of the last messages; each lies in one piece."""
-    header = attrs.evolve(HEADER, slots=slots, message_bytes=40_000)
+@given(st.integers(1, 5), st.lists(st.tuples(st.integers(0, 40_000), st.integers(1, 9)), max_size=60))
+def test_what_is_written_keeps_off_the_last_messages(slots: int, batches: list[tuple[int, int]]) -> None:
+    """No bytes of a batch, before it is committed, are those of one of the last messages; each lies in one piece.
+
+    And what is said to be kept is not touched either; it is the last messages, and more.
+    """
+    header = attrs.evolve(HEADER, slots=slots, message_bytes=10_000)
     newest, kept = NOTHING, list[Entry]()
-    for sizes in batches:
-        payloads = [bytes(size) for size in sizes[:slots]]
-        if sum(map(len, payloads)) > header.batch_bytes:
-            payloads = payloads[:1]
-        batch = make_batch(header, newest, payloads)
-        written = [range(write.offset, write.offset + len(write.data)) for write in batch.payloads]
-        assert all(header.data_start <= part.start <= part.stop <= header.file_bytes for part in written)
-        for entry in kept[-slots:]:
-            start = header.data_offset(entry.position)
-            assert not any(part.start < start + entry.length_bytes and start < part.stop for part in written)
-        committed = b"".join(write.data for write in batch.commits)
-        entries = [unpack_entry(committed, offset) for offset in range(0, len(committed), ENTRY_BYTES)]
-        kept += [entry for entry in entries if entry is not None]
-        assert [entry.number for entry in kept] == list(range(1, len(kept) + 1))
-        newest = batch.newest
-        assert newest[:3] == kept[-1][:3]
-        assert [len(write.data) for write in batch.commits] == _rounds(header, len(kept) - len(payloads), len(payloads))
+    for size, messages in batches:
+        payload = bytes(min(size, messages * (header.message_bytes + 1), header.batch_bytes))
+        payload_write, commit, entry = make_batch(header, newest, payload, messages)
+        written = range(payload_write.offset, payload_write.offset + len(payload))
+        assert header.data_start <= written.start <= written.stop <= header.file_bytes
+        for old in kept:
+            if header.is_kept(old.position, newest.end):
+                start = header.data_offset(old.position)
+                assert not (written.start < start + old.length_bytes and start < written.stop)
+            else:
+                assert newest.last - old.last >= slots
+        assert unpack_entry(commit.data) == entry
+        assert commit.offset == header.entry_offset(len(kept) + 1)
+        assert (entry.number, entry.first) == (len(kept) + 1, newest.last + 1)
+        kept.append(entry)
+        newest = entry
 
 
-def _rounds(header: Header, before: int, count: int) -> list[int]:
-    """The sizes of the writes of `count` entries: one, or two at the end of the index."""
-    first = min(count, header.entries_in_a_row(before + 1))
-    return [size * ENTRY_BYTES for size in (first, count - first) if size]
+@pytest.mark.parametrize("lost", range(6))
+def test_the_oldest_is_found_by_halving(lost: int) -> None:
+    """The first whose bytes are kept; those whose entries are gone come before it."""
+    header = attrs.evolve(HEADER, slots=5)
+    entries = {number: Entry(number, 0, number, 1, 4, 0) for number in range(3, 10)}
+    for number in range(5 + lost, 10):
+        entries[number] = entries[number]._replace(position=header.data_bytes)
+    newest = entries[9]._replace(position=2 * header.data_bytes - 2 * header.batch_bytes - 4)
+    assert find_oldest(header, newest, entries.get) == min(5 + lost, 9)
+    assert find_oldest(header, NOTHING, entries.get) == 1
+    assert find_oldest(header, newest, {}.get) == 9
+
+
+def entry_of(number: int, position: int, payload: bytes, messages: int = 1) -> bytes:
+    """An entry as the index has it."""
+    return pack_entry(Entry(number, position, number, messages, len(payload), zlib.crc32(payload)))
 
 
 def index(*numbers: int) -> bytes:
     """Entries of these numbers; 0 is none."""
-    return b"".join(pack_entry(number, 0, b"") if number else bytes(ENTRY_BYTES) for number in numbers)
+    return b"".join(entry_of(number, 0, b"") if number else bytes(ENTRY_BYTES) for number in numbers)
 
 
 def test_a_look_finds_what_follows() -> None:
@@ -132,7 +149,7 @@ def test_a_look_finds_what_follows() -> None:
     assert look(index(1, 2, 3), 4) == Look([], 0)
     assert look(index(0, 0), 1) == Look([], 0)
     assert look(index(7, 5, 6), 4) == Look([], 7)
-    torn = index(4)[:20] + bytes(12)
+    torn = index(4)[:20] + bytes(ENTRY_BYTES - 20)
     assert look(torn + index(5), 4) == Look([], 5)
     assert look(torn, 4) == Look([], 0)
     assert (is_lapped(3, 4, 7), is_lapped(3, 4, 5), is_lapped(3, 4, 0)) == (True, False, False)
@@ -150,23 +167,24 @@ def test_the_newest_is_found_by_halving(newest: int) -> None:
 
 def test_a_lapped_reader_goes_on_with_the_oldest_and_then_with_a_lead() -> None:
     """The first time nothing more is missed than was written over; again and again, the newest."""
-    assert [resume_at(4, 10, laps, 2) for laps in (0, 1, 2, 3)] == [7, 8, 10, 10]
-    assert resume_at(4, 2, 0, 2) == 1
+    assert [resume_at(7, 10, laps, 2) for laps in (0, 1, 2, 3)] == [7, 8, 10, 10]
+    assert resume_at(1, 2, 0, 2) == 1
 
 
 def test_messages_are_read_together_where_they_lie_together() -> None:
     """Up to the end of a round, and to so many bytes; one alone however long it is."""
     end = HEADER.data_bytes
-    far = [Entry(1, end - 8, 4, 0), Entry(2, end - 4, 4, 0), Entry(3, end, 4, 0), Entry(4, end + 4, 4, 0)]
+    far = [Entry(n, end - 12 + 4 * n, n, 1, 4, 0) for n in (1, 2, 3, 4)]
     assert in_one_piece(HEADER, far, 100) == far[:2]
     assert in_one_piece(HEADER, far[2:], 100) == far[2:]
     assert in_one_piece(HEADER, far, 7) == far[:1]
     assert in_one_piece(HEADER, far, 1) == far[:1]
-    assert in_one_piece(HEADER, [Entry(1, 0, 4, 0), Entry(2, 6, 4, 0)], 100) == [Entry(1, 0, 4, 0)]
+    apart = [Entry(1, 0, 1, 1, 4, 0), Entry(2, 6, 2, 1, 4, 0)]
+    assert in_one_piece(HEADER, apart, 100) == apart[:1]
 
 
 def test_the_module_says_what_a_batch_is() -> None:
-    """A batch of messages of one page of entries, never more than there are slots."""
-    assert (HEADER.batch_bytes, HEADER.batch_messages) == (BATCH_BYTES, 3)
-    large = attrs.evolve(HEADER, slots=1000, message_bytes=BATCH_BYTES + 1)
-    assert (large.batch_bytes, large.batch_messages) == (BATCH_BYTES + 1, ring.BATCH_MESSAGES)
+    """So many bytes of messages, or one that is longer; and a page of entries is looked at together."""
+    assert HEADER.batch_bytes == BATCH_BYTES
+    assert attrs.evolve(HEADER, message_bytes=BATCH_BYTES + 1).batch_bytes == BATCH_BYTES + 1
+    assert ring.INDEX_ENTRIES * ENTRY_BYTES == PAGE_BYTES

@@ -14,7 +14,7 @@ import pytest
 from namedipc import Closed, NameNotFound, NameTaken, ProtocolError, SchemaMismatch, TooLarge, WrongKind
 from namedipc._protocol import ring
 from namedipc._protocol.file_header import Flag
-from namedipc._protocol.ring import ENTRY_BYTES, Entry, pack_entry
+from namedipc._protocol.ring import Entry
 from namedipc._shells import ring_making
 from namedipc._shells.connecting import Pause
 from namedipc._shells.ring_file import READ_ATTEMPTS, Cursor, RingFile
@@ -50,16 +50,22 @@ def make(
     return carry_out(plan, Clock(20.0), "not opened")
 
 
-def send(file: RingFile, *payloads: bytes) -> None:
-    """Publish some messages under the lock, which must be free."""
+def send(file: RingFile, *payloads: bytes, messages: int = 1) -> None:
+    """Publish some batches, each of so many messages, under the lock, which must be free."""
     held = file.lock.take("me")
     assert held is not None
-    file.publish(payloads)
+    for payload in payloads:
+        file.publish(payload, messages)
     held.release()
 
 
+def take(cursor: Cursor, most: int) -> list[bytes]:
+    """What a reader takes."""
+    return [payload for payload, _ in cursor.take(most)]
+
+
 def spoil_entry(file: RingFile, number: int) -> None:
-    """Damage the entry of a message."""
+    """Damage the entry of a batch."""
     fd = os.open(file.path, os.O_RDWR)
     os.pwrite(fd, b"\xff" * 8, file.header.entry_offset(number))
     os.close(fd)
@@ -92,12 +98,12 @@ def reading(file: RingFile) -> Iterator[RingFile]:
 def test_every_reader_gets_every_message(file: RingFile, reading: RingFile) -> None:
     """At its own pace: what one has taken is there for the next."""
     cursors = [Cursor(reading, oldest=False), Cursor(reading, oldest=True)]
-    assert cursors[0].take(10) == []
+    assert take(cursors[0], 10) == []
     send(file, b"soup", b"", b"x" * 100)
     for cursor in cursors:
-        assert cursor.take(2) == [b"soup", b""]
-        assert cursor.take(2) == [b"x" * 100]
-        assert (cursor.take(2), cursor.missed) == ([], 0)
+        assert take(cursor, 2) == [b"soup", b""]
+        assert take(cursor, 2) == [b"x" * 100]
+        assert (take(cursor, 2), cursor.missed) == ([], 0)
 
 
 def test_a_lapped_reader_goes_on_with_the_oldest_message(file: RingFile, reading: RingFile) -> None:
@@ -105,13 +111,33 @@ def test_a_lapped_reader_goes_on_with_the_oldest_message(file: RingFile, reading
     cursor = Cursor(reading, oldest=False)
     for number in range(11):
         send(file, b"%d" % number)
-    assert cursor.take(1) == [b"7"]
+    assert take(cursor, 1) == [b"7"]
     assert cursor.missed == 7
     for number in range(11, 16):
         send(file, b"%d" % number)
-    taken = [cursor.take(1)[0] for _ in range(SLOTS)]
+    taken = [take(cursor, 1)[0] for _ in range(SLOTS)]
     assert (taken, cursor.missed) == (text(range(12, 16)), 11)
-    assert Cursor(reading, oldest=True).take(1) == [b"12"]
+    assert take(Cursor(reading, oldest=True), 1) == [b"12"]
+
+
+def test_of_batches_those_are_there_whose_bytes_are(tmp_path: Path) -> None:
+    """A batch above the length of a message takes the room of several: its entry may be there and its bytes not."""
+    file = make(tmp_path / "news", slots=8)
+    reading = open_reader(file.path, CONTENTS, BLOCKING)
+    near, far = Cursor(reading, oldest=False), Cursor(reading, oldest=False)
+    batches = [bytes([number]) * (file.header.batch_bytes - number) for number in range(12)]
+    for number, payload in enumerate(batches):
+        send(file, payload, messages=number + 1)
+        if number < 4:
+            assert take(near, 9) == [payload]
+    assert [entry.number for entry in reading.look(5, 9).entries] == [5, 6, 7, 8]
+    assert take(near, 9) == take(far, 9) == batches[10:]
+    assert (near.missed, far.missed) == (sum(range(5, 11)), sum(range(1, 11)))
+    oldest = Cursor(reading, oldest=True)
+    assert oldest.take(9) == [(batches[10], 11), (batches[11], 12)]
+    assert oldest.missed == 0
+    reading.close()
+    file.close()
 
 
 def test_a_reader_overtaken_between_entry_and_message_is_not_deceived(
@@ -131,7 +157,7 @@ def test_a_reader_overtaken_between_entry_and_message_is_not_deceived(
         return payloads(self, entries)
 
     monkeypatch.setattr(RingFile, "payloads", overtaken)
-    assert cursor.take(1) == [b"y" * 100]
+    assert take(cursor, 1) == [b"y" * 100]
     assert cursor.missed > SLOTS
 
 
@@ -147,7 +173,9 @@ def test_a_reader_overtaken_all_the_time_gives_up_until_the_bell_rings(
         return []
 
     monkeypatch.setattr(RingFile, "payloads", overtaken)
-    assert cursor.take(1) == []
+    assert take(cursor, 1) == []
+    monkeypatch.undo()
+    assert set(take(cursor, 9)) <= set(text(range(SLOTS)))
     assert cursor.missed > READ_ATTEMPTS // 2
 
 
@@ -159,7 +187,7 @@ def test_several_writers_continue_each_others_messages(file: RingFile, reading: 
         for number, writer in enumerate((file, *others)):
             for _ in range(SLOTS if number == 1 else 1):
                 send(writer, b"%d%d" % (round_number, number))
-    assert [cursor.take(1)[0] for _ in range(SLOTS)] == [b"21"] * 3 + [b"22"]
+    assert [take(cursor, 1)[0] for _ in range(SLOTS)] == [b"21"] * 3 + [b"22"]
     assert cursor.missed == 18 - SLOTS
     for writer in others:
         writer.close()
@@ -182,8 +210,8 @@ def test_a_damaged_message_is_left_out_once(file: RingFile, reading: RingFile) -
     taken: list[bytes] = []
     for _ in range(2):
         with pytest.raises(ProtocolError, match=r"news: a message is damaged"):
-            cursor.take(1)
-        taken += cursor.take(1)
+            take(cursor, 1)
+        taken += take(cursor, 1)
     assert (taken, cursor.missed) == ([b"two", b"four"], 2)
 
 
@@ -193,14 +221,14 @@ def test_a_damaged_entry_is_noticed_with_the_next_message(file: RingFile, readin
     cursor = Cursor(reading, oldest=False)
     for payload in text(range(1, number)):
         send(file, payload)
-        cursor.take(1)
+        take(cursor, 1)
     send(file, b"damaged")
     spoil_entry(file, number)
-    assert cursor.take(1) == []
+    assert take(cursor, 1) == []
     send(file, b"next")
     with pytest.raises(ProtocolError, match=r"news: a message is damaged"):
-        cursor.take(1)
-    assert (cursor.take(1), cursor.missed) == ([b"next"], 1)
+        take(cursor, 1)
+    assert (take(cursor, 1), cursor.missed) == ([b"next"], 1)
 
 
 @pytest.mark.parametrize(("newest", "number"), [(4, 1), (4, 2), (4, 3), (5, 4), (6, 4), (6, 5), (7, 6)])
@@ -213,8 +241,8 @@ def test_a_damaged_entry_does_not_hold_up_those_who_come_later(file: RingFile, n
     later = open_reader(file.path, CONTENTS, BLOCKING)
     cursor = Cursor(later, oldest=False)
     send(other, b"next")
-    assert cursor.take(9) == [b"next"]
-    assert later.newest_number() == newest + 1
+    assert take(cursor, 9) == [b"next"]
+    assert later.newest().number == newest + 1
     later.close()
     other.close()
 
@@ -224,7 +252,7 @@ def test_a_file_cut_short_is_an_error_on_both_sides(file: RingFile, reading: Rin
     cursor = Cursor(reading, oldest=False)
     os.truncate(file.path, 4096)
     with pytest.raises(ProtocolError, match="news: somebody has cut the broadcast's file short"):
-        cursor.take(1)
+        take(cursor, 1)
     with pytest.raises(ProtocolError, match="cut"):
         send(file, b"x")
     with pytest.raises(ProtocolError, match="cut"):
@@ -237,15 +265,15 @@ def test_what_a_writer_left_behind_is_written_over(file: RingFile, reading: Ring
     """Bytes without their entry are nothing: neither readers nor the next writer look at them."""
     cursor = Cursor(reading, oldest=False)
     send(file, b"one")
-    batch = ring.make_batch(file.header, Entry(1, 0, 3, 0), [b"lost"])
+    payload, commit, _ = ring.make_batch(file.header, Entry(1, 0, 1, 1, 3, 0), b"lost", 1)
     fd = os.open(file.path, os.O_RDWR)
-    os.pwrite(fd, batch.payloads[0].data, batch.payloads[0].offset)
-    os.pwrite(fd, pack_entry(2, 3, b"lost")[: ENTRY_BYTES - 10], file.header.entry_offset(2))
+    os.pwrite(fd, payload.data, payload.offset)
+    os.pwrite(fd, commit.data[:30], commit.offset)
     os.close(fd)
-    assert (cursor.take(9), cursor.take(9)) == ([b"one"], [])
+    assert (take(cursor, 9), take(cursor, 9)) == ([b"one"], [])
     other = make(Path(file.path))
     send(other, b"two")
-    assert cursor.take(9) == [b"two"]
+    assert take(cursor, 9) == [b"two"]
     other.close()
 
 
@@ -268,10 +296,10 @@ def test_the_last_writer_ends_it(tmp_path: Path) -> None:
     second.close()
     assert os.listdir(tmp_path) == []
     assert not cursor.is_at_end()
-    assert cursor.take(9) == [b"one", b"two"]
+    assert take(cursor, 9) == [b"one", b"two"]
     assert cursor.is_at_end()
     with pytest.raises(Closed):
-        second.publish([b"three"])
+        second.publish(b"three")
     reading.close()
 
 
@@ -280,11 +308,11 @@ def test_after_a_killed_writer_the_next_one_goes_on(tmp_path: Path) -> None:
     orphan(tmp_path / "news")
     reading = open_reader(tmp_path / "news", CONTENTS, BLOCKING)
     cursor = Cursor(reading, oldest=True)
-    assert (cursor.take(9), cursor.is_at_end()) == ([b"last words"], False)
+    assert (take(cursor, 9), cursor.is_at_end()) == ([b"last words"], False)
     heir = make(tmp_path / "news")
     send(heir, b"more")
     heir.close()
-    assert (cursor.take(9), cursor.is_at_end(), os.listdir(tmp_path)) == ([b"more"], True, [])
+    assert (take(cursor, 9), cursor.is_at_end(), os.listdir(tmp_path)) == ([b"more"], True, [])
     reading.close()
 
 
@@ -306,7 +334,7 @@ def test_a_new_one_in_the_place_of_an_orphan_ends_the_old_one(tmp_path: Path, if
     cursor = Cursor(reading, oldest=False)
     new = make(tmp_path / "news", if_exists=if_exists)
     assert cursor.is_at_end()
-    assert Cursor(new, oldest=True).take(9) == []
+    assert take(Cursor(new, oldest=True), 9) == []
     new.close()
     reading.close()
 
@@ -323,7 +351,7 @@ def test_replace_leaves_the_old_one_to_its_writers(file: RingFile, reading: Ring
     cursor = Cursor(reading, oldest=False)
     new = make(Path(file.path), if_exists="replace", slots=9)
     send(file, b"old")
-    assert (cursor.take(9), cursor.is_at_end()) == ([b"old"], False)
+    assert (take(cursor, 9), cursor.is_at_end()) == ([b"old"], False)
     file.close()
     assert cursor.is_at_end()
     assert new.has_name()
@@ -343,7 +371,7 @@ def test_what_has_ended_but_kept_its_name_is_as_good_as_gone(tmp_path: Path, if_
         open_reader(tmp_path / "news", CONTENTS, BLOCKING)
     new = make(tmp_path / "news", if_exists=if_exists)
     send(new, b"x")
-    assert Cursor(new, oldest=True).take(9) == [b"x"]
+    assert take(Cursor(new, oldest=True), 9) == [b"x"]
     new.close()
     assert os.listdir(tmp_path) == []
 
@@ -379,7 +407,7 @@ def test_persist_outlives_every_writer(tmp_path: Path) -> None:
     assert again.header.flags == Flag.PERSIST
     send(again, b"x")
     again.close()
-    assert (cursor.take(9), cursor.is_at_end(), os.listdir(tmp_path)) == ([b"x"], False, ["news"])
+    assert (take(cursor, 9), cursor.is_at_end(), os.listdir(tmp_path)) == ([b"x"], False, ["news"])
     again = make(tmp_path / "news")
     remove_broadcast(tmp_path / "news", missing_ok=False)
     assert (cursor.is_at_end(), os.listdir(tmp_path)) == (False, [])
@@ -432,7 +460,7 @@ def test_two_who_come_at_once_get_the_same(tmp_path: Path, if_exists: IfExists) 
         f"        assert {if_exists!r} == 'fail' and type(error).__name__ == 'NameTaken', error\n"
         "        continue\n"
         "    held = file.lock.wait(0).run()\n"
-        "    file.publish([b'x'])\n"
+        "    file.publish(b'x')\n"
         "    held.release()\n"
         "    file.close()\n"
     )
@@ -451,7 +479,7 @@ def test_mere_readers_cannot_hold_a_writer_up(tmp_path: Path) -> None:
     lock = FileLock(open_again(reading._fd), where="news")
     assert lock.own()
     send(file, b"x")
-    assert Cursor(reading, oldest=True).take(9) == [b"x"]
+    assert take(Cursor(reading, oldest=True), 9) == [b"x"]
     lock.close()
     reading.close()
     file.close()
@@ -474,7 +502,7 @@ def test_a_full_tmpfs_is_a_clean_error_and_leaves_nothing(small_tmpfs: Path) -> 
     for number in range(rounds):
         payloads = [b"%d" % number * (100 // len(str(number)))] * SLOTS
         send(file, *payloads)
-        assert [cursor.take(1)[0] for _ in payloads] == payloads
+        assert [take(cursor, 1)[0] for _ in payloads] == payloads
     assert cursor.missed == 0
     reading.close()
     file.close()

@@ -1,8 +1,9 @@
 """A model of the ring's protocol, explored in full: every interleaving, a kill of a writer at every step.
 
-The bytes are the real ones: `ring.make_batch`, `look`, `resume_at`, `pack_end`, in a file of two slots. A store becomes
-visible in two halves, so that readers meet torn messages and torn entries. What the model says of the protocol is worth
-as much as what it says of variants that are wrong: each mutant must be caught.
+The bytes are the real ones: `ring.make_batch`, `look`, `find_oldest`, `pack_end`, in a file of two slots, or of four
+with room for three batches. A store becomes visible in two halves, so that readers meet torn batches and torn entries.
+What the model says of the protocol is worth as much as what it says of variants that are wrong: each mutant must be
+caught.
 """
 
 from __future__ import annotations
@@ -13,7 +14,18 @@ from typing import Literal, NamedTuple, TypeAlias
 import pytest
 
 from namedipc._protocol import ring
-from namedipc._protocol.ring import ENTRY_BYTES, NOTHING, Entry, Header, Write, is_lapped, look, resume_at
+from namedipc._protocol.ring import (
+    ENTRY_BYTES,
+    NOTHING,
+    Entry,
+    Header,
+    Look,
+    Write,
+    find_oldest,
+    is_lapped,
+    look,
+    resume_at,
+)
 
 Mutant: TypeAlias = Literal[
     "no room",
@@ -26,33 +38,61 @@ Mutant: TypeAlias = Literal[
     "early bell",
     "end at once",
     "end without looking",
+    "trust the index",
+    "no care for the next",
 ]
 NOBODY = -1
-SLOTS = 2
 HALF_ENTRY = ENTRY_BYTES // 2
 SIZE = 2
-"""The length of every message, in bytes."""
+"""The length of every batch, in bytes."""
 
 
 class Small(Header):
-    """A header with so little room that a round of it has four messages."""
+    """A header with so little room that a round of it has four batches, of which the index has two."""
 
     header_bytes = 0
     batch_bytes = SIZE
-    data_start = SLOTS * ENTRY_BYTES
-    data_bytes = SLOTS * SIZE + 2 * SIZE
+    data_start = 2 * ENTRY_BYTES
+    data_bytes = 4 * SIZE
 
 
 class Cramped(Small):
     """The same without room for what is not committed yet."""
 
-    data_bytes = SLOTS * SIZE
+    data_bytes = 2 * SIZE
 
 
-def header(mutant: Mutant | None) -> Header:
-    """The header of the modelled file."""
-    kind = Cramped if mutant == "no room" else Small
-    return kind(slots=SLOTS, message_bytes=SIZE, fingerprint=b"", uuid=b"", boot_id=b"", description=b"")
+class Together(Small):
+    """Batches of several messages: the index has four, whose bytes are there of the last only, or of one more."""
+
+    data_start = 4 * ENTRY_BYTES
+    data_bytes = 3 * SIZE
+
+
+class Careless(Together):
+    """What the next batch will be written over counts as kept."""
+
+    def is_kept(self, position: int, newest_end: int) -> bool:
+        """Whether it is there now."""
+        return newest_end <= position + self.data_bytes
+
+
+class Plan(NamedTuple):
+    """What is explored: the protocol or a mutant of it, in a file of this shape."""
+
+    mutant: Mutant | None = None
+    shape: type[Header] = Small
+    slots: int = 2
+    kept: int = 2
+    """How many of the last batches must be there, whole."""
+
+    @property
+    def header(self) -> Header:
+        """That of the file."""
+        none = b""
+        return self.shape(
+            slots=self.slots, message_bytes=SIZE, fingerprint=none, uuid=none, boot_id=none, description=none
+        )
 
 
 class Violation(AssertionError):
@@ -102,53 +142,61 @@ class State(NamedTuple):
         return self._replace(file=self.file[: write.offset] + data + self.file[write.offset + len(data) :])
 
 
-def index_at(file: bytes, number: int) -> bytes:
-    """The entries from that of a message on, up to the last slot."""
-    start = (number - 1) % SLOTS * ENTRY_BYTES
-    return file[start : SLOTS * ENTRY_BYTES]
+def index_at(state: State, number: int, plan: Plan) -> bytes:
+    """The entries from that of a batch on, up to the last slot."""
+    return state.file[plan.header.entry_offset(number) : plan.slots * ENTRY_BYTES]
 
 
-def second_at(file: bytes, number: int) -> bytes:
-    """The entry which a look takes first, where that of a message is the last one: the first of all."""
-    return b"" if number % SLOTS else file[:ENTRY_BYTES]
+def second_at(state: State, number: int, plan: Plan) -> bytes:
+    """The entry which a look takes first, where that of a batch is the last one: the first of all."""
+    return b"" if number % plan.slots else state.file[:ENTRY_BYTES]
+
+
+def entry_at(state: State, number: int, plan: Plan) -> Entry | None:
+    """The entry of a batch, if it is there."""
+    return next(iter(look_at(state, number, plan).entries), None)
+
+
+def look_at(state: State, number: int, plan: Plan) -> Look:
+    """What the index says of a batch and those which follow it."""
+    return look(index_at(state, number, plan) + second_at(state, number, plan), number)
 
 
 # --- the processes, a step each
 
 
-def writer(state: State, who: int, mutant: Mutant | None) -> Iterator[State]:
+def writer(state: State, who: int, plan: Plan) -> Iterator[State]:
     """Lock, find the newest, write a message, commit it, unlock, and at last leave; or be killed in between."""
     me = state.processes[who]
     if me.at == "lock":
         if state.holder == NOBODY:
             yield state.moved(who, me._replace(at="write"), holder=who)
     elif me.at == "write":
-        yield _written(state, who, mutant)
+        yield _written(state, who, plan)
         return
     elif me.at == "unlock":
         rounds = me.rounds - 1
         yield state.moved(who, me._replace(at="lock" if rounds else "leave", rounds=rounds), holder=NOBODY)
     elif me.at == "leave":
-        yield _left(state, who)
+        yield _left(state, who, plan)
     elif me.at != "gone":
-        yield from _storing(state, who, mutant)
+        yield from _storing(state, who, plan)
     # Killed: the kernel frees the lock and takes off the mark. Not within a write, which is one system call.
     if me.at not in {"gone", "second half"}:
         yield state.moved(who, Process("gone"), holder=NOBODY if state.holder == who else state.holder)
 
 
-def _written(state: State, who: int, mutant: Mutant | None) -> State:
+def _written(state: State, who: int, plan: Plan) -> State:
     """Decide what to write, under the lock."""
     me = state.processes[who]
-    newest = me.newest if mutant == "stale newest" and me.newest is not NOTHING else newest_in(state.file)
+    newest = me.newest if plan.mutant == "stale newest" and me.newest is not NOTHING else newest_in(state, plan)
     value = bytes([16 * (who + 1) + me.rounds] * SIZE)
-    batch = ring.make_batch(header(mutant), newest, [value])
-    writes = (*batch.payloads, *batch.commits)
-    writes = writes[::-1] if mutant == "commit first" else writes
-    return state.moved(who, me._replace(at="first half", data=value, writes=writes, newest=batch.newest))
+    payload, commit, entry = ring.make_batch(plan.header, newest, value, 1)
+    writes = (commit, payload) if plan.mutant == "commit first" else (payload, commit)
+    return state.moved(who, me._replace(at="first half", data=value, writes=writes, newest=entry))
 
 
-def _storing(state: State, who: int, mutant: Mutant | None) -> Iterator[State]:
+def _storing(state: State, who: int, plan: Plan) -> Iterator[State]:
     """Half of a write, or the rest of it, which for an entry is the commit."""
     me = state.processes[who]
     write = me.writes[0]
@@ -163,114 +211,134 @@ def _storing(state: State, who: int, mutant: Mutant | None) -> Iterator[State]:
         after = after._replace(committed=(*state.committed, (me.data, me.newest.position)))
         if me.newest.number != len(after.committed):
             raise Violation(f"message {me.newest.number} is written over")
-    yield after.ringing() if is_commit != (mutant == "early bell") else after
+    yield after.ringing() if is_commit != (plan.mutant == "early bell") else after
 
 
-def _left(state: State, who: int) -> State:
+def _left(state: State, who: int, plan: Plan) -> State:
     """The last writer who has a mark says that this is the end, in one step: nobody else can write."""
     others = any(process.marked for number, process in enumerate(state.processes) if number != who)
     after = state.moved(who, Process("gone"))
     if others:
         return after
-    return after._replace(end=ring.pack_end(newest_in(state.file).number)).ringing()
+    return after._replace(end=ring.pack_end(newest_in(state, plan).number)).ringing()
 
 
-def newest_in(file: bytes) -> Entry:
-    """The newest message that is found by halving; surely the newest only under the lock."""
+def newest_in(state: State, plan: Plan) -> Entry:
+    """The newest batch, as it is found without the lock."""
 
     def number_at(place: int) -> int:
-        entry = ring.unpack_entry(file, place * ENTRY_BYTES)
+        entry = ring.unpack_entry(state.file, place * ENTRY_BYTES)
         return entry.number if entry is not None else 0
 
-    number = ring.find_newest(SLOTS, number_at)
-    return (look(index_at(file, number), number).entries or [NOTHING])[0]
+    def search() -> Entry:
+        number = ring.find_newest(plan.slots, number_at)
+        return (number and entry_at(state, number, plan)) or NOTHING
+
+    return ring.follow(search(), lambda number: look_at(state, number, plan), search)
 
 
-def reader(state: State, who: int, mutant: Mutant | None) -> Iterator[State]:
+def reader(state: State, who: int, plan: Plan) -> Iterator[State]:
     """Watch; look at the entry and the message, each in two halves; where nothing is new, at the end; wait; drain."""
     me = state.processes[who]
     if me.at == "watch":
-        yield state.moved(who, me._replace(at="wait" if mutant == "watch late" else "entry 1", watching=True))
+        yield state.moved(who, me._replace(at="wait" if plan.mutant == "watch late" else "entry 1", watching=True))
     elif me.at == "entry 1":
-        second = second_at(state.file, me.number)
-        yield state.moved(who, me._replace(at="entry 2", data=second + index_at(state.file, me.number)[:HALF_ENTRY]))
+        data = second_at(state, me.number, plan) + index_at(state, me.number, plan)[:HALF_ENTRY]
+        yield state.moved(who, me._replace(at="entry 2", data=data))
     elif me.at == "entry 2":
         second, half = me.data[:-HALF_ENTRY], me.data[-HALF_ENTRY:]
-        index = half + index_at(state.file, me.number)[HALF_ENTRY:] + second
-        yield state.moved(who, _looked(me, index, mutant))
+        index = half + index_at(state, me.number, plan)[HALF_ENTRY:] + second
+        yield state.moved(who, _looked(me, index, plan))
+    elif me.at == "again":
+        yield state.moved(who, _looked_again(state, me, plan))
     elif me.at == "lapped":
-        number = resume_at(SLOTS, newest_in(state.file).number, 0, 1)
+        newest = newest_in(state, plan)
+        oldest = find_oldest(plan.header, newest, lambda number: entry_at(state, number, plan))
+        number = resume_at(oldest, newest.number, 0, 1)
         yield state.moved(who, me._replace(at="entry 1", number=max(me.number, number)))
     elif me.at in {"message 1", "message 2"}:
-        yield _read(state, who, mutant)
+        yield _read(state, who, plan)
     elif me.at == "end":
-        yield state.moved(who, _end_looked_at(state, me, mutant))
+        yield state.moved(who, _end_looked_at(state, me, plan))
     elif me.at == "wait" and me.event:
-        yield state.moved(who, me._replace(at="entry 1" if mutant == "drain late" else "drain"))
+        yield state.moved(who, me._replace(at="entry 1" if plan.mutant == "drain late" else "drain"))
     elif me.at == "drain":
-        after = "wait" if mutant == "drain late" else "entry 1"
+        after = "wait" if plan.mutant == "drain late" else "entry 1"
         yield state.moved(who, me._replace(at=after, event=False))
 
 
-def _looked(me: Process, index: bytes, mutant: Mutant | None) -> Process:
+def _looked(me: Process, index: bytes, plan: Plan) -> Process:
     """Where a reader goes on from what the index says."""
     found = look(index, me.number)
     entries = found.entries
-    if mutant == "no entry checksum" and not entries:
-        torn = Entry(*ring._ENTRY.unpack_from(index)[:4])
+    if plan.mutant == "no entry checksum" and not entries:
+        torn = Entry(*ring._ENTRY.unpack_from(index)[:6])
         entries = [torn] if torn.number == me.number else []
     if entries:
         return me._replace(at="message 1", data=b"", entry=entries[0])
-    if is_lapped(SLOTS, me.number, found.ahead):
+    if is_lapped(plan.slots, me.number, found.ahead):
         return me._replace(at="lapped", data=b"")
     if found.ahead:  # an entry that is half written
         return me._replace(at="entry 1", data=b"")
-    after = "watch" if mutant == "watch late" and not me.watching else "end"
-    return me._replace(at="drain" if mutant == "drain late" and me.event else after, data=b"")
+    after = "watch" if plan.mutant == "watch late" and not me.watching else "end"
+    return me._replace(at="drain" if plan.mutant == "drain late" and me.event else after, data=b"")
 
 
-def _read(state: State, who: int, mutant: Mutant | None) -> State:
+def _read(state: State, who: int, plan: Plan) -> State:
     """Read half of a message, or the rest of it, and go on to the next."""
     me = state.processes[who]
     assert me.entry is not None
-    offset = header(mutant).data_offset(me.entry.position)
+    offset = plan.header.data_offset(me.entry.position)
     if me.at == "message 1":
         return state.moved(who, me._replace(at="message 2", data=state.file[offset : offset + 1]))
     value = me.data + state.file[offset + 1 : offset + SIZE]
     bare = me._replace(at="entry 1", data=b"", entry=None)
-    if mutant != "no checksum" and not me.entry.matches(value):
-        return state.moved(who, bare)
+    if plan.mutant != "no checksum" and not me.entry.matches(value):
+        return state.moved(who, me._replace(at="again", data=b""))
     sent = [message for message, _ in state.committed]
     if sent[me.number - 1 : me.number] != [value]:
         raise Violation(f"read {value!r} as message {me.number} of {sent}")
     return state.moved(who, bare._replace(number=me.number + 1))
 
 
-def _end_looked_at(state: State, me: Process, mutant: Mutant | None) -> Process:
+def _looked_again(state: State, me: Process, plan: Plan) -> Process:
+    """What was read is not the batch: has its entry gone, too, or are its bytes not kept any more?"""
+    assert me.entry is not None
+    bare = me._replace(at="entry 1", entry=None)
+    if plan.mutant == "trust the index" or entry_at(state, me.number, plan) != me.entry:
+        return bare
+    if plan.header.is_kept(me.entry.position, newest_in(state, plan).end):
+        raise Violation(f"a reader takes batch {me.number}, which is written over, for damaged")
+    return bare._replace(at="lapped")
+
+
+def _end_looked_at(state: State, me: Process, plan: Plan) -> Process:
     """Nothing is new: is it the end?"""
     last = ring.unpack_end(state.end) if state.end else None
-    if last is None or mutant == "end without looking":
+    if last is None or plan.mutant == "end without looking":
         return me._replace(at="wait")
-    if last < me.number or mutant == "end at once":
+    if last < me.number or plan.mutant == "end at once":
         return me._replace(at="ended")
     return me._replace(at="entry 1")
 
 
-Step: TypeAlias = Callable[[State, int, Mutant | None], Iterator[State]]
+Step: TypeAlias = Callable[[State, int, Plan], Iterator[State]]
 
 
-def explore(*processes: Process, mutant: Mutant | None = None) -> int:
+def explore(*processes: Process, plan: Plan) -> int:
     """Visit every state that can be reached; return how many. A violation is raised where it is found."""
-    size = SLOTS * ENTRY_BYTES + header(mutant).data_bytes
+    size = plan.slots * ENTRY_BYTES + plan.header.data_bytes
     start = State(bytes(size), b"", NOBODY, (), processes)
     steps: list[Step] = [writer if process.marked else reader for process in processes]
     seen, todo = {start}, [start]
     while todo:
         state = todo.pop()
-        following = [after for who, step in enumerate(steps) for after in step(state, who, mutant)]
-        check(state, mutant)
+        following = [after for who, step in enumerate(steps) for after in step(state, who, plan)]
+        check(state, plan)
         if not following:
             check_end(state)
+        elif all(process.at == "gone" for process in state.processes if process.marked or process.at == "gone"):
+            check_progress(state, plan)
         for after in following:
             if after not in seen:
                 seen.add(after)
@@ -278,12 +346,23 @@ def explore(*processes: Process, mutant: Mutant | None = None) -> int:
     return len(seen)
 
 
-def check(state: State, mutant: Mutant | None) -> None:
+def check(state: State, plan: Plan) -> None:
     """At any time: the last messages are whole in the file, whatever is being written."""
-    for value, position in state.committed[-SLOTS:]:
-        offset = header(mutant).data_offset(position)
+    for value, position in state.committed[-plan.kept :]:
+        offset = plan.header.data_offset(position)
         if state.file[offset : offset + SIZE] != value:
-            raise Violation(f"{value!r}, one of the last {SLOTS} messages, is damaged")
+            raise Violation(f"{value!r}, one of the last {plan.kept} batches, is damaged")
+
+
+def check_progress(state: State, plan: Plan) -> None:
+    """Where nobody writes any more a reader comes to where it waits, or to the end."""
+    who = next(who for who, process in enumerate(state.processes) if process.at != "gone")
+    been = set()
+    while following := list(reader(state, who, plan)):
+        if state in been:
+            raise Violation(f"a reader goes round and round at batch {state.processes[who].number}")
+        been.add(state)
+        (state,) = following
 
 
 def check_end(state: State) -> None:
@@ -297,37 +376,51 @@ def check_end(state: State) -> None:
             raise Violation(f"a reader {process.at}s at message {process.number} of {len(state.committed)}")
 
 
-def model(mutant: Mutant | None = None, *, rounds: int = 2) -> int:
+def model(plan: Plan, *, rounds: int = 2) -> int:
     """Two writers, and a reader from the beginning."""
-    at = "entry 1" if mutant == "watch late" else "watch"
+    at = "entry 1" if plan.mutant == "watch late" else "watch"
     one = Process("lock", rounds=rounds, marked=True)
-    return explore(one, one._replace(rounds=2), Process(at, number=1), mutant=mutant)
+    return explore(one, one._replace(rounds=2), Process(at, number=1), plan=plan)
 
 
 # --- what it says
 
 
-def test_no_reader_gets_a_torn_message_or_sleeps_through_one() -> None:
-    """Whatever the interleaving and wherever writers are killed: whole messages, in order, to the last, and the end."""
-    assert model(rounds=3) > 10_000
+@pytest.mark.parametrize("plan", [Plan(), Plan(None, Together, slots=4)])
+def test_no_reader_gets_a_torn_batch_or_sleeps_through_one(plan: Plan) -> None:
+    """Whatever the interleaving and wherever writers are killed: whole, in order, to the last, and the end."""
+    assert model(plan, rounds=3) > 10_000
 
 
-@pytest.mark.parametrize("mutant", ["no room", "commit first", "stale newest"])
-def test_a_wrong_way_to_write_is_caught(mutant: Mutant) -> None:
-    """The model finds the message which each wrong variant damages."""
+@pytest.mark.parametrize("plan", [Plan("no room", Cramped), Plan("commit first"), Plan("stale newest")])
+def test_a_wrong_way_to_write_is_caught(plan: Plan) -> None:
+    """The model finds the batch which each wrong variant damages."""
     with pytest.raises(Violation, match=r"damaged|written over"):
-        model(mutant)
+        model(plan)
 
 
 @pytest.mark.parametrize("mutant", ["no checksum", "no entry checksum"])
 def test_a_wrong_way_to_read_is_caught(mutant: Mutant) -> None:
-    """The model finds the torn message that each wrong variant lets through."""
+    """The model finds the torn batch that each wrong variant lets through."""
     with pytest.raises(Violation, match="read"):
-        model(mutant, rounds=3)
+        model(Plan(mutant), rounds=3)
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        (Plan("trust the index", Together, slots=4), "round and round"),
+        (Plan("no care for the next", Careless, slots=4), "for damaged"),
+    ],
+)
+def test_a_wrong_way_to_tell_what_is_kept_is_caught(plan: Plan, said: str) -> None:
+    """The model finds the reader that never gets on, or calls damaged what was written over."""
+    with pytest.raises(Violation, match=said):
+        model(plan, rounds=3)
 
 
 @pytest.mark.parametrize("mutant", ["watch late", "drain late", "early bell", "end at once", "end without looking"])
 def test_a_wrong_way_to_wait_is_caught(mutant: Mutant) -> None:
-    """The model finds the wake-up, or the last message, that each wrong variant loses."""
+    """The model finds the wake-up, or the last batch, that each wrong variant loses."""
     with pytest.raises(Violation, match="a reader"):
-        model(mutant)
+        model(Plan(mutant))

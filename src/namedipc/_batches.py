@@ -27,6 +27,9 @@ _MOST_16: Final = (1 << 16) - 1
 _ARRAY_16: Final = 0xDC  # msgpack: an array whose count is the next two bytes
 _ARRAY_32: Final = 0xDD
 
+LONGEST_START_BYTES: Final = 5
+"""Of what stands before the items of an array."""
+
 _split = make_decoder(list[msgspec.Raw], "several messages")
 
 
@@ -85,6 +88,11 @@ def array_start(count: int) -> bytes:
     if count <= _MOST_16:
         return pack(">BH", _ARRAY_16, count)
     return pack(">BI", _ARRAY_32, count)
+
+
+def longest_of(array: bytes) -> int:
+    """Return the size of the longest message of an array that `Batches` has made."""
+    return max(map(len, _split(array)))
 
 
 def split(data: Buffer) -> list[bytes]:

@@ -38,7 +38,7 @@ T = TypeVar("T")
 class Broadcast(Name, Generic[T]):
     """Publish and subscribe: every reader sees every message, at its own pace; a lapped reader is told.
 
-    The messages lie in a ring in shared memory, which keeps the last `slots` of them. A writer never waits for
+    The messages lie in a ring in shared memory, which keeps the last `slots` of them at least. A writer never waits for
     a reader, and a reader never for another one; who is slower than the writers by a whole round misses what
     was written over, and is told how many.
 
@@ -87,7 +87,7 @@ class Broadcast(Name, Generic[T]):
         next one goes on, and so do the readers.
 
         Args:
-            slots: How many messages it keeps.
+            slots: How many messages it keeps at least; what `send_many` sends together takes one slot.
             message_bytes: The longest message, encoded, in bytes; `slots` times as much is allocated, at once.
             if_exists: Where the broadcast is there already: `"keep"` writes to it as it is, whatever its slots
                 and its longest message; `"fail"`, unless it has no writer and was not to persist; `"replace"`
@@ -126,10 +126,10 @@ class Broadcast(Name, Generic[T]):
         def in_trio() -> AbstractAsyncContextManager[BroadcastWriter[T]]:
             from . import _broadcast_trio
 
-            return _broadcast_trio.writing(plan(), self._codec.encode)
+            return _broadcast_trio.writing(plan(), self._codec)
 
         def in_blocking() -> AbstractContextManager[BlockingBroadcastWriter[T]]:
-            return _broadcast_blocking.writing(plan(), self._codec.encode)
+            return _broadcast_blocking.writing(plan(), self._codec)
 
         return Opening(f"{self!r}.writer(...)", in_trio, in_blocking)
 
@@ -163,7 +163,7 @@ class Broadcast(Name, Generic[T]):
         def open_now() -> BroadcastReceiver[T]:
             file = open_reader(self._path, self._contents, BLOCKING.spinning(spin))
             try:
-                return BroadcastReceiver(file, self._codec.decode, start)
+                return BroadcastReceiver(file, self._codec, start)
             except BaseException:
                 file.close()
                 raise

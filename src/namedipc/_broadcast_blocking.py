@@ -5,15 +5,16 @@ The law: to send waits for the lock only; to receive waits for a message, and ke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar, final
 
+from ._codec import Codec
 from ._errors import EndOfChannel, WouldBlock
 from ._shells.blocking_lock import locked
 from ._shells.connecting import Pause
 from ._shells.ring_file import RingFile
-from ._shells.ring_messages import BroadcastReceiver, BroadcastSender
+from ._shells.ring_messages import Batch, BroadcastReceiver, BroadcastSender
 from ._shells.waiting import Clock, ThreadQueue, carry_out, check_max_messages
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ class BlockingBroadcastWriter(Generic[T_contra]):
             TimedOut: Other writers have held the lock for that long.
             Closed: The end was closed here, be it meanwhile by another thread.
         """
-        self._publish([self._sender.encoded(value)], Clock(timeout))
+        self._publish(Batch(self._sender.encoded(value)), Clock(timeout))
 
     def send_nowait(self, value: T_contra) -> None:
         """Send a message if no other writer is sending one, and do not wait.
@@ -84,9 +85,9 @@ class BlockingBroadcastWriter(Generic[T_contra]):
         """
         self._sender.file.close()
 
-    def _publish(self, batch: list[bytes], clock: Clock) -> None:
+    def _publish(self, batch: Batch, clock: Clock) -> None:
         with locked(self._sender.file.lock, clock.left()):
-            self._sender.file.publish(batch)
+            self._sender.file.publish(*batch)
 
 
 @final
@@ -170,11 +171,9 @@ class BlockingBroadcastReader(Generic[T_co]):
 
 
 @contextmanager
-def writing(
-    plan: Generator[Pause, None, RingFile], encode: Callable[[T], bytes]
-) -> Iterator[BlockingBroadcastWriter[T]]:
+def writing(plan: Generator[Pause, None, RingFile], codec: Codec[T]) -> Iterator[BlockingBroadcastWriter[T]]:
     """Open a writer as planned, give it out, and close it at the end."""
-    writer = BlockingBroadcastWriter(BroadcastSender(carry_out(plan, Clock(None), ""), encode))
+    writer = BlockingBroadcastWriter(BroadcastSender(carry_out(plan, Clock(None), ""), codec))
     try:
         yield writer
     finally:

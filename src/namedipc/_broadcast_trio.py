@@ -5,16 +5,17 @@ The law: every async function is a checkpoint, and there is none after a message
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterable
+from collections.abc import AsyncIterator, Generator, Iterable
 from contextlib import asynccontextmanager
 from typing import TypeVar, final
 
 import trio
 
+from ._codec import Codec
 from ._shells import trio_errors
 from ._shells.connecting import Pause
 from ._shells.ring_file import RingFile
-from ._shells.ring_messages import BroadcastReceiver, BroadcastSender
+from ._shells.ring_messages import Batch, BroadcastReceiver, BroadcastSender
 from ._shells.trio_lock import Line
 from ._shells.trio_waiting import at_once, carry_on, carry_out
 from ._shells.waiting import check_max_messages
@@ -48,7 +49,7 @@ class BroadcastWriter(trio.abc.SendChannel[T_contra]):
 
         Cancellation: Nothing was sent, and nobody's lock is held.
         """
-        await self._publish([self._sender.encoded(value)])
+        await self._publish(Batch(self._sender.encoded(value)))
 
     def send_nowait(self, value: T_contra) -> None:
         """Send a message if no other writer is sending one, and do not wait.
@@ -93,10 +94,10 @@ class BroadcastWriter(trio.abc.SendChannel[T_contra]):
         self._sender.file.close()
         await trio.lowlevel.checkpoint()
 
-    async def _publish(self, batch: list[bytes]) -> None:
+    async def _publish(self, batch: Batch) -> None:
         with trio_errors.translating():
             async with self._line.alone():
-                self._sender.file.publish(batch)
+                self._sender.file.publish(*batch)
 
 
 @final
@@ -173,13 +174,11 @@ class BroadcastReader(trio.abc.ReceiveChannel[T_co]):
 
 
 @asynccontextmanager
-async def writing(
-    plan: Generator[Pause, None, RingFile], encode: Callable[[T], bytes]
-) -> AsyncIterator[BroadcastWriter[T]]:
+async def writing(plan: Generator[Pause, None, RingFile], codec: Codec[T]) -> AsyncIterator[BroadcastWriter[T]]:
     """Open a writer as planned, give it out, and close it at the end."""
     file = await carry_out(plan)
     try:
-        yield BroadcastWriter(BroadcastSender(file, encode))
+        yield BroadcastWriter(BroadcastSender(file, codec))
     finally:
         file.close()
 

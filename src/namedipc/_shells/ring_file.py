@@ -1,9 +1,9 @@
 """A broadcast's open file: read without a lock, written under it. What the trio and the blocking ends share.
 
-Both the index and the messages are read by pread, many at once: 64 messages of 64 bytes cost two calls of 0.65 us,
+Both the index and the messages are read by pread, many at once: 64 batches of 64 bytes cost two calls of 0.65 us,
 their checksums 15 us. A mapping would save one of these microseconds, for the price of SIGBUS where the file is cut.
 
-The law: a message is published by one write, of its entry; nothing before it can be seen, nothing after it is needed.
+The law: a batch is published by one write, of its entry; nothing before it can be seen, nothing after it is needed.
 That write is also the bell (`bell.py`).
 """
 
@@ -17,15 +17,15 @@ from typing import Final, final
 from .._errors import ProtocolError, TooLarge
 from .._protocol import ring
 from .._protocol.file_header import Flag
-from .._protocol.ring import BATCH_MESSAGES, ENTRY_BYTES, NOTHING, Entry, Header, Look
+from .._protocol.ring import ENTRY_BYTES, INDEX_ENTRIES, NOTHING, Entry, Header, Look
 from .shared_file import SharedFile, World, write_all
 from .shared_lock import FileLock
 
 READ_ATTEMPTS: Final = 16
-"""How often a message is looked for at once, while writers overtake the reader or something seems to be damaged."""
+"""How often a batch is looked for at once, while writers overtake the reader or something seems to be damaged."""
 
 READ_BYTES: Final = 1 << 16
-"""How many bytes of messages are read at once, unless one is longer."""
+"""How many bytes of batches are read at once, unless one is longer."""
 
 
 @final
@@ -52,11 +52,12 @@ class RingFile(SharedFile[Header]):
 
     # --- writing
 
-    def publish(self, payloads: Sequence[bytes]) -> None:
+    def publish(self, payload: bytes, messages: int = 1) -> None:
         """Make some messages the newest. The caller holds the lock.
 
         Args:
-            payloads: No more than one batch takes (`ring.make_batch`).
+            payload: A message; or an array of several, of `batch_bytes` at most.
+            messages: How many they are.
 
         Raises:
             ProtocolError: The file was cut short; nothing has changed.
@@ -66,12 +67,10 @@ class RingFile(SharedFile[Header]):
             if self._is_over:
                 raise self.closed()
             self.whole_fd()
-            batch = ring.make_batch(self.header, self._go_to_newest(), payloads)
-            for offset, data in batch.payloads:
-                self.write_quietly(data, offset)
-            for offset, data in batch.commits:  # each of them the only commit of its messages, and the bell
-                write_all(self._fd, data, offset)
-            self._newest = batch.newest
+            data, commit, newest = ring.make_batch(self.header, self._go_to_newest(), payload, messages)
+            self.write_quietly(data.data, data.offset)
+            write_all(self._fd, commit.data, commit.offset)  # the only commit, and the bell
+            self._newest = newest
 
     def join(self) -> bool:
         """Become one of the writers, which `close` ends. Does not wait.
@@ -122,35 +121,34 @@ class RingFile(SharedFile[Header]):
             os.pwrite(self._fd, ring.pack_end(self._go_to_newest().number), ring.END_OFFSET)
 
     def _go_to_newest(self) -> Entry:
-        """Return the newest message. The caller holds the lock, so that it stays that."""
-        if self._newest is NOTHING:
-            self._newest = self._found_newest()
-        while True:
-            found = self.look(self._newest.number + 1, BATCH_MESSAGES)
-            if found.entries:
-                self._newest = found.entries[-1]
-            elif found.ahead:
-                # A round or more behind; or the next entry is damaged, and that can mislead the search.
-                self._newest = max(self._found_newest(), self._message(found.ahead))
-            else:
-                return self._newest
+        """Return the newest batch. The caller holds the lock, so that it stays that."""
+        self._newest = self._newest_from(self._found_newest() if self._newest is NOTHING else self._newest)
+        return self._newest
 
     # --- reading
 
-    def newest_number(self) -> int:
-        """Return the number of the newest message; 0 where there is none."""
-        number = self._found_newest().number
-        while True:
-            found = self.look(number + 1, BATCH_MESSAGES)
-            if found.entries:
-                number = found.entries[-1].number
-            elif found.ahead:  # overtaken by a whole round since it was looked for; or the next entry is damaged
-                number = found.ahead
-            else:
-                return number
+    def newest(self) -> Entry:
+        """Return the newest batch; `NOTHING` where there is none."""
+        return self._newest_from(self._found_newest())
+
+    def oldest_number(self, newest: Entry) -> int:
+        """Return the number of the oldest batch that is kept."""
+        return ring.find_oldest(self.header, newest, self._entry)
+
+    def first_message(self, number: int, newest: Entry) -> int:
+        """Return the number of the first message of a batch; where it is not there any more, of the one behind all."""
+        entry = self._entry(number)
+        return newest.last + 1 if entry is None else entry.first
+
+    def keeps(self, entry: Entry) -> bool:
+        """Whether the bytes of a batch whose entry is there are not written over."""
+        return self.header.is_kept(entry.position, self.newest().end)
+
+    def _newest_from(self, newest: Entry) -> Entry:
+        return ring.follow(newest, lambda number: self.look(number, INDEX_ENTRIES), self._found_newest)
 
     def look(self, number: int, most: int) -> Look:
-        """Look for a message and those which follow it, at most `most`.
+        """Look for a batch and those which follow it, at most `most`.
 
         Raises:
             ProtocolError: The file was cut short.
@@ -165,7 +163,7 @@ class RingFile(SharedFile[Header]):
         return Look(entries[:most], ahead)
 
     def payloads(self, entries: Sequence[Entry]) -> list[bytes]:
-        """Return the messages of the first of some entries: as many as lie side by side, and are whole."""
+        """Return the bytes of the first of some batches: as many as lie side by side, and are whole."""
         near = ring.in_one_piece(self.header, entries, READ_BYTES)
         start = near[0].position
         data = self._read(near[-1].end - start, self.header.data_offset(start))
@@ -178,17 +176,19 @@ class RingFile(SharedFile[Header]):
         return found
 
     def ended_after(self) -> int | None:
-        """Return the number of the last message, if no other will follow."""
+        """Return the number of the last batch, if no other will follow."""
         return ring.unpack_end(self._read(ring.END_BYTES, ring.END_OFFSET))
 
     def _found_newest(self) -> Entry:
         number = ring.find_newest(self.header.slots, self._number_at)
-        return self._message(number) if number else NOTHING
+        if not number:
+            return NOTHING
+        return self._entry(number) or NOTHING._replace(number=number)
 
-    def _message(self, number: int) -> Entry:
-        """Return the message of a number; without its place where it is not there any more."""
+    def _entry(self, number: int) -> Entry | None:
+        """Return the entry of a number; None where it is not there, or not any more."""
         found = self.look(number, 1).entries
-        return found[0] if found else NOTHING._replace(number=number)
+        return found[0] if found else None
 
     def _number_at(self, place: int) -> int:
         offset = self.header.header_bytes + place * ENTRY_BYTES
@@ -216,43 +216,46 @@ class Cursor:
     """Where a reader is in a broadcast."""
 
     def __init__(self, file: RingFile, *, oldest: bool) -> None:
-        """Begin behind the newest message, or with the oldest one."""
-        newest = file.newest_number()
+        """Begin behind the newest batch, or with the oldest one that is kept."""
+        newest = file.newest()
         self.missed: int = 0
         self._file = file
-        self._number = max(1, newest - file.header.slots + 1) if oldest else newest + 1
+        self._number = newest.number + 1
+        self._first = newest.last + 1
+        if oldest and newest.number:
+            self._number = file.oldest_number(newest)
+            self._first = file.first_message(self._number, newest)
 
-    def take(self, most: int) -> list[bytes]:
-        """Return the next messages, at most `most`; none where there is nothing new.
+    def take(self, most: int) -> list[tuple[bytes, int]]:
+        """Return the next batches, at most `most`, each with how many messages it is; none where nothing is new.
 
         Where the reader was lapped, they are the oldest that are there, and `missed` has become more.
 
         Raises:
-            ProtocolError: A message is damaged; the next call goes on behind it. Or the file was cut short.
+            ProtocolError: A batch is damaged; the next call goes on behind it. Or the file was cut short.
             Closed: It was closed.
         """
-        most = min(most, BATCH_MESSAGES)
         laps = 0
         is_damaged = False
         for _ in range(READ_ATTEMPTS):
-            found = self._file.look(self._number, most)
+            found = self._file.look(self._number, min(most, INDEX_ENTRIES))
             if found.entries:
                 payloads = self._file.payloads(found.entries)
                 if payloads:
-                    self._number += len(payloads)
-                    return payloads
+                    return self._taken(found.entries, payloads)
                 is_damaged = self._file.look(self._number, 1).entries == found.entries[:1]
-            elif ring.is_lapped(self._file.header.slots, self._number, found.ahead):
-                newest = max(self._file.newest_number(), found.ahead)
-                self._skip_to(ring.resume_at(self._file.header.slots, newest, laps, READ_ATTEMPTS))
-                laps += 1
-                is_damaged = False
+                is_lapped = is_damaged and not self._file.keeps(found.entries[0])
             elif found.ahead:
                 is_damaged = True
+                is_lapped = ring.is_lapped(self._file.header.slots, self._number, found.ahead)
             else:
                 return []
+            if is_lapped:
+                self._resume(laps)
+                laps += 1
+                is_damaged = False
         if is_damaged:
-            self._skip_to(self._number + 1)
+            self._number += 1
             raise ProtocolError(
                 f"{self._file.path}: a message is damaged, and left out; somebody else has written to the file"
             )
@@ -260,10 +263,20 @@ class Cursor:
         return []
 
     def is_at_end(self) -> bool:
-        """Whether every message has been taken, and no other will follow."""
+        """Whether every batch has been taken, and no other will follow."""
         last = self._file.ended_after()
         return last is not None and last < self._number
 
-    def _skip_to(self, number: int) -> None:
-        self.missed += number - self._number
-        self._number = number
+    def _taken(self, entries: Sequence[Entry], payloads: Sequence[bytes]) -> list[tuple[bytes, int]]:
+        """Note what is taken; what lies between it and what was taken before has been missed."""
+        self.missed += max(0, entries[0].first - self._first)
+        last = entries[len(payloads) - 1]
+        self._number = last.number + 1
+        self._first = last.last + 1
+        return [(payload, entry.messages) for payload, entry in zip(payloads, entries, strict=False)]
+
+    def _resume(self, laps: int) -> None:
+        """Go on with the oldest batch, or nearer to the newest."""
+        newest = self._file.newest()
+        number = ring.resume_at(self._file.oldest_number(newest), newest.number, laps, READ_ATTEMPTS)
+        self._number = max(self._number, number)

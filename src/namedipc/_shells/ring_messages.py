@@ -8,11 +8,14 @@ The law: a plan that is given up loses nothing; and the watch is there before th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from itertools import islice
 from threading import Lock
-from typing import Final, Generic, Literal, TypeAlias, TypeVar, final
+from typing import Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar, final
 
-from .._errors import Closed, EndOfChannel, IPCError, WouldBlock
+from .._batches import LONGEST_START_BYTES, join, longest_of, split
+from .._codec import Codec
+from .._errors import Closed, EndOfChannel, InvalidMessage, IPCError, TooLarge, WouldBlock
 from .connecting import Pause
 from .in_child import forget_in_child
 from .ring_file import Cursor, RingFile
@@ -22,19 +25,28 @@ T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
 
 LOOK_AHEAD: Final = 64
-"""How many messages a reader takes at once, also one which asks for one; it then has them, whoever laps it."""
+"""How many batches a reader takes at once, also one which asks for a message; it then has them, whoever laps it."""
+MOST_TOGETHER: Final = 256
+"""How many messages are drawn for one batch: more save nothing more."""
 
 Start: TypeAlias = Literal["new", "oldest"]
 """With which message a reader begins."""
+
+
+class Batch(NamedTuple):
+    """What is published together: a message, or an array of several, and how many they are."""
+
+    payload: bytes
+    messages: int = 1
 
 
 @final
 class BroadcastSender(Generic[T_contra]):
     """Encodes messages for an open broadcast, which is its own, in batches that are published under the lock."""
 
-    def __init__(self, file: RingFile, encode: Callable[[T_contra], bytes]) -> None:
+    def __init__(self, file: RingFile, codec: Codec[T_contra]) -> None:
         self.file: Final = file
-        self._encode: Final = encode
+        self._codec: Final = codec
 
     def encoded(self, value: T_contra) -> bytes:
         """Return a message as it is published.
@@ -43,7 +55,7 @@ class BroadcastSender(Generic[T_contra]):
             InvalidMessage: It does not fit the type.
             TooLarge: It is longer than the broadcast takes.
         """
-        payload = self._encode(value)
+        payload = self._codec.encode(value)
         self.file.refuse_larger(payload)
         return payload
 
@@ -57,43 +69,82 @@ class BroadcastSender(Generic[T_contra]):
         if held is None:
             return False
         try:
-            self.file.publish([payload])
+            self.file.publish(payload)
         finally:
             held.release()
         return True
 
-    def batches(self, values: Iterable[T_contra]) -> Iterator[list[bytes]]:
-        """Encode messages, drawn one by one; what fails is raised after the batch of those before it."""
-        header = self.file.header
-        batch: list[bytes] = []
-        size_bytes = 0
+    def batches(self, values: Iterable[T_contra]) -> Iterator[Batch]:
+        """Encode messages, drawn one by one; what fails is raised after the batches of those before it."""
         drawn = iter(values)
         while True:
+            together: list[T_contra] = []
             try:
-                payload = self.encoded(next(drawn))
-            except StopIteration:
-                break
+                together.extend(islice(drawn, MOST_TOGETHER))
             except Exception:
-                if batch:
-                    yield batch
+                yield from self._encoded_together(together)
                 raise
-            if batch and (len(batch) >= header.batch_messages or size_bytes + len(payload) > header.batch_bytes):
-                yield batch
-                batch, size_bytes = [], 0
-            batch.append(payload)
-            size_bytes += len(payload)
-        if batch:
-            yield batch
+            if not together:
+                return
+            yield from self._encoded_together(together)
+
+    def _encoded_together(self, values: list[T_contra]) -> Iterator[Batch]:
+        if len(values) < 2:
+            yield from (Batch(self.encoded(value)) for value in values)
+            return
+        try:
+            array = self._codec.in_batches().encode(values)
+        except InvalidMessage:  # of one of them: which, and what of it, is said when its turn comes
+            yield from self._encoded_one_by_one(values)
+            return
+        header = self.file.header
+        if len(array) <= header.batch_bytes and longest_of(array) <= header.message_bytes:
+            yield Batch(array, len(values))
+        else:
+            yield from self._put_together(split(array))
+
+    def _encoded_one_by_one(self, values: list[T_contra]) -> Iterator[Batch]:
+        messages: list[bytes] = []
+        try:
+            for value in values:
+                messages.append(self._codec.encode(value))
+        except Exception:
+            yield from self._put_together(messages)
+            raise
+        yield from self._put_together(messages)
+
+    def _put_together(self, messages: list[bytes]) -> Iterator[Batch]:
+        """Cut a row of messages into batches; one that is too large is raised after those before it."""
+        most_bytes = self.file.header.batch_bytes - LONGEST_START_BYTES
+        start = size_bytes = 0
+        for index, message in enumerate(messages):
+            if index > start and size_bytes + len(message) > most_bytes:
+                yield _together(messages[start:index])
+                start, size_bytes = index, 0
+            try:
+                self.file.refuse_larger(message)
+            except TooLarge:
+                if index > start:
+                    yield _together(messages[start:index])
+                raise
+            size_bytes += len(message)
+        if start < len(messages):
+            yield _together(messages[start:])
+
+
+def _together(messages: list[bytes]) -> Batch:
+    return Batch(messages[0]) if len(messages) == 1 else Batch(join(messages), len(messages))
 
 
 @final
 class BroadcastReceiver(Generic[T_co]):
     """Receives messages from an open broadcast, which is its own."""
 
-    def __init__(self, file: RingFile, decode: Callable[[bytes], T_co], start: Start) -> None:
+    def __init__(self, file: RingFile, codec: Codec[T_co], start: Start) -> None:
         self.file: Final = file
-        self._decode: Final = decode
-        self._taken: deque[bytes] = deque()
+        self._codec: Final = codec
+        self._batches: deque[tuple[bytes, int]] = deque()
+        self._values: deque[T_co] = deque()
         self._in_use = Lock()
         self._listener: Final = file.listen()
         try:
@@ -138,7 +189,7 @@ class BroadcastReceiver(Generic[T_co]):
 
     def close(self) -> None:
         """Close the end, and wake whoever waits in it, who gets `Closed`. Safe to repeat."""
-        self._taken.clear()
+        self._let_go()
         self._listener.stop()
         self.file.close()
         if self._in_use.acquire(blocking=False):
@@ -148,29 +199,55 @@ class BroadcastReceiver(Generic[T_co]):
     def forget(self) -> None:
         """Forget in a forked child what was taken: it is the parent's."""
         self._in_use = Lock()  # another thread of the parent may have held it
-        self._taken.clear()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._batches.clear()
+        self._values.clear()
 
     def _collect(self, most: int) -> list[T_co]:
         if self._listener.is_stopped:
             raise Closed(f"{self.file.path}: this end was closed here")
         values: list[T_co] = []
         try:
-            while len(values) < most and self._look(most - len(values)):
-                payload = self._taken[0]
-                values.append(self._decode(payload))
-                self._taken.popleft()
+            while len(values) < most and (self._values or self._look()):
+                self._hand_out(values, most - len(values))
         except IPCError:
             # To be raised once, after what came before it has been returned.
             if not values:
-                if self._taken:
-                    self._taken.popleft()
+                if self._batches:
+                    self._batches.popleft()
                 raise
         if not values and self._cursor.is_at_end():
             raise EndOfChannel(f"{self.file.path}: the last writer has left")
         return values
 
-    def _look(self, most: int) -> bool:
-        """Have messages in `_taken`, if any are there."""
-        if not self._taken:
-            self._taken.extend(self._cursor.take(max(LOOK_AHEAD, most)))
-        return bool(self._taken)
+    def _hand_out(self, values: list[T_co], most: int) -> None:
+        """Move at most `most` values into a list, of those which are decoded, or else of the next batch."""
+        if not self._values:
+            decoded = self._decoded()
+            self._batches.popleft()
+            if len(decoded) <= most:
+                values += decoded
+                return
+            self._values.extend(decoded)
+        values += [self._values.popleft() for _ in range(min(most, len(self._values)))]
+
+    def _decoded(self) -> list[T_co]:
+        """Return the values of the next batch, which stays the next one. Where one does not fit it is taken apart."""
+        payload, messages = self._batches[0]
+        if messages == 1:
+            return [self._codec.decode(payload)]
+        try:
+            return self._codec.in_batches().decode(payload)
+        except InvalidMessage:
+            bodies = split(payload)
+            self._batches.popleft()
+            self._batches.extendleft((body, 1) for body in reversed(bodies))
+            return self._decoded()
+
+    def _look(self) -> bool:
+        """Have batches in `_batches`, if any are there."""
+        if not self._batches:
+            self._batches.extend(self._cursor.take(LOOK_AHEAD))
+        return bool(self._batches)
