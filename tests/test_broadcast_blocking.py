@@ -172,6 +172,25 @@ def test_messages_of_any_size_come_together(tmp_path: Path) -> None:
         assert reader.missed == 0
 
 
+def test_no_more_is_drawn_than_a_batch_takes(tmp_path: Path) -> None:
+    """Large messages are not gathered; after them small ones are again, many at a time."""
+    news = Broadcast(tmp_path / "news", bytes)
+    drawn = 0
+
+    def draw(sizes: list[int]) -> Iterator[bytes]:
+        nonlocal drawn
+        for size in sizes:
+            drawn += 1
+            yield bytes(size)
+
+    with news.writer(slots=8, message_bytes=1 << 17) as writer:
+        for size, most in (((1 << 17) - 10, 1), (10, 256)):
+            writer.send_many(draw([size]))
+            drawn = 0
+            batches = writer._sender.batches(draw([size] * 1000))
+            assert next(batches).messages == drawn == most
+
+
 def test_of_a_batch_each_message_is_good_for_itself(tmp_path: Path) -> None:
     """One that does not fit the type is dropped with its error, where it stood; the others are received."""
     news = Broadcast(tmp_path / "news", int)

@@ -30,7 +30,9 @@ _ARRAY_32: Final = 0xDD
 LONGEST_START_BYTES: Final = 5
 """Of what stands before the items of an array."""
 
-_split = make_decoder(list[msgspec.Raw], "several messages")
+SEVERAL: Final = "several messages"
+
+_split = make_decoder(list[msgspec.Raw], SEVERAL)
 
 
 @final
@@ -95,8 +97,12 @@ def longest_of(array: bytes) -> int:
     return max(map(len, _split(array)))
 
 
-def split(data: Buffer) -> list[bytes]:
+def split(data: Buffer, name: str = SEVERAL) -> list[bytes]:
     """Return the messages of an array, each as it was encoded.
+
+    Args:
+        data: The array.
+        name: What errors call it.
 
     Raises:
         InvalidMessage: It is no array, or damaged.
@@ -104,4 +110,4 @@ def split(data: Buffer) -> list[bytes]:
     try:
         return list(map(bytes, _split(data)))
     except Exception as error:
-        raise undecodable("several messages", error) from error
+        raise undecodable(name, error) from error

@@ -28,6 +28,8 @@ LOOK_AHEAD: Final = 64
 """How many batches a reader takes at once, also one which asks for a message; it then has them, whoever laps it."""
 MOST_TOGETHER: Final = 256
 """How many messages are drawn for one batch: more save nothing more."""
+FIRST_TOGETHER: Final = 16
+"""How many are drawn while nobody knows how long they are."""
 
 Start: TypeAlias = Literal["new", "oldest"]
 """With which message a reader begins."""
@@ -47,6 +49,7 @@ class BroadcastSender(Generic[T_contra]):
     def __init__(self, file: RingFile, codec: Codec[T_contra]) -> None:
         self.file: Final = file
         self._codec: Final = codec
+        self._together = min(FIRST_TOGETHER, file.header.batch_bytes // file.header.message_bytes)
 
     def encoded(self, value: T_contra) -> bytes:
         """Return a message as it is published.
@@ -80,17 +83,20 @@ class BroadcastSender(Generic[T_contra]):
         while True:
             together: list[T_contra] = []
             try:
-                together.extend(islice(drawn, MOST_TOGETHER))
+                together.extend(islice(drawn, self._together))
             except Exception:
-                yield from self._encoded_together(together)
+                if together:
+                    yield from self._encoded_together(together)
                 raise
             if not together:
                 return
             yield from self._encoded_together(together)
 
     def _encoded_together(self, values: list[T_contra]) -> Iterator[Batch]:
-        if len(values) < 2:
-            yield from (Batch(self.encoded(value)) for value in values)
+        if len(values) == 1:
+            payload = self.encoded(values[0])
+            self._learn(payload, 1)
+            yield Batch(payload)
             return
         try:
             array = self._codec.in_batches().encode(values)
@@ -98,10 +104,15 @@ class BroadcastSender(Generic[T_contra]):
             yield from self._encoded_one_by_one(values)
             return
         header = self.file.header
+        self._learn(array, len(values))
         if len(array) <= header.batch_bytes and longest_of(array) <= header.message_bytes:
             yield Batch(array, len(values))
         else:
             yield from self._put_together(split(array))
+
+    def _learn(self, payload: bytes, messages: int) -> None:
+        """Draw as many the next time as will fill a batch, if they are as long as these."""
+        self._together = min(max(1, self.file.header.batch_bytes * messages // len(payload)), MOST_TOGETHER)
 
     def _encoded_one_by_one(self, values: list[T_contra]) -> Iterator[Batch]:
         messages: list[bytes] = []
@@ -241,7 +252,7 @@ class BroadcastReceiver(Generic[T_co]):
         try:
             return self._codec.in_batches().decode(payload)
         except InvalidMessage:
-            bodies = split(payload)
+            bodies = split(payload, self._codec.title)
             self._batches.popleft()
             self._batches.extendleft((body, 1) for body in reversed(bodies))
             return self._decoded()
