@@ -248,8 +248,10 @@ def test_threads_share_the_ends(tmp_path: Path) -> None:
                 got.append(number)
 
         def send(first: int) -> None:
-            for number in range(first, first + 100):
+            for number in range(first, first + 50):
                 writer.send(number)
+            for number in range(first + 50, first + 100, 25):
+                writer.send_many(range(number, number + 25))
 
         threads = [threading.Thread(target=receive) for _ in range(2)]
         senders = [threading.Thread(target=send, args=(first,)) for first in (0, 100)]

@@ -115,7 +115,10 @@ class BlockingBroadcastReader(Generic[T_co]):
             ProtocolError: Somebody has damaged it, or has cut the file short.
             Closed: The end was closed here, be it meanwhile by another thread, or opened before a fork.
         """
-        return self.receive_many(max_messages=1, timeout=timeout)[0]
+        try:
+            return self._receiver.take_decoded()
+        except IndexError:
+            return self.receive_many(max_messages=1, timeout=timeout)[0]
 
     def receive_nowait(self) -> T_co:
         """Return the next message if it is there, and do not wait.
