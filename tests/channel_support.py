@@ -15,11 +15,13 @@ from time import monotonic
 from typing import Generic, Protocol, Self, TypeVar
 
 from namedipc import lowlevel
+from namedipc._batches import array_count
 from namedipc._channel import Channel
 from namedipc._channel_blocking import BlockingConnection
 from namedipc._channel_trio import Connection
 from namedipc._errors import WouldBlock
-from namedipc._protocol.messages import MessageSession, pack_message
+from namedipc._protocol.messages import Batch, MessageSession, pack_message
+from namedipc._shells.message_link import MessageLink
 from namedipc._values import Limits
 
 T = TypeVar("T")
@@ -115,9 +117,20 @@ class BytePeer(Generic[T]):
 
     def messages(self) -> list[T]:
         """Return the messages that are whole by now."""
+        found: list[T] = []
+        while (body := self.session.next_message()) is not None:
+            if isinstance(body, Batch):
+                found += self._codec.in_batches().decode(body)
+            else:
+                found.append(self._codec.decode(body))
+        return found
+
+    def counts(self) -> list[int]:
+        """Return how many messages each frame has that is there by now; 0 for a message in a frame of its own."""
+        self.drain()
         found = []
         while (body := self.session.next_message()) is not None:
-            found.append(self._codec.decode(body))
+            found.append(array_count(body) if isinstance(body, Batch) else 0)
         return found
 
     def pack(self, *messages: T) -> bytes:
@@ -163,6 +176,14 @@ def shrink(sock: lowlevel.Socket) -> lowlevel.Socket:
     """Let a socket send as little as the kernel allows before it is full."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 0)
     return sock
+
+
+def body_now(link: MessageLink) -> bytes | None:
+    """Take the next message as it travelled, if it is there."""
+    while (body := link.take()) is None:
+        if not link.read():
+            return None
+    return body
 
 
 def remove_card(path: Path) -> None:

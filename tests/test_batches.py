@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from namedipc import InvalidMessage
-from namedipc._batches import LONGEST_START_BYTES, array_start, join, longest_of, split
+from namedipc._batches import LONGEST_START_BYTES, array_count, array_start, join, longest_of, split
 from namedipc._codec import Codec
 
 
@@ -66,7 +66,14 @@ def test_arrays_of_any_length(values: list[int], times: int) -> None:
     assert array.startswith(array_start(len(values)))
     assert len(array) == len(array_start(len(values))) + len(values)
     assert len(array_start(len(values))) <= LONGEST_START_BYTES
+    assert array_count(array) == len(values)
     assert codec.in_batches().decode(array) == values
+
+
+@pytest.mark.parametrize("data", [b"", b"\x01", b"\x82\x01\x01\x02\x02", b"\xdc\x01", b"\xdd\x01\x01\x01", b"\xc0"])
+def test_the_count_of_what_is_no_array(data: bytes) -> None:
+    """Neither of other types, nor of a start which is cut off."""
+    assert array_count(data) == 0
 
 
 def test_what_does_not_fit_is_refused_on_both_sides() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -110,6 +110,81 @@ def test_many_at_one_go(numbers: Channel[int]) -> None:
             server.receive_many(timeout=0)
 
 
+def test_many_in_a_frame(numbers: Channel[int]) -> None:
+    """As soon as the peer's limit is known those of one `send_many` travel together, and one alone as ever."""
+    with numbers.listen() as listener, BytePeer(numbers) as peer, listener.accept() as end:
+        end.send_many([1, 2])
+        end.send_many(iter([1, 2]))
+        assert peer.counts() == [0] * 4
+        peer.greet()
+        end.send_many(list(range(600)))
+        end.send_many(tuple(range(257)))
+        end.send_many(iter(range(1026)))
+        end.send_many([1])
+        end.send_many([])
+        assert peer.counts() == [256, 256, 88, 256, 0, 1024, 2, 0]
+        assert end.statistics().messages_sent == 4 + 600 + 257 + 1026 + 1
+
+
+@pytest.mark.parametrize("kind", [list, iter])
+def test_as_much_in_a_frame_as_the_peer_takes(
+    channel: Channel[bytes], kind: Callable[[list[bytes]], Iterable[bytes]]
+) -> None:
+    """One is never longer than its limit, nor so long that what is in it has to wait; and all arrives, in order."""
+    said = [bytes([size]) * size for size in (30, 30, 30, 98, 46, 46, 46, 47, 98, 98, 1)]
+    with blocking_ends(channel, Limits(message_bytes=100)) as (server, client):
+        client.send_many(kind(said))
+        assert server.receive_many() == said
+    said = [bytes([size]) * 1000 * size for size in (1, 60, 4, 70, 1, 1)]
+    with channel.listen() as listener, BytePeer(channel) as peer, listener.accept() as end:
+        peer.greet()
+        end.send_many(kind(said))
+        assert peer.counts() == [3, 0, 2]
+
+
+def test_an_iterator_that_gives_out_one_object_again(tmp_path: Path) -> None:
+    """Each message is what it was when it was drawn."""
+
+    def rows() -> Iterator[list[int]]:
+        row = [0, 0]
+        for number in range(5):
+            row[0] = number
+            yield row
+
+    with blocking_ends(Channel(tmp_path / "rows", list[int])) as (server, client):
+        client.send([])
+        client.send_many(rows())
+        assert server.receive_many() == [[], *([number, 0] for number in range(5))]
+
+
+def test_an_iterator_that_fails(numbers: Channel[int]) -> None:
+    """Nothing of what it has given out is sent."""
+    with blocking_ends(numbers) as (server, client):
+        with pytest.raises(ZeroDivisionError):
+            client.send_many(1 // (2 - number) for number in range(3))
+        client.send_many([7])
+        assert server.receive_many() == [7]
+
+
+def test_one_by_one_of_many(numbers: Channel[int]) -> None:
+    """Any number may receive what came together, each message once; without waiting, too. They are counted."""
+    with blocking_ends(numbers) as (server, client):
+        client.send(0)
+        client.send_many(list(range(1, 1000)))
+        assert [server.receive(), server.receive_nowait(), server.receive()] == [0, 1, 2]
+        assert server.receive_many(max_messages=2) == [3, 4]
+        assert server.statistics().messages_received == 5
+        client.send_eof()
+        receivers = [Background(lambda: list(server)) for _ in range(3)]
+        received: list[int] = []
+        for receiver in receivers:
+            found = receiver.result()
+            assert isinstance(found, list)
+            received += found
+        assert sorted(received) == list(range(5, 1000))
+        assert (client.statistics().messages_sent, server.statistics().messages_received) == (1000, 1000)
+
+
 def test_many_threads(numbers: Channel[int]) -> None:
     """Any number take turns: each message is received once."""
     with blocking_ends(numbers) as (server, client):
@@ -188,9 +263,13 @@ def test_a_value_of_another_type(numbers: Channel[int]) -> None:
     with blocking_ends(numbers) as (server, client):
         before = client.statistics().bytes_sent
         wrong: int = "one"  # type: ignore[assignment]  # what a caller without a type checker may do
-        for send in (client.send, client.send_nowait, lambda value: client.send_many([1, value])):
-            with pytest.raises(InvalidMessage):
+        many: list[int] = [*range(300), wrong]
+        with pytest.raises(InvalidMessage) as alone:
+            client.send(wrong)
+        for send in (client.send_nowait, lambda _: client.send_many(many), lambda _: client.send_many(iter(many))):
+            with pytest.raises(InvalidMessage) as caught:
                 send(wrong)
+            assert str(caught.value) == str(alone.value)
         assert client.statistics().bytes_sent == before
         client.send(5)
         assert server.receive() == 5
@@ -201,6 +280,13 @@ def test_a_value_that_is_too_large(channel: Channel[bytes]) -> None:
     with blocking_ends(channel, Limits(message_bytes=100)) as (server, client):
         with pytest.raises(TooLarge, match=rf"{channel.path}: a message of 1\d\d bytes; the other side accepts 100"):
             client.send(bytes(100))
+        wrong: bytes = 1  # type: ignore[assignment]  # what a caller without a type checker may do
+        for many in ([b"a", bytes(100), b"b"], [b"a", bytes(100), wrong]):
+            for values in (many, iter(many)):
+                with pytest.raises(TooLarge, match="a message of 102 bytes"):
+                    client.send_many(values)
+        with pytest.raises(InvalidMessage):
+            client.send_many([wrong, bytes(100)])
         assert client.statistics().messages_sent == 0
         client.send(bytes(90))
         assert server.receive() == bytes(90)

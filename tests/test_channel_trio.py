@@ -27,7 +27,7 @@ from namedipc._errors import (
     TooLarge,
     WouldBlock,
 )
-from namedipc._protocol.frames import HEADER, MESSAGE, SCHEMA, pack_frame
+from namedipc._protocol.frames import HEADER, MESSAGE, MESSAGES, SCHEMA, pack_frame
 from namedipc._protocol.hello import CHANNEL, Hello
 from namedipc._protocol.messages import pack_message
 from namedipc._shells import patience
@@ -90,6 +90,47 @@ async def test_many_at_one_go(numbers: Channel[int]) -> None:
         assert got == list(range(3, 5000))
         with pytest.raises(ValueError, match="max_messages=0"):
             await server.receive_many(max_messages=0)
+
+
+async def test_many_in_a_frame(numbers: Channel[int]) -> None:
+    """As soon as the peer's limit is known those of one `send_many` travel together, and one alone as ever."""
+    async with numbers.listen() as listener:
+        with BytePeer(numbers) as peer:
+            async with await listener.accept() as end:
+                await end.send_many([1, 2])
+                assert peer.counts() == [0, 0]
+                peer.greet()
+                await end.send_many(list(range(600)))
+                await end.send_many(tuple(range(257)))
+                await end.send_many(iter(range(1026)))
+                await end.send_many([1])
+                assert peer.counts() == [256, 256, 88, 256, 0, 1024, 2, 0]
+                assert end.statistics().messages_sent == 2 + 600 + 257 + 1026 + 1
+
+
+async def test_one_by_one_of_many(numbers: Channel[int]) -> None:
+    """Any number may receive what came together, each message once; without waiting, too. They are counted."""
+    received: list[int] = []
+
+    async def receive() -> None:
+        async for message in server:
+            received.append(message)
+
+    async with trio_ends(numbers) as (server, client):
+        await client.send(0)
+        await client.send_many(list(range(1, 1000)))
+        assert [await server.receive(), server.receive_nowait(), await server.receive()] == [0, 1, 2]
+        assert await server.receive_many(max_messages=2) == [3, 4]
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await server.receive()
+        assert server.statistics().messages_received == 5
+        await client.send_eof()
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(receive)
+        assert sorted(received) == list(range(5, 1000))
+        assert (client.statistics().messages_sent, server.statistics().messages_received) == (1000, 1000)
 
 
 async def test_many_tasks(numbers: Channel[int]) -> None:
@@ -199,8 +240,10 @@ async def test_a_value_of_another_type(numbers: Channel[int]) -> None:
         wrong: int = "one"  # type: ignore[assignment]  # what a caller without a type checker may do
         with pytest.raises(InvalidMessage):
             await client.send(wrong)
-        with pytest.raises(InvalidMessage):
-            await client.send_many([1, 2, wrong])
+        many: list[int] = [*range(300), wrong]
+        for values in (many, tuple(many), iter(many)):
+            with pytest.raises(InvalidMessage, match=f"{numbers.path}: expected int, got str"):
+                await client.send_many(values)
         with pytest.raises(InvalidMessage):
             client.send_nowait(wrong)
         assert client.statistics().bytes_sent == before
@@ -232,12 +275,14 @@ async def test_a_received_value_of_another_type(numbers: Channel[int]) -> None:
                 with pytest.raises(InvalidMessage):
                     await end.receive()
                 assert await end.receive() == 7
-                peer.socket.sendall(good + good + bad + good)
-                assert await end.receive_many() == [7, 7]
-                with pytest.raises(InvalidMessage):
-                    await end.receive_many()
-                assert await end.receive_many() == [7]
-                assert end.statistics().messages_received == 6
+                together = pack_frame(MESSAGES, b"\x94\x07\x07\xa3abc\x07")
+                for frames in (good + good + bad + good, together):
+                    peer.socket.sendall(frames)
+                    assert await end.receive_many() == [7, 7]
+                    with pytest.raises(InvalidMessage):
+                        await end.receive_many()
+                    assert await end.receive_many() == [7]
+                assert end.statistics().messages_received == 10
 
 
 # ------------------------------------------------------------ cancelling

@@ -20,6 +20,8 @@ from namedipc._shells.line_link import LineLink
 from namedipc._shells.message_link import MessageLink
 from namedipc._values import Limits
 
+from .channel_support import body_now
+
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
@@ -99,7 +101,8 @@ def test_links_of_lines(framing: Framing, blank: bytes | None) -> None:
     assert link.pack(b"one") == b"one\n"
     assert link.pack_many([b"one", b"", b"three"]) == (b"one\n\nthree\n", 3)
     assert link.pack_many([]) == (b"", 0)
+    assert link.pack_values(codec, ["one", "two"]) is None
     other.sendall(b"\n")
-    assert link.take_now() == blank
+    assert body_now(link) == blank
     link.close()
     other.close()

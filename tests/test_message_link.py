@@ -8,16 +8,18 @@ from contextlib import contextmanager
 
 import pytest
 
-from namedipc import InvalidMessage, lowlevel
+from namedipc import lowlevel
+from namedipc._batches import join
+from namedipc._codec import Codec
 from namedipc._errors import Closed, ConnectionLost, EndOfChannel, ProtocolError, RemoteError, TimedOut, TooLarge
-from namedipc._protocol.frames import HEADER, MESSAGE
+from namedipc._protocol.frames import HEADER, MESSAGE, MESSAGES, pack_frame
 from namedipc._protocol.hello import CHANNEL, Hello
 from namedipc._protocol.messages import MessageSession, pack_message
 from namedipc._shells.message_link import MessageLink
 from namedipc._shells.patience import Patience
 from namedipc._values import Peer
 
-from .channel_support import fork, run_in_fork, shrink
+from .channel_support import body_now, fork, run_in_fork, shrink
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -44,21 +46,13 @@ def links(*, limit: int = 1 << 20) -> Iterator[tuple[MessageLink, MessageLink]]:
             end.close()
 
 
-def receive(link: MessageLink) -> bytes | None:
-    """Take the next message, if it is there."""
-    while (body := link.take()) is None:
-        if not link.read():
-            return None
-    return body
-
-
 def carry(sender: MessageLink, receiver: MessageLink) -> list[bytes]:
     """Let everything through that waits in the sender."""
     found: list[bytes] = []
     done = False
     while not done:
         done = sender.write()
-        while (body := receive(receiver)) is not None:
+        while (body := body_now(receiver)) is not None:
             found.append(body)
     return found
 
@@ -70,6 +64,7 @@ def test_messages_through_a_small_socket() -> None:
         here.enqueue(b"".join(map(pack_message, bodies)), len(bodies))
         assert not here.write()
         assert carry(here, there) == bodies
+        there.count_received(8)
         sent, received = here.statistics(), there.statistics()
         assert (sent.messages_sent, received.messages_received) == (8, 8)
         assert sent.bytes_sent == received.bytes_received > 8 * 30_000
@@ -117,10 +112,10 @@ def test_every_message_comes_before_the_end() -> None:
         here.say_goodbye()
         assert here.write()
         here.close()
-        assert [receive(there), receive(there)] == [b"a", b"b"]
+        assert [body_now(there), body_now(there)] == [b"a", b"b"]
         for _ in range(2):
             with pytest.raises(EndOfChannel, match="/run/name"):
-                receive(there)
+                body_now(there)
 
 
 @pytest.mark.parametrize(("rest", "how"), [(b"", "without a goodbye"), (b"\x05", "in the middle of a message")])
@@ -132,10 +127,10 @@ def test_every_message_comes_before_the_loss(rest: bytes, how: str) -> None:
         here.enqueue(pack_message(b"a") + rest)
         assert here.write()
         here.close()
-        assert receive(there) == b"a"
+        assert body_now(there) == b"a"
         for _ in range(2):
             with pytest.raises(ConnectionLost, match=how):
-                receive(there)
+                body_now(there)
 
 
 def test_sending_to_a_lost_peer() -> None:
@@ -153,35 +148,35 @@ def test_sending_to_a_lost_peer() -> None:
         here.half_close()
 
 
-def test_that_a_message_does_not_fit_is_put_off() -> None:
-    """The next `take` raises it in its place, and counts it; what fits is a value."""
-
-    def refuse(body: bytes) -> object:
-        raise InvalidMessage(f"not {body!r}")
-
-    with links() as (here, there):
-        here.enqueue(pack_message(b"a") + pack_message(b"b"), 2)
-        assert here.write()
-        first = receive(there)
-        assert first == b"a"
-        with pytest.raises(InvalidMessage, match="not b'a'"):
-            there.decoded(refuse, first)
-        assert there.decoded(bytes.decode, b"c") == "c"
-        assert there.statistics().messages_received == 0
-        with pytest.raises(InvalidMessage, match="not b'a'"):
-            receive(there)
-        assert receive(there) == b"b"
-        assert there.statistics().messages_received == 2
+def test_values_together() -> None:
+    """They are encoded by one call, but where each has to be looked at by itself; what cannot be sent is told."""
+    codec = Codec[str](str)
+    wrong: str = 1  # type: ignore[assignment]  # what a caller without a type checker may do
+    with links(limit=100) as (here, there):
+        assert here.pack_values(codec, ["a", "b"]) is None  # the limit is not known yet
+        here.hear_hello()
+        assert here.pack_values(codec, ["a"]) is None
+        assert here.pack_values(codec, ["a", wrong]) is None
+        assert here.pack_values(codec, ["a", "b"]) == pack_frame(MESSAGES, join([b"\xa1a", b"\xa1b"]))
+        frames = here.pack_values(codec, ["a" * 30, "b" * 30, "c" * 30, "d" * 98])
+        assert frames is not None
+        here.enqueue(frames, 4)
+        assert [len(body) for body in carry(here, there)] == [1 + 3 * 31, 100]
+        with pytest.raises(TooLarge, match="a message of 101 bytes"):
+            here.pack_values(codec, ["a", "b" * 99, "c" * 200])
+        here.say_goodbye()
+        with pytest.raises(Closed, match="send_eof"):
+            here.pack_values(codec, ["a", "b"])
 
 
 def test_the_session_has_failed() -> None:
     """Then nothing can be sent, either."""
     with links() as (here, there):
-        assert receive(there) is None
+        assert body_now(there) is None
         here.enqueue(HEADER.pack(2**31, MESSAGE, 0, 0, 0))
         assert here.write()
         with pytest.raises(ProtocolError):
-            receive(there)
+            body_now(there)
         with pytest.raises(ProtocolError, match="2147483648"):
             there.check_sendable(b"x")
 
@@ -195,10 +190,10 @@ def test_half_close() -> None:
         with pytest.raises(Closed, match=r"send_eof\(\) has been called"):
             here.check_sendable(b"x")
         with pytest.raises(EndOfChannel):
-            receive(there)
+            body_now(there)
         there.enqueue(pack_message(b"answer"))
         assert there.write()
-        assert receive(here) == b"answer"
+        assert body_now(here) == b"answer"
 
 
 @pytest.mark.parametrize("same_user", [False, True])
@@ -212,7 +207,7 @@ def test_a_handlers_failure_is_told(same_user: bool) -> None:
     here.say_goodbye()
     assert here.write()
     with pytest.raises(RemoteError, match="/run/name: KeyError: 'dish'") as caught:
-        receive(there)
+        body_now(there)
     assert ("KeyError" in caught.value.traceback_text) == same_user
     here.close()
     here.tell_failure(KeyError("closed"))
@@ -246,7 +241,7 @@ def test_ended_by_this_side() -> None:
             with pytest.raises(Closed):
                 use()
         with pytest.raises(ConnectionLost):
-            receive(there)
+            body_now(there)
 
 
 def test_agreement() -> None:
@@ -282,7 +277,7 @@ def test_giving_up(*, telling: bool) -> None:
         with pytest.raises(ConnectionLost, match="too slow"):
             use()
     with pytest.raises(TimedOut if telling else ConnectionLost, match="too slow" if telling else "without a goodbye"):
-        receive(there)
+        body_now(there)
     for end in (here, there):
         end.close()
 
@@ -318,7 +313,7 @@ def test_a_forked_child_does_not_hide_the_end() -> None:
         os.read(ready[0], 1)
         os.close(here.socket.detach())  # what a kill does; `close` would shut it down for every process
         with pytest.raises(ConnectionLost):
-            receive(there)
+            body_now(there)
         os.close(release[1])
         os.waitpid(pid, 0)
         for fd in (*ready, release[0]):

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from namedipc._batches import LONGEST_START_BYTES, array_count, array_start, join
 from namedipc._errors import IPCError, LimitReached, ProtocolError, RemoteError, SchemaMismatch, WrongKind
 from namedipc._faults import Fault, fault_of, pack_fault
-from namedipc._protocol.frames import CALL, ERROR, HEADER, LONGEST_ERROR_BYTES, MESSAGE, SCHEMA, pack_frame
+from namedipc._protocol.frames import (
+    CALL,
+    ERROR,
+    HEADER,
+    LONGEST_ERROR_BYTES,
+    MESSAGE,
+    MESSAGES,
+    SCHEMA,
+    FrameReader,
+    pack_frame,
+)
 from namedipc._protocol.hello import CHANNEL, HELLO_BYTES, SERVICE, Hello
-from namedipc._protocol.messages import MessageSession, pack_message
+from namedipc._protocol.messages import MOST_TOGETHER, Batch, MessageSession, pack_message, pack_together
 
 
 def different(theirs: bytes) -> str | None:
@@ -125,12 +138,69 @@ def test_a_compatible_type() -> None:
     assert drain(receiver) == [b"m"]
 
 
-def test_a_message_before_the_schema() -> None:
+@pytest.mark.parametrize("message", [pack_message(b"xx"), pack_frame(MESSAGES, join([b"x", b"x"]))])
+def test_a_message_before_the_schema(message: bytes) -> None:
     """It is refused even with the right fingerprint: only the schema sets the limit."""
     receiver = session(limit=1)
-    receiver.feed(session().opening[:HELLO_BYTES] + pack_message(b"xx"))
+    receiver.feed(session().opening[:HELLO_BYTES] + message)
     with pytest.raises(ProtocolError, match="/run/name: the peer sent a message before its schema"):
         receiver.next_message()
+
+
+def test_messages_together() -> None:
+    """A frame of several is one `Batch`, in its place among others; whether it is whole is not looked at."""
+    receiver = session()
+    three = join([b"1", b"2", b"3"])
+    receiver.feed(session().opening + pack_message(b"m") + pack_frame(MESSAGES, three) + pack_frame(MESSAGES, b"\x91"))
+    found = drain(receiver)
+    assert found == [b"m", three, b"\x91"]
+    assert [type(body) for body in found] == [bytes, Batch, Batch]
+
+
+@pytest.mark.parametrize(
+    ("array", "count"),
+    [
+        (b"", "none"),
+        (array_start(0), "none"),
+        (b"\x01", "none"),
+        (b"\x82\x01\x01\x02\x02", "none"),
+        (b"\xdc", "none"),
+        (b"\xdd\xff\xff\xff", "none"),
+        (array_start(1025) + bytes(100), "1025"),
+        (b"\xdd\xff\xff\xff\xff" + bytes(100), "4294967295"),
+    ],
+)
+def test_a_number_of_messages_that_cannot_be(array: bytes, count: str) -> None:
+    """None at all, or more than are ever together, is refused before anything is made of it."""
+    receiver = session()
+    receiver.feed(session().opening + pack_frame(MESSAGES, array))
+    with pytest.raises(ProtocolError, match=f"^/run/name: a frame of several messages says that they are {count}; 1"):
+        receiver.next_message()
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(st.lists(st.integers(1, 30).map(bytes), max_size=50), st.integers(0, 100))
+def test_packing_together(bodies: list[bytes], longest: int) -> None:
+    """All of them, in order; no frame of several is longer than it may be, and each has as many as it has room for."""
+    reader = FrameReader(1000)
+    reader.feed(pack_together(bodies, longest))
+    packed: list[list[bytes]] = []
+    while (frame := reader.next_frame()) is not None:
+        kind, _flags, _method, _id, body = frame
+        at = sum(map(len, packed))
+        together = bodies[at : at + (1 if kind == MESSAGE else array_count(body))]
+        assert frame == (kind, 0, 0, 0, together[0] if kind == MESSAGE else join(together))
+        assert kind == MESSAGE or (kind == MESSAGES and len(together) > 1 and len(body) <= longest)
+        packed.append(together)
+    assert [body for together in packed for body in together] == bodies
+    for together, following in pairwise(packed):
+        assert len(b"".join(together) + following[0]) + LONGEST_START_BYTES > longest
+
+
+def test_no_more_together_than_that() -> None:
+    """However small they are; the last one alone is a message like any other."""
+    frames = pack_together([b"x"] * (MOST_TOGETHER + 1), 1 << 20)
+    assert frames == pack_frame(MESSAGES, join([b"x"] * MOST_TOGETHER)) + pack_message(b"x")
 
 
 def test_a_schema_twice() -> None:
@@ -170,7 +240,7 @@ def test_a_service_at_the_other_side() -> None:
         receiver.next_message()
 
 
-@pytest.mark.parametrize("kind", [MESSAGE, ERROR])
+@pytest.mark.parametrize("kind", [MESSAGE, MESSAGES, ERROR])
 def test_a_giant_length(kind: int) -> None:
     """The path is said, and the limit; and it is what the schema was allowed no more."""
     receiver = session(limit=10)
@@ -210,7 +280,7 @@ def test_a_handlers_exception() -> None:
 
 
 @settings(max_examples=150, derandomize=True, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 12), st.binary(max_size=20)), max_size=4), st.binary(max_size=20))
+@given(st.lists(st.tuples(st.integers(0, 15), st.binary(max_size=20)), max_size=4), st.binary(max_size=20))
 def test_whatever_a_peer_says(said: list[tuple[int, bytes]], rest: bytes) -> None:
     """It ends in messages, the end, or an error of the hierarchy, which stays."""
     receiver = session()

@@ -22,6 +22,7 @@ from namedipc._protocol.frames import (
     ITEM,
     KNOWN_FLAGS,
     MESSAGE,
+    MESSAGES,
     ONE_WAY_FLAG,
     REPLY,
     SCHEMA,
@@ -250,7 +251,7 @@ def test_a_bad_hello_is_refused(hello: bytes, error: type[IPCError], message: st
     assert sent_by(session) == [(ERROR, 0, 0, 0, b"fault")]
 
 
-@pytest.mark.parametrize("kind", [0, REPLY, ERROR, MESSAGE, SCHEMA, 12, 255])
+@pytest.mark.parametrize("kind", [0, REPLY, ERROR, MESSAGE, MESSAGES, SCHEMA, 12, 255])
 @pytest.mark.parametrize("hello", [SAME, OTHER])
 def test_frames_that_a_client_may_not_send(kind: int, hello: bytes) -> None:
     """Before and after the schemas were compared."""

@@ -7,7 +7,7 @@ by one can be joined, and what was encoded together can be split.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from struct import pack
+from struct import pack, unpack_from
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
 
 import msgspec
@@ -95,6 +95,18 @@ def array_start(count: int) -> bytes:
 def longest_of(array: bytes) -> int:
     """Return the size of the longest message of an array that `Batches` has made."""
     return max(map(len, _split(array)))
+
+
+def array_count(data: Buffer) -> int:
+    """Return how many items an array says that it has; 0 also where it is none, or its count is cut off."""
+    first = data[0] if data else 0
+    if first & 0xF0 == _ARRAY_FIX:
+        return first & _MOST_FIX
+    if first == _ARRAY_16 and len(data) > 2:
+        return int(unpack_from(">H", data, 1)[0])
+    if first == _ARRAY_32 and len(data) > 4:
+        return int(unpack_from(">I", data, 1)[0])
+    return 0
 
 
 def split(data: Buffer, name: str = SEVERAL) -> list[bytes]:

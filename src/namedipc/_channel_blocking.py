@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from itertools import groupby
 from math import inf
 from pathlib import Path
@@ -19,6 +19,7 @@ from ._codec import Codec
 from ._errors import Busy, Closed, ConnectionLost, EndOfChannel, IPCError, TimedOut, WouldBlock
 from ._protocol.attachments import is_homeless
 from ._shells.handover import handing_over
+from ._shells.incoming import Incoming
 from ._shells.message_link import MessageLink
 from ._shells.payload_link import PayloadLink
 from ._shells.reception import Reception
@@ -43,7 +44,9 @@ class BlockingConnection(Generic[T]):
 
     def __init__(self, link: MessageLink, codec: Codec[T]) -> None:
         self._link = link
-        self._encode, self._decode = link.coders(codec)
+        self._codec = codec
+        self._encode, _ = link.coders(codec)
+        self._incoming = Incoming(link, codec)
         self._sending: Lock = threading.Lock()
         self._receiving: Lock = threading.Lock()
         self._closing = threading.RLock()
@@ -82,7 +85,7 @@ class BlockingConnection(Generic[T]):
         """Send several messages at one go; all are checked before the first leaves. See `send`."""
         clock = Clock(timeout)
         if not isinstance(self._link, PayloadLink):
-            self._send_frames(*self._link.pack_many(map(self._checked, values)), clock)
+            self._send_frames(*self._packed(values), clock)
             return
         for waits, bodies in groupby(list(map(self._checked, values)), key=is_homeless):
             if waits:
@@ -104,7 +107,7 @@ class BlockingConnection(Generic[T]):
         if frame is None:
             frame = self._pack_now(body)
         try:
-            with turn(self._sending, Clock(0), WouldBlock(f"{link.where}: another thread is sending")):
+            with turn(self._sending, Clock(0), lambda: WouldBlock(f"{link.where}: another thread is sending")):
                 if link.write():
                     link.enqueue(frame)
                     # What has begun goes on with the next send; the message is no longer this caller's concern.
@@ -130,8 +133,8 @@ class BlockingConnection(Generic[T]):
             Closed: This end has been closed.
         """
         clock = Clock(timeout)
-        with turn(self._receiving, clock, self._timed_out("no message", clock)):
-            return self._decode(self._next_body(clock))
+        with turn(self._receiving, clock, lambda: self._timed_out("no message", clock)):
+            return self._next(clock, 1)[0]
 
     def receive_many(self, *, max_messages: int = 1024, timeout: float | None = None) -> list[T]:
         """Receive what is there: at least one message, waiting for it, and as many more as need no waiting.
@@ -146,11 +149,9 @@ class BlockingConnection(Generic[T]):
         if max_messages < 1:
             raise ValueError(f"max_messages={max_messages}: must be at least 1")
         clock = Clock(timeout)
-        with turn(self._receiving, clock, self._timed_out("no message", clock)):
-            messages = [self._decode(self._next_body(clock))]
-            with suppress(IPCError):  # told by the next call, behind what has arrived
-                while len(messages) < max_messages and (body := self._link.take_now()) is not None:
-                    messages.append(self._link.decoded(self._decode, body))
+        with turn(self._receiving, clock, lambda: self._timed_out("no message", clock)):
+            messages = self._next(clock, max_messages)
+            self._incoming.fill(messages, max_messages)
         return messages
 
     def receive_nowait(self) -> T:
@@ -159,11 +160,12 @@ class BlockingConnection(Generic[T]):
         Raises:
             WouldBlock: None is there, or another thread is receiving.
         """
-        with turn(self._receiving, Clock(0), WouldBlock(f"{self._link.where}: another thread is receiving")):
-            body = self._link.take_now()
-        if body is None:
-            raise WouldBlock(f"{self._link.where}: no message is there")
-        return self._decode(body)
+        where = self._link.where
+        with turn(self._receiving, Clock(0), lambda: WouldBlock(f"{where}: another thread is receiving")):
+            messages = self._incoming.take_now(1)
+        if not messages:
+            raise WouldBlock(f"{where}: no message is there")
+        return messages[0]
 
     def send_eof(self) -> None:
         """Say that this end sends no more: the peer's `receive` ends, and it can still send."""
@@ -202,7 +204,7 @@ class BlockingConnection(Generic[T]):
     def _close(self) -> None:
         link = self._link
         try:
-            with turn(self._sending, Clock(0), Busy(link.where)):
+            with turn(self._sending, Clock(0), lambda: Busy(link.where)):
                 link.check_open()
                 link.say_goodbye()
                 self._write_out(Clock(FINISH_SECONDS))
@@ -239,7 +241,7 @@ class BlockingConnection(Generic[T]):
         link = self._link
         assert isinstance(link, PayloadLink)
         late = self._timed_out("the peer does not let go of payloads", clock)
-        with turn(self._placing, clock, late):
+        with turn(self._placing, clock, lambda: late):
             try:
                 self._hear(link)
                 while (frame := self._packed_or_heard(link, body, clock, late)) is None:
@@ -313,18 +315,32 @@ class BlockingConnection(Generic[T]):
 
     def _checked(self, value: T) -> bytes:
         body = self._encode(value)
-        if not self._link.session.greeted and self._receiving.acquire(blocking=False):
+        if not self._link.session.greeted:
+            self._hear_hello()
+        self._link.check_sendable(body)
+        return body
+
+    def _hear_hello(self) -> None:
+        if self._receiving.acquire(blocking=False):
             try:
                 self._link.hear_hello()
             finally:
                 self._receiving.release()
-        self._link.check_sendable(body)
-        return body
+
+    def _packed(self, values: Iterable[T]) -> tuple[bytes, int]:
+        """Return values as frames, and how many they are. An iterator may change what it gave, as it goes on."""
+        if type(values) is list or type(values) is tuple:
+            if not self._link.session.greeted:
+                self._hear_hello()
+            frames = self._link.pack_values(self._codec, values)
+            if frames is not None:
+                return frames, len(values)
+        return self._link.pack_many(map(self._checked, values))
 
     def _send_frames(self, frames: bytes, messages: int, clock: Clock) -> None:
         link = self._link
         try:
-            with turn(self._sending, clock, self._timed_out("not sent", clock)):
+            with turn(self._sending, clock, lambda: self._timed_out("not sent", clock)):
                 link.check_open()
                 self._write_out(clock)  # the rest of one that had timed out
                 link.enqueue(frames, messages)
@@ -342,15 +358,14 @@ class BlockingConnection(Generic[T]):
                 raise self._timed_out("the peer does not read", clock)
             self._ready(clock, write=True)
 
-    def _next_body(self, clock: Clock) -> bytes:
-        link = self._link
-        while (body := link.take()) is None:
-            if link.read():
+    def _next(self, clock: Clock, most: int) -> list[T]:
+        while not (messages := self._incoming.take(most)):
+            if self._link.read():
                 continue
             if clock.expired():
                 raise self._timed_out("no message", clock)
             self._readable(clock)
-        return body
+        return messages
 
     def _readable(self, clock: Clock, bell: int | None = None) -> None:
         """Wait for the peer, or the bell; and for a peer that owes something no longer than it may take."""
@@ -391,17 +406,27 @@ def wait_for(
         raise Closed(f"{where}: this end has been closed") from None
 
 
-@contextmanager
-def turn(lock: Lock, clock: Clock, otherwise: IPCError | None) -> Iterator[None]:
-    """Hold a lock, or raise what is said if the time is over first."""
-    left = clock.left()
-    if not (lock.acquire(blocking=False) or lock.acquire(timeout=-1 if left is None else left)):
-        assert otherwise is not None
-        raise otherwise
-    try:
-        yield
-    finally:
-        lock.release()
+@final
+class turn:  # noqa: N801  # reads as a verb: with turn(...)
+    """Hold a lock, or raise what is made then if the time is over first."""
+
+    __slots__ = ("_clock", "_lock", "_otherwise")
+
+    def __init__(self, lock: Lock, clock: Clock, otherwise: Callable[[], IPCError] | None) -> None:
+        self._lock = lock
+        self._clock = clock
+        self._otherwise = otherwise
+
+    def __enter__(self) -> None:
+        if self._lock.acquire(blocking=False):
+            return
+        left = self._clock.left()
+        if not self._lock.acquire(timeout=-1 if left is None else left):
+            assert self._otherwise is not None
+            raise self._otherwise()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
 
 
 def settle(*locks: Lock) -> None:
@@ -465,7 +490,7 @@ class BlockingListener(Generic[End_co]):
         """
         clock = Clock(timeout)
         timed_out = TimedOut(f"{self.path}: nobody has connected within {timeout} seconds")
-        with turn(self._accepting, clock, timed_out):
+        with turn(self._accepting, clock, lambda: timed_out):
             while True:
                 end = self._reception.accept_now(self._make_end, self._refuse)
                 if end is not None:

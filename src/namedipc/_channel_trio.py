@@ -20,6 +20,7 @@ from ._errors import Closed, EndOfChannel, IPCError
 from ._protocol.attachments import is_homeless
 from ._shells import trio_errors
 from ._shells.handover import handing_over
+from ._shells.incoming import Incoming
 from ._shells.message_link import MessageLink
 from ._shells.payload_link import PayloadLink
 from ._shells.reception import Reception
@@ -45,7 +46,9 @@ class Connection(trio.abc.Channel[T]):
 
     def __init__(self, link: MessageLink, codec: Codec[T]) -> None:
         self._link = link
-        self._encode, self._decode = link.coders(codec)
+        self._codec = codec
+        self._encode, _ = link.coders(codec)
+        self._incoming = Incoming(link, codec)
         self._sending = trio.StrictFIFOLock()
         self._receiving = trio.StrictFIFOLock()
         self._finishing = False
@@ -96,7 +99,7 @@ class Connection(trio.abc.Channel[T]):
             if isinstance(self._link, PayloadLink):
                 await self._send_bodies(list(map(self._checked, values)))
             else:
-                await self._send_frames(*self._link.pack_many(map(self._checked, values)))
+                await self._send_frames(*self._packed(values))
         finally:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -143,10 +146,9 @@ class Connection(trio.abc.Channel[T]):
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
             async with _Turn(self._receiving):
-                body = await self._next_body()
+                return (await self._next(1))[0]
         finally:
             await trio.lowlevel.cancel_shielded_checkpoint()
-        return self._decode(body)
 
     async def receive_many(self, *, max_messages: int = 1024) -> list[T]:
         """Receive what is there: at least one message, waiting for it, and as many more as need no waiting.
@@ -162,10 +164,8 @@ class Connection(trio.abc.Channel[T]):
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
             async with _Turn(self._receiving):
-                messages = [self._decode(await self._next_body())]
-                with suppress(IPCError):  # told by the next call, behind what has arrived
-                    while len(messages) < max_messages and (body := self._link.take_now()) is not None:
-                        messages.append(self._link.decoded(self._decode, body))
+                messages = await self._next(max_messages)
+                self._incoming.fill(messages, max_messages)
         finally:
             await trio.lowlevel.cancel_shielded_checkpoint()
         return messages
@@ -179,12 +179,12 @@ class Connection(trio.abc.Channel[T]):
         if self._receiving.locked():
             raise trio_errors.WouldBlock(f"{self._link.where}: another task is receiving")
         with trio_errors.translating():
-            body = self._link.take_now()
+            messages = self._incoming.take_now(1)
         if self._news is not None:
             self._news.cancel()
-        if body is None:
+        if not messages:
             raise trio_errors.WouldBlock(f"{self._link.where}: no message is there")
-        return self._decode(body)
+        return messages[0]
 
     async def send_eof(self) -> None:
         """Say that this end sends no more: the peer's `receive` ends, and it can still send.
@@ -255,10 +255,25 @@ class Connection(trio.abc.Channel[T]):
     def _checked(self, value: T) -> bytes:
         body = self._encode(value)
         with trio_errors.translating():
-            if not self._link.session.greeted and not self._receiving.locked():
-                self._link.hear_hello()
+            if not self._link.session.greeted:
+                self._hear_hello()
             self._link.check_sendable(body)
         return body
+
+    def _hear_hello(self) -> None:
+        if not self._receiving.locked():
+            self._link.hear_hello()
+
+    def _packed(self, values: Iterable[T]) -> tuple[bytes, int]:
+        """Return values as frames, and how many they are. An iterator may change what it gave, as it goes on."""
+        if type(values) is list or type(values) is tuple:
+            with trio_errors.translating():
+                if not self._link.session.greeted:
+                    self._hear_hello()
+                frames = self._link.pack_values(self._codec, values)
+            if frames is not None:
+                return frames, len(values)
+        return self._link.pack_many(map(self._checked, values))
 
     async def _send_frames(self, frames: bytes, messages: int) -> None:
         link = self._link
@@ -303,16 +318,16 @@ class Connection(trio.abc.Channel[T]):
         except (trio.ClosedResourceError, OSError):
             raise Closed(f"{self._link.where}: this end has been closed") from None
 
-    async def _next_body(self) -> bytes:
+    async def _next(self, most: int) -> list[T]:
         try:
             with trio_errors.translating():
-                while (body := self._link.take()) is None:
+                while not (messages := self._incoming.take(most)):
                     if self._link.read():
                         continue
                     if self._news is not None:
                         self._news.cancel()  # this task listens now
                     await self._readable()
-                return body
+                return messages
         finally:
             if self._news is not None:
                 self._news.cancel()  # and it does so no more

@@ -38,7 +38,7 @@ class BlockingRawConnection:
         """
         clock = Clock(timeout)
         late = TimedOut(f"{self._link.where}: not sent within {timeout} seconds")
-        with turn(self._sending, clock, late), memoryview(data) as view, view.cast("B") as rest:
+        with turn(self._sending, clock, lambda: late), memoryview(data) as view, view.cast("B") as rest:
             self._link.check_sendable()
             at = 0
             while at < len(rest):
@@ -68,7 +68,7 @@ class BlockingRawConnection:
         check_max_bytes(max_bytes)
         clock = Clock(timeout)
         late = TimedOut(f"{self._link.where}: nothing came within {timeout} seconds")
-        with turn(self._receiving, clock, late):
+        with turn(self._receiving, clock, lambda: late):
             while (data := self._link.read(max_bytes)) is None:
                 if clock.expired():
                     raise late

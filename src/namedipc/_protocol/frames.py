@@ -40,6 +40,7 @@ class Kind(IntEnum):
     CREDIT = 11
     BUFFER = 12
     RELEASE = 13
+    MESSAGES = 14
 
 
 class Reserved(IntEnum):
@@ -72,7 +73,7 @@ class Flag(IntFlag):
 
 
 # Plain integers for the hot path: reading a member of an IntEnum costs several times a global.
-CALL, REPLY, ERROR, CANCEL, GOODBYE, MESSAGE, SCHEMA, BIND, ITEM, END, CREDIT, BUFFER, RELEASE = (
+CALL, REPLY, ERROR, CANCEL, GOODBYE, MESSAGE, SCHEMA, BIND, ITEM, END, CREDIT, BUFFER, RELEASE, MESSAGES = (
     int(kind) for kind in Kind
 )
 DEADLINE_FLAG, HEADERS_FLAG, JSON_FLAG, ONE_WAY_FLAG, DESCRIPTORS_FLAG, PAYLOAD_FLAG = (int(flag) for flag in Flag)

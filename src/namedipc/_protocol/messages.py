@@ -7,21 +7,52 @@ lost peer.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import Final, final
 
+from .._batches import LONGEST_START_BYTES, array_count, join
 from .._errors import IPCError, ProtocolError, SchemaMismatch, TooLarge, WrongKind
 from .._faults import connection_error_of
 from .attachments import Arrivals, open_parcel
-from .frames import BUFFER, ERROR, GOODBYE, HEADER, MESSAGE, RELEASE, SCHEMA, Frame, FrameReader, pack_frame
+from .frames import (
+    BUFFER,
+    ERROR,
+    GOODBYE,
+    HEADER,
+    MESSAGE,
+    MESSAGES,
+    RELEASE,
+    SCHEMA,
+    Frame,
+    FrameReader,
+    pack_frame,
+)
 from .hello import CHANNEL, HELLO_BYTES, OPENING_BYTES, Hello, check_opening, unpack_hello
 from .payloads import PayloadEnds, take_payload_frame
 
 _OF_PAYLOADS: Final = frozenset({BUFFER, RELEASE})
+_OF_MESSAGES: Final = frozenset({MESSAGE, MESSAGES})
 LONGEST_SCHEMA_BYTES: Final = 1 << 20
 MOST_KEPT_BYTES: Final = 64 << 10
 """How many bytes of messages are kept for a receiver who does not come, while the sender listens for what it needs."""
+
+MOST_TOGETHER: Final = 1024
+"""How many messages one frame has at most, so that what they become stays bounded."""
+LONGEST_TOGETHER_BYTES: Final = 64 << 10
+"""The longest frame of several messages that is made, whatever the other side accepts: none is held up for long."""
+
+
+@final
+class Batch(bytes):
+    """What is received in a message's place where several have come in one frame: an array of them.
+
+    It says that they are 1 to MOST_TOGETHER; whether they are there shows when it is decoded.
+    """
+
+    __slots__ = ()
 
 
 class MessageSession:
@@ -101,7 +132,7 @@ class MessageSession:
         """Take the end of the stream: it says nothing, the goodbye does."""
 
     def next_message(self) -> bytes | None:
-        """Return the next whole message; None until more is fed, or at the end (`ended`).
+        """Return the next whole message, or a `Batch`; None until more is fed, or at the end (`ended`).
 
         Raises:
             SchemaMismatch: The other side declares another type.
@@ -113,7 +144,8 @@ class MessageSession:
             kept = self._kept.popleft()
             self._kept_bytes -= len(kept)
             return kept
-        self.check()
+        if self.failure is not None:
+            self.check()
         try:
             message = self._next_message()
             if message is None and self.arrivals is not None:
@@ -190,9 +222,20 @@ class MessageSession:
                 return None
             if frame[0] == MESSAGE and self.agreed:
                 return frame[4] if self.arrivals is None else self._opened(frame)[4]
+            if frame[0] == MESSAGES and self.agreed and self.arrivals is None:
+                return self._batch(frame[4])
             self._take_other(frame)
         self._take_releases()
         return None
+
+    def _batch(self, body: bytes) -> Batch:
+        count = array_count(body)
+        if not 1 <= count <= MOST_TOGETHER:
+            raise ProtocolError(
+                f"{self.where}: a frame of several messages says that they are {count or 'none'}; "
+                f"1 to {MOST_TOGETHER} can be"
+            )
+        return Batch(body)
 
     def _take_releases(self) -> None:
         """Who sends no more still releases what it has received."""
@@ -260,7 +303,7 @@ class MessageSession:
             self.ended = True
         elif kind == ERROR:
             raise connection_error_of(body, where=self.where)
-        elif kind == MESSAGE:
+        elif kind in _OF_MESSAGES and not self.agreed:
             raise ProtocolError(f"{self.where}: the peer sent a message before its schema")
         elif kind == SCHEMA:
             raise ProtocolError(f"{self.where}: the peer sent its schema twice")
@@ -274,3 +317,22 @@ _pack_header = HEADER.pack
 def pack_message(body: bytes) -> bytes:
     """Return one message as a frame."""
     return _pack_header(len(body), MESSAGE, 0, 0, 0) + body
+
+
+def pack_together(bodies: Sequence[bytes], longest_bytes: int) -> bytes:
+    """Return messages as frames in one piece, several in a frame where they fit in.
+
+    Args:
+        bodies: The messages.
+        longest_bytes: Of a frame of several; 0 for frames of one.
+    """
+    ends = list(accumulate(map(len, bodies)))
+    frames: list[bytes] = []
+    begin = 0
+    while begin < len(bodies):
+        room = ends[begin] - len(bodies[begin]) + longest_bytes - LONGEST_START_BYTES
+        end = min(bisect_right(ends, room, begin + 1), begin + MOST_TOGETHER)
+        alone = end == begin + 1
+        frames.append(pack_message(bodies[begin]) if alone else pack_frame(MESSAGES, join(bodies[begin:end])))
+        begin = end
+    return b"".join(frames)

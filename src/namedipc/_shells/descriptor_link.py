@@ -7,7 +7,7 @@ or does not arrive as a value, are closed.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -57,6 +57,9 @@ class DescriptorLink(MessageLink):
                 self.drop(frame)
             raise
         return join_frames(frames), len(frames)
+
+    def pack_values(self, codec: Codec[T], values: Sequence[T]) -> bytes | None:
+        return None  # what travels beside each has to leave with its first byte
 
     def drop(self, frames: bytes) -> None:
         if isinstance(frames, Shipment):

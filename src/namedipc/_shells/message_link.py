@@ -7,16 +7,18 @@ between. The law: a frame leaves whole, in order, or not at all; every message t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final, TypeVar
 
 from .. import lowlevel
+from .._batches import array_count, split
 from .._codec import Codec
-from .._errors import Closed, ConnectionLost, EndOfChannel, IPCError, TimedOut, renewed
+from .._errors import Closed, ConnectionLost, EndOfChannel, InvalidMessage, IPCError, TimedOut
 from .._faults import Fault, fault_of, fault_of_handler, pack_fault
+from .._protocol.frames import MESSAGES, pack_frame
 from .._protocol.lines import LineSession
-from .._protocol.messages import MessageSession, pack_message
+from .._protocol.messages import LONGEST_TOGETHER_BYTES, MessageSession, pack_message, pack_together
 from .._values import ConnectionStatistics, Peer
 from .patience import Patience
 from .socket_end import SocketEnd
@@ -24,6 +26,8 @@ from .socket_end import SocketEnd
 T = TypeVar("T")
 
 READ_BYTES: Final = 65536
+ENCODED_TOGETHER: Final = 256
+"""How many values one call encodes: so few that they seldom are more than one frame takes."""
 
 
 class MessageLink(SocketEnd):
@@ -54,7 +58,6 @@ class MessageLink(SocketEnd):
         self.session = session
         self.patience: Patience = patience or Patience()
         self._outbound = session.opening
-        self._put_off: IPCError | None = None
         self.sends_no_more: bool = False
         self._broken = False
         self._lost = False
@@ -75,8 +78,40 @@ class MessageLink(SocketEnd):
 
     def pack_many(self, bodies: Iterable[bytes]) -> tuple[bytes, int]:
         """Return bodies as frames in one piece, and how many they are."""
-        frames = list(map(pack_message, bodies))
-        return b"".join(frames), len(frames)
+        packed = list(bodies)
+        return pack_together(packed, self._longest_together()), len(packed)
+
+    def pack_values(self, codec: Codec[T], values: Sequence[T]) -> bytes | None:
+        """Return values as frames in one piece; None where each has to be looked at, and packed, by itself.
+
+        Raises:
+            TooLarge: The other side does not accept one of them.
+            IPCError: What `check_sendable` raises.
+        """
+        longest = self._longest_together()
+        if longest == 0 or len(values) < 2:
+            return None
+        self._check_sending()
+        encode = codec.in_batches().encode
+        steps = range(0, len(values), ENCODED_TOGETHER)
+        try:
+            arrays = [encode(values[at : at + ENCODED_TOGETHER]) for at in steps]
+        except InvalidMessage:
+            return None  # which of them it is will be told
+        return b"".join([self._pack_array(array, longest) for array in arrays])
+
+    def _pack_array(self, array: bytes, longest: int) -> bytes:
+        if len(array) <= longest and array_count(array) > 1:
+            return pack_frame(MESSAGES, array)
+        bodies = split(array)
+        for body in bodies:
+            if len(body) > self.session.their_message_bytes:
+                raise self.session.too_large(len(body))
+        return pack_together(bodies, longest)
+
+    def _longest_together(self) -> int:
+        """How long a frame of several messages may be: none is sent before the other side's limit is known."""
+        return min(self.session.their_message_bytes, LONGEST_TOGETHER_BYTES) if self.session.greeted else 0
 
     def drop(self, frames: bytes) -> None:
         """Let go of frames, whether they have been enqueued or not: nobody enqueues them after this."""
@@ -85,14 +120,17 @@ class MessageLink(SocketEnd):
 
     def check_sendable(self, body: bytes) -> None:
         """Raise unless this message can be sent; nothing has left then, and the body is let go of."""
+        self._check_sending()
+        if len(body) > self.session.their_message_bytes:
+            raise self.session.too_large(len(body))
+
+    def _check_sending(self) -> None:
         self.check_open()
         if self.sends_no_more:
             raise Closed(f"{self.where}: send_eof() has been called; this end sends no more")
         if self._broken:
             raise ConnectionLost(f"{self.where}: the peer has gone, or reads no more")
         self.session.check()
-        if len(body) > self.session.their_message_bytes:
-            raise self.session.too_large(len(body))
 
     def hear_hello(self) -> None:
         """Learn the other side's limit, if it has told it by now. Only for whom else nobody receives meanwhile."""
@@ -182,22 +220,17 @@ class MessageLink(SocketEnd):
         return lowlevel.receive_now(self.socket, READ_BYTES)
 
     def take(self) -> bytes | None:
-        """Return the next whole message; None if more has to be read first.
+        """Return the next whole message, or a `Batch`; None if more has to be read first.
 
         Raises:
             EndOfChannel: The peer has ended its direction in order, and everything has been received.
             ConnectionLost: It went away without.
-            IPCError: What `MessageSession.next_message` raises, or what `decoded` has put off.
+            IPCError: What `MessageSession.next_message` raises.
         """
         self.check_open()
         session = self.session
-        if self._put_off is not None:
-            error, self._put_off = self._put_off, None
-            self._messages_received += 1
-            raise error
         body = session.next_message()
         if body is not None:
-            self._messages_received += 1
             return body
         if session.ended:
             raise EndOfChannel(f"{self.where}: the peer has closed its end")
@@ -205,20 +238,9 @@ class MessageLink(SocketEnd):
             raise ConnectionLost(f"{self.where}: the peer went away {session.loss()}")
         return None
 
-    def take_now(self) -> bytes | None:
-        """Return the next message that is there, reading as long as that needs no waiting. Raises what `take` does."""
-        while (body := self.take()) is None and self.read():
-            pass
-        return body
-
-    def decoded(self, decode: Callable[[bytes], T], body: bytes) -> T:
-        """Return what was taken as a value. If it does not fit the type the next `take` raises that again."""
-        try:
-            return decode(body)
-        except IPCError as error:
-            self._put_off = renewed(error)
-            self._messages_received -= 1
-            raise
+    def count_received(self, messages: int) -> None:
+        """Count messages which have been taken, and looked at."""
+        self._messages_received += messages
 
     # ------------------------------------------------------------ the end
 
