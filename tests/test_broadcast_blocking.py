@@ -172,23 +172,32 @@ def test_messages_of_any_size_come_together(tmp_path: Path) -> None:
         assert reader.missed == 0
 
 
-def test_no_more_is_drawn_than_a_batch_takes(tmp_path: Path) -> None:
-    """Large messages are not gathered; after them small ones are again, many at a time."""
+def test_no_more_is_encoded_at_once_than_a_batch_takes(tmp_path: Path) -> None:
+    """Large messages go one by one, also of a list; after them small ones are put together again."""
     news = Broadcast(tmp_path / "news", bytes)
-    drawn = 0
-
-    def draw(sizes: list[int]) -> Iterator[bytes]:
-        nonlocal drawn
-        for size in sizes:
-            drawn += 1
-            yield bytes(size)
-
     with news.writer(slots=8, message_bytes=1 << 17) as writer:
-        for size, most in (((1 << 17) - 10, 1), (10, 256)):
-            writer.send_many(draw([size]))
-            drawn = 0
-            batches = writer._sender.batches(draw([size] * 1000))
-            assert next(batches).messages == drawn == most
+        for size, most in (((1 << 17) - 10, 1), (10, 256), (1000, 130)):
+            messages = [bytes(size)] * 600
+            writer.send_many(messages[:2])
+            assert writer._sender._together == most
+            for batches in (writer._sender.batches(messages), writer._sender.batches(iter(messages))):
+                sizes = [batch.messages for batch in batches]
+                assert (set(sizes[:-1]), sum(sizes)) == ({most}, 600)
+
+
+def test_one_object_that_changes_is_sent_as_it_was(tmp_path: Path) -> None:
+    """What a generator gives out again and again is encoded before the next one is drawn."""
+    news = Broadcast(tmp_path / "news", list[int])
+
+    def growing() -> Iterator[list[int]]:
+        row: list[int] = []
+        for number in range(20):
+            row.append(number)
+            yield row
+
+    with news.writer() as writer, news.reader() as reader:
+        writer.send_many(growing())
+        assert [len(row) for row in reader.receive_many()] == list(range(1, 21))
 
 
 def test_of_a_batch_each_message_is_good_for_itself(tmp_path: Path) -> None:

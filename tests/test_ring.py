@@ -130,7 +130,7 @@ def test_the_oldest_is_found_by_halving(lost: int) -> None:
     newest = entries[9]._replace(position=2 * header.data_bytes - 2 * header.batch_bytes - 4)
     assert find_oldest(header, newest, entries.get) == min(5 + lost, 9)
     assert find_oldest(header, NOTHING, entries.get) == 1
-    assert find_oldest(header, newest, {}.get) == 9
+    assert find_oldest(header, newest, lambda _: None) == 9
 
 
 def entry_of(number: int, position: int, payload: bytes, messages: int = 1) -> bytes:

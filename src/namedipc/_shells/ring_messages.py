@@ -8,15 +8,14 @@ The law: a plan that is given up loses nothing; and the watch is there before th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
 from threading import Lock
 from typing import Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar, final
 
 from .._batches import LONGEST_START_BYTES, join, longest_of, split
 from .._codec import Codec
-from .._errors import Closed, EndOfChannel, InvalidMessage, IPCError, TooLarge, WouldBlock
+from .._errors import Closed, EndOfChannel, InvalidMessage, IPCError, WouldBlock
 from .connecting import Pause
 from .in_child import forget_in_child
 from .ring_file import Cursor, RingFile
@@ -28,9 +27,9 @@ T_contra = TypeVar("T_contra", contravariant=True)
 LOOK_AHEAD: Final = 64
 """How many batches a reader takes at once, also one which asks for a message; it then has them, whoever laps it."""
 MOST_TOGETHER: Final = 256
-"""How many messages are drawn for one batch: more save nothing more."""
+"""How many messages are one batch: more save nothing more."""
 FIRST_TOGETHER: Final = 16
-"""How many are drawn while nobody knows how long they are."""
+"""How many are encoded at once while nobody knows how long they are."""
 
 Start: TypeAlias = Literal["new", "oldest"]
 """With which message a reader begins."""
@@ -59,9 +58,7 @@ class BroadcastSender(Generic[T_contra]):
             InvalidMessage: It does not fit the type.
             TooLarge: It is longer than the broadcast takes.
         """
-        payload = self._codec.encode(value)
-        self.file.refuse_larger(payload)
-        return payload
+        return self._not_too_large(self._codec.encode(value))
 
     def publish_at_once(self, payload: bytes) -> bool:
         """Publish a message if the lock is free.
@@ -80,68 +77,53 @@ class BroadcastSender(Generic[T_contra]):
 
     def batches(self, values: Iterable[T_contra]) -> Iterator[Batch]:
         """Encode messages, drawn one by one; what fails is raised after the batches of those before it."""
-        drawn = iter(values)
-        while True:
-            together: list[T_contra] = []
+        if type(values) is list or type(values) is tuple:
+            return self._encoded_together(values)
+        return self._put_together(map(self.encoded, values))  # what is drawn may change once the next one is
+
+    def _encoded_together(self, values: Sequence[T_contra]) -> Iterator[Batch]:
+        header = self.file.header
+        encode = self._codec.in_batches().encode
+        done = 0
+        while done < len(values):
+            some = values[done : done + self._together]
+            done += len(some)
             try:
-                together.extend(islice(drawn, self._together))
+                array = encode(some)
+            except InvalidMessage:  # of one of them: which, and what of it, is said when its turn comes
+                yield from self._put_together(map(self.encoded, some))
+                continue
+            # Take as many the next time as will fill a batch, if they are as long as these.
+            self._together = min(max(1, header.batch_bytes * len(some) // len(array)), MOST_TOGETHER)
+            if len(some) > 1 and len(array) <= header.batch_bytes and longest_of(array) <= header.message_bytes:
+                yield Batch(array, len(some))
+            else:
+                yield from self._put_together(map(self._not_too_large, split(array)))
+
+    def _put_together(self, messages: Iterator[bytes]) -> Iterator[Batch]:
+        """Gather messages to batches; what fails is raised after those before it."""
+        most_bytes = self.file.header.batch_bytes - LONGEST_START_BYTES
+        together: list[bytes] = []
+        size_bytes = 0
+        while True:
+            try:
+                message = next(messages, None)
             except Exception:
                 if together:
-                    yield from self._encoded_together(together)
+                    yield _together(together)
                 raise
-            if not together:
+            full = len(together) == MOST_TOGETHER or (message and size_bytes + len(message) > most_bytes)
+            if together and (message is None or full):
+                yield _together(together)
+                together, size_bytes = [], 0
+            if message is None:
                 return
-            yield from self._encoded_together(together)
-
-    def _encoded_together(self, values: list[T_contra]) -> Iterator[Batch]:
-        if len(values) == 1:
-            payload = self.encoded(values[0])
-            self._learn(payload, 1)
-            yield Batch(payload)
-            return
-        try:
-            array = self._codec.in_batches().encode(values)
-        except InvalidMessage:  # of one of them: which, and what of it, is said when its turn comes
-            yield from self._encoded_one_by_one(values)
-            return
-        header = self.file.header
-        self._learn(array, len(values))
-        if len(array) <= header.batch_bytes and longest_of(array) <= header.message_bytes:
-            yield Batch(array, len(values))
-        else:
-            yield from self._put_together(split(array))
-
-    def _learn(self, payload: bytes, messages: int) -> None:
-        """Draw as many the next time as will fill a batch, if they are as long as these."""
-        self._together = min(max(1, self.file.header.batch_bytes * messages // len(payload)), MOST_TOGETHER)
-
-    def _encoded_one_by_one(self, values: list[T_contra]) -> Iterator[Batch]:
-        messages: list[bytes] = []
-        try:
-            for value in values:
-                messages.append(self._codec.encode(value))
-        except Exception:
-            yield from self._put_together(messages)
-            raise
-        yield from self._put_together(messages)
-
-    def _put_together(self, messages: list[bytes]) -> Iterator[Batch]:
-        """Cut a row of messages into batches; one that is too large is raised after those before it."""
-        most_bytes = self.file.header.batch_bytes - LONGEST_START_BYTES
-        start = size_bytes = 0
-        for index, message in enumerate(messages):
-            if index > start and size_bytes + len(message) > most_bytes:
-                yield _together(messages[start:index])
-                start, size_bytes = index, 0
-            try:
-                self.file.refuse_larger(message)
-            except TooLarge:
-                if index > start:
-                    yield _together(messages[start:index])
-                raise
+            together.append(message)
             size_bytes += len(message)
-        if start < len(messages):
-            yield _together(messages[start:])
+
+    def _not_too_large(self, payload: bytes) -> bytes:
+        self.file.refuse_larger(payload)
+        return payload
 
 
 def _together(messages: list[bytes]) -> Batch:
