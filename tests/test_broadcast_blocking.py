@@ -176,13 +176,13 @@ def test_no_more_is_encoded_at_once_than_a_batch_takes(tmp_path: Path) -> None:
     """Large messages go one by one, also of a list; after them small ones are put together again."""
     news = Broadcast(tmp_path / "news", bytes)
     with news.writer(slots=8, message_bytes=1 << 17) as writer:
-        for size, most in (((1 << 17) - 10, 1), (10, 256), (1000, 130)):
-            messages = [bytes(size)] * 600
+        for size, most in (((1 << 17) - 10, 1), (10, 1024), (1000, 130)):
+            messages = [bytes(size)] * 3000
             writer.send_many(messages[:2])
             assert writer._sender._together == most
             for batches in (writer._sender.batches(messages), writer._sender.batches(iter(messages))):
                 sizes = [batch.messages for batch in batches]
-                assert (set(sizes[:-1]), sum(sizes)) == ({most}, 600)
+                assert (set(sizes[:-1]), sum(sizes)) == ({most}, 3000)
 
 
 def test_one_object_that_changes_is_sent_as_it_was(tmp_path: Path) -> None:

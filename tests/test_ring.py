@@ -14,9 +14,9 @@ from namedipc import WrongKind
 from namedipc._protocol import records, ring
 from namedipc._protocol.file_header import PAGE_BYTES
 from namedipc._protocol.ring import (
-    BATCH_BYTES,
     END_BYTES,
     ENTRY_BYTES,
+    MOST_BATCH_BYTES,
     NOTHING,
     Entry,
     Header,
@@ -56,7 +56,7 @@ def test_the_layout_is_the_documented_one() -> None:
     assert entry[40:] == bytes(24)
     assert struct.unpack("<QI", pack_end(7)) == (7, zlib.crc32(pack_end(7)[:8]))
     assert (HEADER.header_bytes, HEADER.data_start) == (PAGE_BYTES, 2 * PAGE_BYTES)
-    assert HEADER.data_bytes >= 3 * 101 + 4 * BATCH_BYTES
+    assert HEADER.data_bytes >= 3 * 101 + 4 * HEADER.batch_bytes
     assert HEADER.file_bytes == HEADER.data_start + HEADER.data_bytes
     assert [HEADER.entry_offset(number) for number in (1, 2, 3, 4)] == [4096, 4160, 4224, 4096]
     assert [HEADER.entries_in_a_row(number) for number in (1, 2, 3, 4)] == [3, 2, 1, 3]
@@ -184,7 +184,9 @@ def test_messages_are_read_together_where_they_lie_together() -> None:
 
 
 def test_the_module_says_what_a_batch_is() -> None:
-    """So many bytes of messages, or one that is longer; and a page of entries is looked at together."""
-    assert HEADER.batch_bytes == BATCH_BYTES
-    assert attrs.evolve(HEADER, message_bytes=BATCH_BYTES + 1).batch_bytes == BATCH_BYTES + 1
+    """Half of what the slots have, but not more than pays, or one message; a page of entries is looked at together."""
+    assert HEADER.batch_bytes == 150
+    assert attrs.evolve(HEADER, slots=1).batch_bytes == 100
+    assert attrs.evolve(HEADER, slots=1 << 20).batch_bytes == MOST_BATCH_BYTES
+    assert attrs.evolve(HEADER, message_bytes=MOST_BATCH_BYTES + 1).batch_bytes == MOST_BATCH_BYTES + 1
     assert ring.INDEX_ENTRIES * ENTRY_BYTES == PAGE_BYTES

@@ -37,8 +37,8 @@ END_OFFSET: Final = 128
 ENTRY_BYTES: Final = 64
 """A cache line, and never across two pages."""
 
-BATCH_BYTES: Final = 1 << 15
-"""How many bytes of messages are committed at once, unless one is longer."""
+MOST_BATCH_BYTES: Final = 1 << 17
+"""How many bytes are committed at once, unless one message is longer: 1 024 messages of some 64 bytes, and no more."""
 INDEX_ENTRIES: Final = PAGE_BYTES // ENTRY_BYTES
 """So many entries are one page, and are read at once."""
 
@@ -78,7 +78,7 @@ class Header(FileHeader):
     @cached_property
     def batch_bytes(self) -> int:
         """How many bytes may be written before they are committed."""
-        return max(self.message_bytes, BATCH_BYTES)
+        return max(self.message_bytes, min(self.slots * self.message_bytes // 2, MOST_BATCH_BYTES))
 
     @cached_property
     def data_start(self) -> int:

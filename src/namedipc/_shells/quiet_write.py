@@ -15,7 +15,7 @@ from typing import Final, final
 
 from .. import lowlevel
 
-LONGEST_BYTES: Final = 1 << 16
+LONGEST_BYTES: Final = 1 << 17
 """Above this one copy more costs about as much as a wake-up."""
 
 

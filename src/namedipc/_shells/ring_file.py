@@ -24,7 +24,7 @@ from .shared_lock import FileLock
 READ_ATTEMPTS: Final = 16
 """How often a batch is looked for at once, while writers overtake the reader or something seems to be damaged."""
 
-READ_BYTES: Final = 1 << 16
+READ_BYTES: Final = 1 << 17
 """How many bytes of batches are read at once, unless one is longer."""
 
 

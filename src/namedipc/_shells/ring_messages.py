@@ -26,7 +26,7 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 LOOK_AHEAD: Final = 64
 """How many batches a reader takes at once, also one which asks for a message; it then has them, whoever laps it."""
-MOST_TOGETHER: Final = 256
+MOST_TOGETHER: Final = 1024
 """How many messages are one batch: more save nothing more."""
 FIRST_TOGETHER: Final = 16
 """How many are encoded at once while nobody knows how long they are."""
