@@ -797,3 +797,18 @@ def test_no_thread_is_left(channel: Channel[bytes], monkeypatch: pytest.MonkeyPa
                 listener.serve(echo)
         with pytest.raises(EndOfChannel):
             client.receive(timeout=20)
+
+
+def test_the_bell_outlives_the_thread_that_waits_for_successors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However late it gets its time: closing waits for it, and it never uses a descriptor that is another's by now."""
+    failed: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    monkeypatch.setattr(module, "FINISH_SECONDS", 0.0)
+    for _ in range(20):
+        listener = Channel(tmp_path / "late", int).listen()
+        with listener as listening:
+            pass
+        assert not listening._successors.is_alive()
+    assert failed == []

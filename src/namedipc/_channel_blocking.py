@@ -604,7 +604,7 @@ class BlockingListener(Generic[End_co]):
 
     def _await_successors(self) -> None:
         if self._successors.ident is not None and self._successors is not threading.current_thread():
-            self._successors.join(FINISH_SECONDS)
+            self._successors.join()  # it has been rung for, and uses the bell until it ends
 
     def __enter__(self) -> Self:
         try:
