@@ -71,7 +71,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "_nodes",
         ),
     ),
-    ("values", ("_values", "_marks", "_opening", "_fd", "_held", "_descriptors", "_version")),
+    ("values", ("_values", "_statistics", "_marks", "_opening", "_fd", "_held", "_descriptors", "_version")),
     ("lowlevel", ("lowlevel",)),
     ("errors", ("_errors",)),
 )
