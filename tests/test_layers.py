@@ -28,6 +28,8 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "service, client, channel, fifo, region, struct, broadcast",
         (
             "_service",
+            "_declared",
+            "_serving",
             "_client",
             "_client_options",
             "_call",
