@@ -69,6 +69,109 @@ def test_importing_loads_nothing_else(child: Children) -> None:
     assert other.read_line() == "True False"
 
 
+def test_a_service_is_a_name_until_it_is_declared(child: Children) -> None:
+    """What reads interfaces comes with the first declaration, and what its verbs need with it; trio does not."""
+    other = child(
+        """
+        import sys
+        from typing import Protocol
+        LATER = ["msgspec", "namedipc._schema", "namedipc._client_blocking", "namedipc._serving", "trio"]
+        def loaded():
+            return [name for name in LATER if name in sys.modules]
+        from namedipc import Service
+        print(*loaded(), flush=True)
+        class Desk(Protocol):
+            async def sign(self, text: str) -> str: ...
+        Service("desk", Desk)
+        print(*loaded(), flush=True)
+        """
+    )
+    other.expect("")
+    other.expect("msgspec namedipc._schema namedipc._client_blocking namedipc._serving")
+
+
+AS_IF_UNREADABLE = """
+    import sys
+
+    class Unreadable:
+        def find_spec(self, name, path=None, target=None):
+            if name.split(".")[0] == "namedipc":
+                raise ImportError(f"{name} cannot be read any more")
+
+    def drop_rights():
+        sys.meta_path.insert(0, Unreadable())
+
+    from typing import AsyncIterator, Protocol
+    import trio
+    from namedipc import RemoteError, Service, TimedOut
+
+    class Desk(Protocol):
+        async def sign(self, text: str) -> str: ...
+        async def fail(self) -> None: ...
+        async def sleep(self) -> None: ...
+        def count(self, to: int) -> AsyncIterator[int]: ...
+
+    class Clerk:
+        async def sign(self, text): return text
+        async def fail(self): raise ValueError("no")
+        async def sleep(self): await trio.sleep_forever()
+        async def count(self, to):
+            for number in range(to):
+                yield number
+
+    desk = Service(sys.argv[1], Desk)
+
+    def call_all(client):
+        assert client.call(Desk.sign, "a") == "a"
+        assert client.call_each(Desk.sign, ["a", "b"]) == ["a", "b"]
+        assert list(client.stream(Desk.count, 3)) == [0, 1, 2]
+        try:
+            client.call(Desk.fail)
+        except RemoteError as error:
+            assert error.message == "no"
+        try:
+            client.with_options(timeout=0.01).call(Desk.sleep)
+        except TimedOut:
+            pass
+        client.statistics()
+
+    async def await_all(client):
+        assert await client.sign("a") == "a"
+        assert [number async for number in client.count(3)] == [0, 1, 2]
+        try:
+            await client.fail()
+        except RemoteError as error:
+            assert error.message == "no"
+        with trio.move_on_after(0.01):
+            await client.sleep()
+"""
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_who_drops_its_rights_has_all_that_it_needs(tmp_path: Path, child: Children) -> None:
+    """A declared service is connected to, an open one works, and nothing of the package is loaded for that any more."""
+    blocking = """
+    with desk.serve(Clerk()) as server:
+        drop_rights()
+        with desk.connect() as client:
+            call_all(client)
+        server.statistics(), server.peers()
+    print("done", flush=True)
+    """
+    in_trio = """
+    async def main():
+        async with desk.serve(Clerk()) as server, desk.connect() as client:
+            drop_rights()
+            await await_all(client)
+            server.statistics(), server.peers()
+        print("done", flush=True)
+
+    trio.run(main)
+    """
+    for program in (blocking, in_trio):
+        child(AS_IF_UNREADABLE + program, str(tmp_path / "desk")).expect("done")
+
+
 def test_the_names_for_checkers_are_those_that_can_be_had() -> None:
     """What the facade imports for type checkers, and what it loads when asked, are written down twice: alike."""
     source = ast.parse(inspect.getsource(namedipc))

@@ -28,6 +28,8 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "service, client, channel, fifo, region, struct, broadcast",
         (
             "_service",
+            "_declared",
+            "_serving",
             "_client",
             "_client_options",
             "_call",
@@ -71,7 +73,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "_nodes",
         ),
     ),
-    ("values", ("_values", "_marks", "_opening", "_fd", "_held", "_descriptors", "_version")),
+    ("values", ("_values", "_statistics", "_marks", "_opening", "_fd", "_held", "_descriptors", "_version")),
     ("lowlevel", ("lowlevel",)),
     ("errors", ("_errors",)),
 )

@@ -92,15 +92,15 @@ if TYPE_CHECKING:
     from ._service import Service as Service
     from ._service_blocking import BlockingServer as BlockingServer
     from ._shells.trio_service import Server as Server
+    from ._statistics import ConnectionStatistics as ConnectionStatistics
+    from ._statistics import ServiceStatistics as ServiceStatistics
     from ._streams import aclosing as aclosing
     from ._streams import feed as feed
     from ._struct import SharedStruct as SharedStruct
     from ._values import Allow as Allow
-    from ._values import ConnectionStatistics as ConnectionStatistics
     from ._values import IfExists as IfExists
     from ._values import Limits as Limits
     from ._values import Peer as Peer
-    from ._values import ServiceStatistics as ServiceStatistics
     from ._values import StrPath as StrPath
     from ._values import anyone as anyone
     from ._values import groups as groups
@@ -140,7 +140,7 @@ _HOMES: Final = {
     "Closed": "_errors",
     "Connection": "_channel_trio",
     "ConnectionLost": "_errors",
-    "ConnectionStatistics": "_values",
+    "ConnectionStatistics": "_statistics",
     "current_call": "_call",
     "DeclarationError": "_errors",
     "Draft": "_region_blocking",
@@ -186,7 +186,7 @@ _HOMES: Final = {
     "SchemaMismatch": "_errors",
     "Server": "_shells.trio_service",
     "Service": "_service",
-    "ServiceStatistics": "_values",
+    "ServiceStatistics": "_statistics",
     "SharedRegion": "_region",
     "SharedStruct": "_struct",
     "StrPath": "_values",

@@ -271,7 +271,7 @@ class Channel(Name, Generic[T]):
             raise DeclarationError(
                 f"{self!r}.meet(): lines have no word by which one knows that it was taken; use frames"
             )
-        return meeting(self._path, self._conversation, kind="channel", card=self._card(rules.limits), rules=rules)
+        return meeting(self._path, self._conversation, card=self._card(rules.limits), rules=rules)
 
     def _link_to(self, connected: Connected, limits: Limits) -> MessageLink:
         message_bytes = _close_unless(self._check_card, connected.socket)

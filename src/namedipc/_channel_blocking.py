@@ -25,7 +25,8 @@ from ._shells.payload_link import PayloadLink
 from ._shells.reception import Reception
 from ._shells.telling_lock import Lock, TellingLock
 from ._shells.waiting import Clock
-from ._values import ConnectionStatistics, Peer
+from ._statistics import ConnectionStatistics
+from ._values import Peer
 
 log = logging.getLogger(__name__)
 

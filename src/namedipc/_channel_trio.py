@@ -25,7 +25,8 @@ from ._shells.message_link import MessageLink
 from ._shells.payload_link import PayloadLink
 from ._shells.reception import Reception
 from ._shells.trio_waiting import carry_out
-from ._values import ConnectionStatistics, Peer
+from ._statistics import ConnectionStatistics
+from ._values import Peer
 
 log = logging.getLogger(__name__)
 

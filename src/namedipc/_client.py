@@ -18,7 +18,8 @@ from ._protocol.hello import SERVICE, Hello
 from ._reach import Route
 from ._schema import Schema
 from ._shells.waiting import Clock
-from ._values import LARGEST_MESSAGE_BYTES, ConnectionStatistics, Limits, Peer
+from ._statistics import ConnectionStatistics
+from ._values import LARGEST_MESSAGE_BYTES, Limits, Peer
 
 if TYPE_CHECKING:
     from ._client_trio import TrioLinks

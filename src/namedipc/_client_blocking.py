@@ -17,8 +17,9 @@ from ._reach import Connect
 from ._schema import Schema
 from ._shells.blocking_client import BlockingCall, BlockingClientLink
 from ._shells.waiting import FOREVER, Clock, carry_out
+from ._statistics import ConnectionStatistics
 from ._streams import Feed
-from ._values import ConnectionStatistics, Peer
+from ._values import Peer
 
 T = TypeVar("T")
 A = TypeVar("A")

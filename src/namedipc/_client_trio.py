@@ -17,7 +17,8 @@ from ._schema import Schema
 from ._shells import trio_errors
 from ._shells.trio_client import TrioCall, TrioClientLink
 from ._shells.trio_waiting import carry_out
-from ._values import ConnectionStatistics, Peer
+from ._statistics import ConnectionStatistics
+from ._values import Peer
 
 T = TypeVar("T")
 R = TypeVar("R")

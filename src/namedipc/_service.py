@@ -1,27 +1,24 @@
-"""Service: a name whose owner answers calls. Any number of clients, each answered on its own connection."""
+"""Service: a name whose owner answers calls. Any number of clients, each answered on its own connection.
+
+The law: importing this loads what a name is; all the rest comes with the first declaration (`_declared`).
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, final
 
-from typing_extensions import TypeForm
-
 from . import _names
-from ._call import Trace
-from ._card import make_card
-from ._client import Client
 from ._name import Name
 from ._opening import Opening, in_trio_task
-from ._reach import Route, by_name, stand_in_for
-from ._schema import Schema
-from ._shells.connecting import Pause
-from ._shells.handover import claiming
 from ._values import Allow, Limits, StrPath, same_user
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
+    from ._call import Trace
+    from ._declared import Client, Route, Schema
     from ._service_blocking import BlockingServer
     from ._shells.trio_service import Server
 
@@ -46,6 +43,8 @@ class Service(Name, Generic[T]):
     _schema: Schema[T]
 
     def __init__(self, path: StrPath, interface: TypeForm[T]) -> None:
+        from ._declared import Schema
+
         super().__init__(path)
         frame = sys._getframe(1)  # the declaring frame: its names are looked up in annotations
         schema: Schema[T] = Schema(interface, frame_globals=frame.f_globals, frame_locals=frame.f_locals)
@@ -92,8 +91,10 @@ class Service(Name, Generic[T]):
             NotAllowed: The directory cannot be written to.
             DeclarationError: The implementation lacks a method, or one takes other arguments.
         """
+        from ._declared import Recipe
+
         self._schema.check_implementation(implementation)
-        recipe = _Recipe(
+        recipe = Recipe(
             self, implementation, allow, limits, mode, drain_seconds, takeover=takeover, trace=trace, spin=spin
         )
         return Opening(f"{self!r}.serve(...)", recipe.trio, recipe.blocking)
@@ -131,15 +132,18 @@ class Service(Name, Generic[T]):
             RuntimeError: Called inside of a trio task, or outside of the main thread.
             NameTaken: And what else `serve` raises.
         """
+        from ._declared import Recipe
+
         self._schema.check_implementation(implementation)
         if in_trio_task():
             raise RuntimeError(
                 f"{self!r}.run(...) is a program's main and starts trio itself; inside of trio write 'async with "
                 "service.serve(...) as server: await server.run_until_signal()'"
             )
-        _Recipe(
+        recipe = Recipe(
             self, implementation, allow, limits, mode, drain_seconds, takeover=takeover, trace=trace, spin=spin
-        ).run(ready)
+        )
+        recipe.run(ready)
 
     def connect(
         self,
@@ -168,71 +172,10 @@ class Service(Name, Generic[T]):
             WrongKind: Something else stands there.
             NotAllowed: Its permissions, or `allow`, refuse it.
         """
+        from ._declared import Client, by_name, stand_in_for
 
         def route() -> Route:
             return stand_in_for(self) or by_name(self._path, self._schema, wait_seconds=wait_seconds, allow=allow)
 
         what = f"Service({str(self._path)!r}, {self._schema.name}).connect()"
         return Client(what, str(self._path), self._schema, route, timeout=timeout, trace=trace, spin=spin)
-
-
-@final
-class _Recipe(Generic[T]):
-    """How to serve, until it is known in which world."""
-
-    def __init__(
-        self,
-        service: Service[T],
-        implementation: T,
-        allow: Allow,
-        limits: Limits,
-        mode: int,
-        drain_seconds: float,
-        *,
-        takeover: bool,
-        trace: Trace | None,
-        spin: bool,
-    ) -> None:
-        self._service = service
-        self._implementation = implementation
-        self._allow = allow
-        self._limits = limits
-        self._mode = mode
-        self._drain_seconds = drain_seconds
-        self._takeover = takeover
-        self._trace = trace
-        self._spin = spin
-
-    def _claiming(self) -> Generator[Pause, None, _names.Claim]:
-        schema = self._service._schema
-        card = make_card("service", schema.fingerprint, schema.text)
-        return claiming(self._service.path, kind="service", card=card, mode=self._mode, takeover=self._takeover)
-
-    @asynccontextmanager
-    async def trio(self) -> AsyncIterator[Server]:
-        from ._service_trio import serving_claim
-        from ._shells.trio_waiting import carry_out
-
-        async with serving_claim(
-            await carry_out(self._claiming()),
-            self._service._schema,
-            self._implementation,
-            allow=self._allow,
-            limits=self._limits,
-            drain_seconds=self._drain_seconds,
-            trace=self._trace,
-            spin=self._spin,
-        ) as server:
-            yield server
-
-    @contextmanager
-    def blocking(self) -> Iterator[BlockingServer]:
-        from ._service_blocking import serving_in_thread
-
-        with serving_in_thread(self.trio) as server:
-            yield server
-
-    def run(self, ready: Callable[[Server], object] | None) -> None:
-        from ._service_trio import run_until_signal
-
-        run_until_signal(self.trio, ready)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 from . import lowlevel
-from ._values import Peer, ServiceStatistics
+from ._statistics import ServiceStatistics
+from ._values import Peer
 
 if TYPE_CHECKING:
     from ._shells.trio_service import Server

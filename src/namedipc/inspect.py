@@ -30,7 +30,8 @@ from ._shells.blocking_client import BlockingClientLink
 from ._shells.connecting import Plan, connecting
 from ._shells.reserved import IDENTITY, STATISTICS
 from ._shells.waiting import Clock
-from ._values import LARGEST_MESSAGE_BYTES, Identity, Limits, ServiceStatistics, StrPath, same_user
+from ._statistics import Identity, ServiceStatistics
+from ._values import LARGEST_MESSAGE_BYTES, Limits, StrPath, same_user
 
 __all__ = ["Identity", "JsonValue", "call", "identity", "ping", "schema", "statistics", "stream"]
 

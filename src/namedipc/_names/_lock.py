@@ -11,7 +11,6 @@ an owner of ours left behind from one that another program has put there since.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import zlib
@@ -94,6 +93,8 @@ def _bound_stem(name: str) -> str:
     encoded = os.fsencode(name)
     if len(encoded) <= _LONGEST_BOUND_BYTES:
         return name
+    import hashlib  # and OpenSSL with it: for so long a name only
+
     return hashlib.blake2b(encoded, digest_size=16).hexdigest()
 
 

@@ -16,7 +16,8 @@ from .._faults import DRAINING, code_of, error_of
 from .._protocol.attachments import Parcel, is_homeless
 from .._protocol.calls import LOST, NOT_RUN, ClientSession, Feeding, NotRun, Sleeper, StreamedCall, Waiter
 from .._raised import DeclaredErrors
-from .._values import ConnectionStatistics, Limits, Peer
+from .._statistics import ConnectionStatistics
+from .._values import Limits, Peer
 from .payloads import Payloads
 from .polling import Spinner
 

@@ -31,7 +31,6 @@ from .._errors import (
 from .._values import Allow, Limits, Peer, StrPath
 from .connecting import FIRST_PAUSE_SECONDS, Connected, Pause, connecting
 from .conversation import Conversation
-from .handover import Kind
 from .message_link import MessageLink
 from .reception import Reception
 
@@ -57,14 +56,13 @@ class Rules:
 
 
 def meeting(
-    path: StrPath, conversation: Conversation[T], *, kind: Kind, card: bytes, rules: Rules
+    path: StrPath, conversation: Conversation[T], *, card: bytes, rules: Rules
 ) -> Generator[Pause, None, MessageLink]:
     """Find a partner under the name, whoever of the two comes first.
 
     Args:
         path: The name.
         conversation: What this side takes it for.
-        kind: What a card of it says.
         card: What this side says of itself while it owns the name.
         rules: Whom to meet, and how long to wait.
 
@@ -85,7 +83,7 @@ def meeting(
             claim = _names.claim_socket(path, card=card, mode=rules.mode)
         except (NameTaken, NotAllowed) as refused:
             try:
-                link = yield from _joining(path, conversation, kind, rules, deadline)
+                link = yield from _joining(path, conversation, rules, deadline)
                 seen = monotonic()
             except (NameNotFound, NoServer):
                 if isinstance(refused, NotAllowed) and monotonic() >= min(deadline, seen + BARRED_SECONDS):
@@ -155,7 +153,7 @@ def _is_partner(link: MessageLink, seconds: float) -> Generator[Pause, None, boo
 
 
 def _joining(
-    path: StrPath, conversation: Conversation[T], kind: Kind, rules: Rules, deadline: float
+    path: StrPath, conversation: Conversation[T], rules: Rules, deadline: float
 ) -> Generator[Pause, None, MessageLink | None]:
     """Be the partner of whoever listens; None if it has found another, or has gone.
 
@@ -163,7 +161,7 @@ def _joining(
         NameNotFound, NoServer: Nobody listens.
     """
     connected = yield from connecting(path, wait_seconds=0.0, allow=rules.allow)
-    link = _link_to(connected, path, conversation, kind, rules.limits)
+    link = _link_to(connected, path, conversation, rules.limits)
     is_partner = False
     end = max(deadline, monotonic() + rules.limits.handshake_seconds)
     try:
@@ -183,11 +181,9 @@ def _joining(
     return link
 
 
-def _link_to(
-    connected: Connected, path: StrPath, conversation: Conversation[T], kind: Kind, limits: Limits
-) -> MessageLink:
+def _link_to(connected: Connected, path: StrPath, conversation: Conversation[T], limits: Limits) -> MessageLink:
     try:
-        check_card(path, kind)  # of the types both sides are to hear
+        check_card(path, "channel")  # of the types both sides are to hear
     except BaseException:
         connected.socket.close()
         raise

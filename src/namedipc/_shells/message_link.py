@@ -19,7 +19,8 @@ from .._faults import Fault, fault_of, fault_of_handler, pack_fault
 from .._protocol.frames import MESSAGES, pack_frame
 from .._protocol.lines import LineSession
 from .._protocol.messages import LONGEST_TOGETHER_BYTES, MessageSession, pack_message, pack_together
-from .._values import ConnectionStatistics, Peer
+from .._statistics import ConnectionStatistics
+from .._values import Peer
 from .patience import Patience
 from .socket_end import SocketEnd
 

@@ -17,7 +17,7 @@ from .._codec import Codec
 from .._json_schema import json_schema
 from .._protocol.frames import Reserved
 from .._schema import Schema
-from .._values import Identity, ServiceStatistics
+from .._statistics import Identity, ServiceStatistics
 from .._version import __version__
 
 NOTHING: Final[Codec[None]] = Codec(None)

@@ -40,7 +40,8 @@ from .._protocol.frames import (
 from .._protocol.hello import SERVICE, Hello
 from .._protocol.session import ASKED, ServerSession
 from .._schema import Schema
-from .._values import Allow, Limits, Peer, ServiceStatistics
+from .._statistics import ServiceStatistics
+from .._values import Allow, Limits, Peer
 from .latency import GATHERED, Latencies
 from .polling import Dozer, Spinner
 from .reserved import ReservedAnswers

@@ -19,7 +19,8 @@ import trio
 
 from .. import _names, lowlevel
 from .._faults import CANCELLED, REMOTE, Fault
-from .._values import Peer, ServiceStatistics
+from .._statistics import ServiceStatistics
+from .._values import Peer
 from .handover import handing_over
 from .service_loop import IDLE, ServiceLoop, deadline_fault
 from .suspended import Suspended, begin_handler

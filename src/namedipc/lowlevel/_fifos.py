@@ -12,11 +12,13 @@ import functools
 import os
 import stat
 import termios
-
-from typing_extensions import Buffer
+from typing import TYPE_CHECKING
 
 from ._libc import LIBC, succeed
 from ._paths import StrPath, errors_naming, set_exact_mode
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 _RWF_NOSIGNAL = 0x100  # <linux/fs.h>, Linux 6.18; not in Python
 _SPLICE_F_NONBLOCK = 2  # <linux/splice.h>; Python has it since 3.14, and tee(2) not at all

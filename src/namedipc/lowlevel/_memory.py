@@ -14,9 +14,10 @@ import fcntl
 import mmap
 import os
 import sys
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from typing_extensions import Buffer
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 Mapping: TypeAlias = mmap.mmap
 """Memory of a file, as Python has it."""

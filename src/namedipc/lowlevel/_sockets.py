@@ -14,13 +14,15 @@ import socket
 import stat
 import struct
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
-from typing_extensions import Buffer
 
 from ._libc import LIBC, succeed
 from ._paths import StrPath, errors_naming, parent_directory, set_exact_mode
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 Socket: TypeAlias = socket.socket
 """A socket, as Python has it."""
