@@ -121,6 +121,9 @@ CONTENDERS: Final = {
         ),
         Contender(IN_TRIO, "ours_trio", (), {"call": "trio client", "batch": "call_each in trio"}),
         Contender(TASKS, "ours_tasks", (), {"batch": "64 trio tasks"}),
+        Contender(
+            "namedipc-declared", "ours_declared", (), {"import": "the same, and a declaration"}, frozenset({"import"})
+        ),
         Contender(VIEWS, "ours_views", (), {"echo": "Service, memoryview"}),
         Contender(ARRAYS, "ours_arrays", ("numpy",), {"array": "Channel, an array", "in-place": "SharedArray"}),
         Contender(

@@ -175,7 +175,7 @@ def started(*command: str) -> float:
 
 def imported(statement: str) -> float:
     """How long an import takes in a fresh interpreter, in seconds, without the interpreter's own start."""
-    script = f"import time; began = time.perf_counter(); {statement}; print(time.perf_counter() - began)"
+    script = f"import time; began = time.perf_counter()\n{statement}\nprint(time.perf_counter() - began)"
     return float(subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True).stdout)
 
 
