@@ -15,9 +15,10 @@ import msgspec
 import pytest
 import trio
 
-from namedipc import Limits, Peer, Server, Service, allow, anyone, current_call, lowlevel
+from namedipc import Call, Limits, Peer, Server, Service, allow, anyone, current_call, lowlevel
 from namedipc._arguments import ArgumentsCodec, Parameter
 from namedipc._batches import join
+from namedipc._codec import Codec
 from namedipc._errors import ProtocolError
 from namedipc._faults import pack_headers
 from namedipc._protocol.calls import LARGEST_ID
@@ -39,10 +40,12 @@ from namedipc._protocol.frames import (
     with_headers,
 )
 from namedipc._protocol.hello import HELLO_BYTES, SERVICE, Hello
+from namedipc._protocol.series import LONGEST_BYTES
+from namedipc._protocol.session import ServerSession
 from namedipc._schema import Schema
 from namedipc._shells import service_loop
 from namedipc._shells.service_loop import IDLE, ServiceLoop
-from namedipc._shells.service_runs import Run
+from namedipc._shells.service_runs import MOST_GATHERED, Results, Run
 from namedipc._shells.suspended import ActiveCall, Suspended, active_call, begin_handler
 from namedipc._shells.trio_streams import ServedStreams
 
@@ -329,6 +332,54 @@ async def test_rules_and_deadlines_refuse_each_call(tmp_path: Path) -> None:
         assert clerk.begun == []
 
 
+class Interruptible(Protocol):
+    """An interface."""
+
+    async def is_protected(self, number: int) -> bool:
+        """Whether KeyboardInterrupt would be kept from the handler."""
+        ...
+
+
+class Interrupted:
+    """Its implementation."""
+
+    async def is_protected(self, number: int) -> bool:
+        """Ask trio."""
+        return trio.lowlevel.currently_ki_protected()
+
+
+async def test_handlers_are_not_protected_from_the_keyboard(tmp_path: Path) -> None:
+    """Whether their call came alone or with others."""
+    service = Service(tmp_path / "desk", Interruptible)
+    client = service.connect()
+    async with service.serve(Interrupted()), client as proxy:
+        assert not await proxy.is_protected(1)
+        assert await client.call_each(Interruptible.is_protected, range(3)) == [False] * 3
+
+
+async def test_a_tracer_sees_each_call(tmp_path: Path) -> None:
+    """With the headers that came with all of them."""
+    seen: list[tuple[str, dict[str, str]]] = []
+
+    @contextmanager
+    def trace(call: Call) -> Iterator[None]:
+        seen.append((call.method, dict(call.headers)))
+        call.headers["left"] = "behind"
+        yield
+
+    @contextmanager
+    def label(call: Call) -> Iterator[None]:
+        call.headers["a"] = "b"
+        yield
+
+    service = Service(tmp_path / "desk", Desk)
+    labelled, plain = service.connect(trace=label), service.connect()
+    async with service.serve(Clerk(), trace=trace), labelled, plain:
+        assert await labelled.call_each(Desk.weigh, ["a", "bb", "ccc"]) == [1, 2, 3]
+        assert await plain.call_each(Desk.weigh, ["a", "bb"]) == [1, 2]
+    assert seen == [("weigh", {"a": "b"})] * 3 + [("weigh", {})] * 2
+
+
 # --- handlers that wait
 
 
@@ -522,6 +573,62 @@ def test_a_client_that_leaves_takes_the_rest_of_its_run_along(tmp_path: Path) ->
         while loop.pump() != IDLE:
             pass
         assert clerk.begun == [0]
+
+
+# --- results
+
+
+def gathered(tp: object, values: list[object], longest: int = 1 << 20) -> tuple[list[int], list[Frame], list[int]]:
+    """Results of calls from 1 on: how many were gathered with each at most, what was sent, and what was left alone."""
+    session = ServerSession(Hello(SERVICE, longest, bytes(16)), b"", methods=1, held_frames=1, held_bytes=1)
+    left: list[int] = []
+    results = Results(session, Codec(tp), lambda **answer: left.append(answer["id"]))
+    most = []
+    for id_, value in enumerate(values, 1):
+        results.values.append(value)
+        most.append(results.most)
+        if len(results.values) >= results.most:
+            results.encode(id_)
+    results.send(len(values))
+    results.send(len(values))
+    reader = FrameReader(1 << 20)
+    reader.feed(b"".join(session.outgoing))
+    frames = []
+    while (frame := reader.next_frame()) is not None:
+        frames.append(frame)
+    return most, frames, left
+
+
+def test_what_cannot_change_is_encoded_some_at_a_time() -> None:
+    """Once one was small; what could change is not, and both are sent alike."""
+    most, frames, left = gathered(int, list(range(20)))
+    assert most == [1] + [MOST_GATHERED] * 19
+    assert frames == [(REPLIES, 0, 0, 1, join([bytes([number]) for number in range(20)]))]
+    most, frames, left = gathered(list[int], [[number] for number in range(20)])
+    assert most == [1] * 20
+    assert frames == [(REPLIES, 0, 0, 1, join([b"\x91" + bytes([number]) for number in range(20)]))]
+    assert left == []
+
+
+def test_large_results_are_not_gathered() -> None:
+    """Nor are those behind them, until one is small again; and a frame is no longer than it should be."""
+    large = bytes(LONGEST_BYTES)
+    most, frames, left = gathered(bytes, [b"a", b"b", large, large, *[b"c"] * 20])
+    assert left == [2, 3, 4, *range(5, 10)]  # they had been gathered
+    assert most[8:11] == [MOST_GATHERED, 1, MOST_GATHERED]
+    assert [(frame[0], frame[3]) for frame in frames] == [(REPLY, 1), (REPLIES, 10)]
+    _, frames, left = gathered(bytes, [large] * 3)
+    assert [(frame[0], frame[3]) for frame in frames] == [(REPLY, 1), (REPLY, 2), (REPLY, 3)]
+    assert left == []
+
+
+def test_results_that_cannot_be_sent_are_left_to_whoever_says_so() -> None:
+    """Each of those which it was gathered with is answered by itself; so is one that is too long."""
+    _, frames, left = gathered(int, [0, 1, 2, "3", 4])
+    assert left == [2, 3, 4, 5]
+    assert frames == [(REPLY, 0, 0, 1, b"\0")]
+    _, frames, left = gathered(bytes, [bytes(100)], longest=100)
+    assert (frames, left) == ([], [1])
 
 
 # --- what no client may say

@@ -187,14 +187,10 @@ def test_calls_that_may_not_come_together(frame: bytes, message: str) -> None:
 
 
 def test_results_are_sent_together() -> None:
-    """A single one as the reply it is, none not at all; and the list is free for the next."""
+    """A single one as the reply it is."""
     session, _ = session_after(SAME)
-    bodies = [b"\x01", b"\x02"]
-    session.replies(8, bodies)
-    session.replies(9, bodies)
-    bodies.append(b"\x03")
-    session.replies(9, bodies)
-    assert bodies == []
+    session.replies(8, 2, b"\x01\x02")
+    session.replies(9, 1, b"\x03")
     assert sent_by(session) == [(REPLIES, 0, 0, 7, b"\x92\x01\x02"), (REPLY, 0, 0, 9, b"\x03")]
 
 

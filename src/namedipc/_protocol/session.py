@@ -13,7 +13,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
 
-from .._batches import join
+from .._batches import array_start
 from .._errors import LimitReached, ProtocolError
 from .attachments import Arrivals, open_parcel, pack_parcel
 from .frames import (
@@ -198,13 +198,12 @@ class ServerSession:
         else:
             self.outgoing.append(pack_parcel(REPLY, body, id=id))
 
-    def replies(self, last_id: int, bodies: list[bytes]) -> None:
-        """Answer calls which came together with their results, and clear these; `last_id` is that of the last one."""
-        if len(bodies) > 1:
-            self.outgoing.append(pack_frame(REPLIES, join(bodies), id=last_id + 1 - len(bodies)))
-        elif bodies:
-            self.reply(last_id, bodies[0])
-        bodies.clear()
+    def replies(self, last_id: int, count: int, bodies: bytes) -> None:
+        """Answer calls which came together, and whose ids end with this one, with their results, all in one piece."""
+        if count == 1:
+            self.reply(last_id, bodies)
+        else:
+            self.outgoing.append(pack_frame(REPLIES, array_start(count) + bodies, id=last_id + 1 - count))
 
     def go_on(self) -> None:
         """Have `next_event` say GOING_ON before anything else: what was begun is not done."""

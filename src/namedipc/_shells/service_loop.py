@@ -16,6 +16,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from contextvars import Context
+from functools import partial
 from itertools import islice
 from time import monotonic, perf_counter
 from typing import Any, Final
@@ -23,7 +24,6 @@ from typing import Any, Final
 import attrs
 
 from .. import lowlevel
-from .._batches import LONGEST_START_BYTES
 from .._errors import InvalidMessage, IPCError, LimitReached, NoServer, NotAllowed, ProtocolError, TooLarge
 from .._faults import DEADLINE, Fault, fault_of, fault_of_handler, pack_fault, unpack_headers
 from .._marks import rules_of
@@ -42,7 +42,6 @@ from .._protocol.frames import (
     split_headers,
 )
 from .._protocol.hello import SERVICE, Hello
-from .._protocol.series import LONGEST_BYTES
 from .._protocol.session import ASKED, GOING_ON, ServerSession
 from .._schema import Schema
 from .._statistics import ServiceStatistics
@@ -51,7 +50,7 @@ from .latency import GATHERED, Latencies
 from .polling import Dozer, Spinner
 from .reserved import ReservedAnswers
 from .service_clients import Clients, Connection, call_now, permits
-from .service_runs import Run
+from .service_runs import Results, Run
 from .suspended import ActiveCall, CallStreams, Handler, ItemRefused, Suspended, active_call, begin_in_context
 
 log = logging.getLogger(__name__)
@@ -371,14 +370,13 @@ class ServiceLoop:
         method, plain_handler, _rules, _is_plain = self._methods[run.index]
         session, deadline, wrap, step = connection.session, run.deadline, self._wrap, self._step_of_run
         clients, counts, record, share = self.clients, self._counts, self._latencies.record, run.decoding_seconds
-        encode, longest = method.result.encode, session.their_message_bytes
-        most = min(LONGEST_BYTES, longest - LONGEST_START_BYTES)
-        size, results = 0, list[bytes]()  # of the calls up to this one
+        results = Results(session, method.result, partial(self._answer, connection, method=method))
+        values = results.values
         active, new_context = self._context_of_run(connection, run, method)
         now = perf_counter()
         for id_, args in zip(run.ids[run.at :], islice(run.rows, run.at, None), strict=True):
             if clients.draining or (deadline is not None and monotonic() >= deadline):
-                session.replies(session.last_id, results)
+                results.send(session.last_id)
                 active.inline = False
                 return self._run_each(connection, run, end)  # they are refused
             session.last_id = id_
@@ -389,23 +387,14 @@ class ServiceLoop:
             try:
                 coroutine, waits_for = context.run(step, handler, args)
             except StopIteration as done:
-                try:
-                    body = encode(done.value)
-                except IPCError:
-                    body = b""
-                size += len(body)
-                if size > most or not body:
-                    session.replies(id_ - 1, results)
-                    size = len(body)
-                if 0 < size <= longest:
-                    results.append(body)
-                else:
-                    self._answer(connection, id_, method, done.value)  # with what is wrong
+                values.append(done.value)
+                if len(values) >= results.most:
+                    results.encode(id_)
             except Exception as error:  # whatever a handler raises is its caller's
-                session.replies(id_ - 1, results)
+                results.send(id_ - 1)
                 self.answer_error(connection, id_, method, error)
             else:
-                session.replies(id_ - 1, results)
+                results.send(id_ - 1)
                 active.inline = False
                 suspended = Suspended(connection, id_, method, deadline, context, coroutine, waits_for)
                 self._enter(suspended)
@@ -418,7 +407,7 @@ class ServiceLoop:
             if now > end:
                 break
         active.inline = False
-        session.replies(session.last_id, results)
+        results.send(session.last_id)
         return UNTIMED
 
     def _context_of_run(
