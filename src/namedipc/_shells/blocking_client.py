@@ -365,7 +365,7 @@ class BlockingClientLink(ClientLink[threading.Lock]):
 
     def _until_greeted(self, where: str, clock: Clock) -> None:
         if not self._session.greeted:
-            self._until_said(where, clock)
+            self._until_said(where, clock, words=0)  # another thread may have taken the hello since
         self._check_open()
 
     def _until_said(self, where: str, clock: Clock, words: int | None = None) -> None:
