@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from namedipc._arguments import ArgumentsCodec, Parameter
+from namedipc._batches import join
 from namedipc._errors import DeclarationError, InvalidMessage
 
 from .message_types import Order, json_bytes
@@ -30,7 +31,72 @@ PLAIN = ArgumentsCodec("Kitchen.seat", [Parameter(name="table", type=int), Param
 ONE = ArgumentsCodec("Kitchen.note", [Parameter(name="text", type=str)])
 NONE = ArgumentsCodec("Kitchen.ping", [])
 NAMED = ArgumentsCodec("Kitchen.close", [Parameter(name="at", type=float, keyword_only=True)])
+TAGGED = ArgumentsCodec("Kitchen.mark", [Parameter(name="mark", type=bytes | str)])
 MANY = ArgumentsCodec("Kitchen.fill", [Parameter(name=f"p{i}", type=int, has_default=True) for i in range(20)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "values"),
+    [
+        (ONE, ["x", "y", ""]),
+        (COOK, [MORE, Order(5, "pie")]),
+        (MANY, list(range(300))),
+        (TAGGED, [b"x", "x"]),
+    ],
+)
+def test_arguments_of_several_calls_are_an_array_of_them(arguments: ArgumentsCodec, values: list[object]) -> None:
+    """As if each had been encoded by itself, be it that they are encoded so."""
+    batches = arguments.in_batches()
+    assert batches is arguments.in_batches()
+    singles = [arguments.encode((value,), {}) for value in values]
+    assert batches.encode(values) == join(singles)
+    assert batches.decode(join(singles)) == [(value,) for value in values]
+
+
+def test_arguments_of_several_calls_may_be_more_than_one_each() -> None:
+    """A foreign client may give as many as it likes by position, if each call gives as many; or none."""
+    two = join([PLAIN.encode((1, "a"), {}), PLAIN.encode((2, "b"), {})])
+    assert PLAIN.in_batches().decode(two) == [(1, "a"), (2, "b")]
+    assert NONE.in_batches().decode(join([b"\x90"] * 3)) == [(), (), ()]
+    assert MANY.in_batches().decode(join([b"\x90"] * 3)) == [(), (), ()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "data"),
+    [
+        (PLAIN, join([PLAIN.encode((1, "a"), {}), b"\x91\x01"])),
+        (PLAIN, join([b"\x91\x01", PLAIN.encode((1, "a"), {})])),
+        (ONE, join([ONE.encode(("a",), {}), b"\x91\x01"])),
+        (COOK, join([COOK.encode((MORE,), {"salt": True})])),
+        (NAMED, join([NAMED.encode((), {"at": 1.0})])),
+        (MANY, join([MANY.encode(tuple(range(17)), {})])),
+        (NONE, join([b"\x91\x01"])),
+        (ONE, join([b"\x91\xa1\xff"])),
+        (ONE, join([b"\x91" * 5000 + b"\x90"])),
+        (ONE, b"\x92\x91\xa1a"),
+        (ONE, b"\x91"),
+        (ONE, b"\x91\x91\xa1aa"),
+        (ONE, b""),
+        (ONE, b"\x01"),
+        (ONE, b"\xdd\xff\xff\xff\xff\x91\xa1a"),
+    ],
+)
+def test_arguments_of_several_calls_which_are_not_alike_come_one_by_one(arguments: ArgumentsCodec, data: bytes) -> None:
+    """What does not fit, what is damaged, and what is given by name: whoever knows better looks at each."""
+    with pytest.raises(InvalidMessage):
+        arguments.in_batches().decode(data)
+
+
+def test_a_wrong_argument_of_several_is_named() -> None:
+    """As if it had been given alone; so is a method that takes another number of arguments."""
+    with pytest.raises(InvalidMessage, match=r"^Kitchen\.note: parameter 'text': expected str, got int"):
+        ONE.in_batches().encode(["a", 1])
+    with pytest.raises(InvalidMessage, match=r"^Kitchen\.fill: an integer does not fit 64 bits"):
+        MANY.in_batches().encode([1, 1 << 64])
+    with pytest.raises(TypeError, match=r"missing 1 required argument: 'name'$"):
+        PLAIN.in_batches().encode([1, 2])
+    with pytest.raises(TypeError, match=r"takes 0 positional arguments but 1 were given$"):
+        NONE.in_batches().encode([1])
 
 
 @pytest.mark.parametrize(

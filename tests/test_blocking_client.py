@@ -19,6 +19,7 @@ from namedipc import (
     TimedOut,
     TooLarge,
 )
+from namedipc._shells.waiting import Clock
 
 from .conftest import Child, Children
 from .kitchen import SERVER_SCRIPT, Kitchen, Order
@@ -85,6 +86,15 @@ def run_all(threads: list[threading.Thread]) -> None:
     for thread in threads:
         thread.join(30)
         assert not thread.is_alive()
+
+
+def test_a_hello_that_another_thread_has_just_taken_is_not_waited_for(kitchen: BlockingClient[Kitchen]) -> None:
+    """A thread may be interrupted between its look at the session and the lock."""
+    link = kitchen._links.link
+    kitchen.call(Kitchen.pid)
+    link._session.greeted = False  # as the thread has seen it
+    link._until_greeted("Kitchen.cook", Clock(5))
+    link._session.greeted = True
 
 
 def test_a_call_that_waits_does_not_hold_up_other_threads(kitchen: BlockingClient[Kitchen]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from namedipc._batches import join
 from namedipc._errors import (
     Closed,
     ConnectionLost,
@@ -25,6 +26,7 @@ from namedipc._protocol.calls import (
     LOST,
     NOT_RUN,
     WAITING,
+    CallRun,
     ClientSession,
     Feeding,
     NotRun,
@@ -34,6 +36,7 @@ from namedipc._protocol.calls import (
 from namedipc._protocol.frames import (
     BIND,
     CALL,
+    CALLS,
     CANCEL,
     CREDIT,
     DEADLINE_FLAG,
@@ -46,6 +49,7 @@ from namedipc._protocol.frames import (
     LONGEST_ERROR_BYTES,
     MESSAGE,
     ONE_WAY_FLAG,
+    REPLIES,
     REPLY,
     SCHEMA,
     pack_frame,
@@ -229,6 +233,134 @@ def test_any_split_gives_the_same(places: list[int]) -> None:
     assert resolved == [calls[1][1], calls[0][1], calls[2][1]]
     assert b"".join(session.outgoing) == MINE.pack() + pack_frame(BIND, b"\0\0")
     assert session.last_run is not None
+
+
+# --- calls that are sent together
+
+
+def begin_run(session: Session, count: int = 4) -> CallRun[str]:
+    """So many calls in flight."""
+    run: CallRun[str] = CallRun("Kitchen.cook", count)
+    session.begin_run(run, 0, join([b"\x91\x01"] * count), None)
+    return run
+
+
+def replies(first_id: int, *bodies: bytes) -> bytes:
+    """Answers that came together."""
+    return pack_frame(REPLIES, join(bodies), id=first_id)
+
+
+def test_calls_that_are_sent_together_are_a_frame() -> None:
+    """With consecutive ids; a single one is a call like any other; a deadline is before all else."""
+    session = greeted_session()
+    begin(session)
+    run: CallRun[str] = CallRun("Kitchen.cook", 3)
+    assert session.begin_run(run, 7, b"body", None, HEADERS_FLAG) == pack_frame(
+        CALLS, b"body", flags=HEADERS_FLAG, method=7, id=2
+    )
+    assert list(run.ids) == [2, 3, 4]
+    assert all(session.pending[id_] is run for id_ in run.ids)
+    single: CallRun[str] = CallRun("Kitchen.cook", 1)
+    frame = session.begin_run(single, 7, b"body", 1.5)
+    assert frame == pack_frame(CALL, struct.pack("<d", 1.5) + b"body", flags=DEADLINE_FLAG, method=7, id=5)
+    assert session.begin(Waiter("Kitchen.cook"), 7, b"", None)[0] == 6
+
+
+def test_ids_of_calls_that_are_sent_together_are_free_and_do_not_begin_again() -> None:
+    """Where the largest id, or a call in flight, is in the way they are others."""
+    session = greeted_session()
+    session._last_id = LARGEST_ID - 4
+    assert list(begin_run(session).ids) == [LARGEST_ID - 3, LARGEST_ID - 2, LARGEST_ID - 1, LARGEST_ID]
+    begin(session)
+    session._last_id = LARGEST_ID - 2
+    assert list(begin_run(session).ids) == [2, 3, 4, 5]
+    session._last_id = 0
+    assert list(begin_run(session).ids) == [6, 7, 8, 9]
+
+
+def test_calls_that_were_sent_together_are_answered_in_any_way() -> None:
+    """Together, in parts and one by one; whoever waits is told once, when all have been."""
+    session = greeted_session()
+    run = begin_run(session, 6)
+    assert session.feed(replies(4, b"\x04", b"\x05")) == []
+    assert session.feed(reply(6, b"\x06")) == []
+    assert (run.kind, run.unanswered) == (WAITING, 3)
+    assert session.feed(reply(2, b"\x02") + reply(1, b"\x01")) == []
+    assert session.feed(reply(3, b"\x03")) == [run]
+    assert (run.kind, run.unanswered, session.pending) == (REPLY, 0, {})
+    assert sorted(run.answers) == [
+        (0, 1, REPLY, b"\x01"),
+        (1, 1, REPLY, b"\x02"),
+        (2, 1, REPLY, b"\x03"),
+        (3, 2, REPLIES, join([b"\x04", b"\x05"])),
+        (5, 1, REPLY, b"\x06"),
+    ]
+
+
+def test_what_is_behind_a_failure_is_not_waited_for() -> None:
+    """Whoever waits is told once all before the first failure, in order, have been answered; the others may come."""
+    session = greeted_session()
+    run = begin_run(session, 8)
+    assert session.feed(fault(7, LimitReached("many"))) == []
+    assert session.feed(replies(1, b"\x01", b"\x02")) == []
+    assert session.feed(fault(4, LimitReached("many"))) == []
+    assert session.feed(reply(3)) == [run]
+    assert (run.kind, run.unanswered) == (REPLY, 3)
+    assert session.feed(reply(6)) == []
+    assert session.cancel_run(run) == pack_frame(CANCEL, id=5) + pack_frame(CANCEL, id=8)
+    assert session.cancel_run(run) == b""
+    assert session.feed(reply(5) + replies(8, b"\x01", b"\x02")) == []
+    assert (session.pending, session.failure) == ({}, None)
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (replies(1, *[b"\x01"] * 5), "5 answers came together, to calls from 1 on which were not made so"),
+        (replies(3, *[b"\x01"] * 3), "3 answers came together, to calls from 3 on which were not made so"),
+        (replies(5, b"\x01", b"\x02"), "2 answers came together, to calls from 5 on which were not made so"),
+        (replies(1), "0 answers came together, to calls from 1 on which were not made so"),
+        (reply(2) + replies(1, b"\x01", b"\x02"), "2 answers came together, to calls from 1 on which were not made so"),
+        (pack_frame(REPLIES, b"\x92\x01\x01", flags=1, id=1), "2 answers came together, to calls from 1 on"),
+        (pack_frame(REPLIES, b"\xdd\xff\xff\xff\xff\x01", id=1), "4294967295 answers came together"),
+        (pack_frame(REPLIES, b"", id=1), "0 answers came together, to calls from 1 on which were not made so"),
+        (pack_frame(REPLIES, b"\x01", id=1), "0 answers came together, to calls from 1 on which were not made so"),
+        (pack_frame(REPLIES, b"\x92\x01\x01", flags=16, id=1), "have nothing beside them"),
+    ],
+    ids=[
+        "more",
+        "others' too",
+        "of a single call",
+        "none",
+        "twice",
+        "flags",
+        "a claim",
+        "empty",
+        "no array",
+        "a count",
+    ],
+)
+def test_answers_that_do_not_fit_their_calls_end_the_connection(frame: bytes, message: str) -> None:
+    """Everybody learns of it, each once."""
+    session = greeted_session()
+    run = begin_run(session)
+    _, waiter = begin(session)
+    resolved = session.feed(frame)
+    assert sorted(resolved, key=id) == sorted([run, waiter], key=id)
+    assert type(session.failure) is ProtocolError
+    assert message in str(session.failure)
+    assert run.unanswered == 0
+
+
+def test_a_loss_is_that_of_each_call_that_was_sent_together() -> None:
+    """Those behind the goodbye were not run; the others are named, one by one."""
+    session = greeted_session()
+    run = begin_run(session)
+    assert session.feed(replies(1, b"\x01", b"\x02") + pack_frame(GOODBYE, id=3)) == []
+    assert session.end() == [run]
+    assert sorted(run.answers)[1:] == [(2, 1, LOST, b""), (3, 1, NOT_RUN, b"")]
+    assert isinstance(session.failure, ConnectionLost)
+    assert session.failure.calls == ("Kitchen.cook",)
 
 
 # --- streams

@@ -8,17 +8,19 @@ from collections.abc import Iterator
 import pytest
 
 from namedipc import lowlevel
+from namedipc._batches import array_count
 from namedipc._errors import ConnectionLost, IPCError, NoServer, TimedOut, TooLarge
 from namedipc._faults import fault_of, pack_fault
 from namedipc._protocol.calls import LOST, NOT_RUN, ClientSession, NotRun, Waiter
-from namedipc._protocol.frames import CALL, ERROR, GOODBYE, REPLY, FrameReader, pack_frame
+from namedipc._protocol.frames import CALL, CALLS, ERROR, GOODBYE, HEADERS_FLAG, REPLY, FrameReader, pack_frame
 from namedipc._protocol.hello import SERVICE, Hello
-from namedipc._shells.client_link import LARGEST_BATCH, READ_BYTES, Batch, ClientLink
+from namedipc._protocol.series import Piece, Series
+from namedipc._shells.client_link import LARGEST_BATCH, READ_BYTES, ClientLink, Flight
 from namedipc._shells.connecting import peer_of
 
 from .wire_client import SCHEMA
 
-METHOD = SCHEMA.by_name["pid"]
+METHOD = SCHEMA.by_name["echo"]
 
 
 @pytest.fixture
@@ -31,77 +33,106 @@ def link() -> Iterator[ClientLink[str]]:
         yield ClientLink("/run/kitchen", here, peer_of(here), session, spin=False)
 
 
-def begun(link: ClientLink[str], bodies: Iterator[bytes], batch: Batch[str]) -> int:
-    """Begin some calls of a batch; how many frames there are."""
+def series(*arguments: bytes) -> Series:
+    """Calls with these arguments."""
+    calls = Series(METHOD, "/run/kitchen")
+    calls.add(arguments)
+    return calls
+
+
+def begun(link: ClientLink[str], calls: Series, left: deque[Piece], flight: Flight[str]) -> list[int]:
+    """Begin some calls of a series; how many each frame has."""
     reader = FrameReader(1 << 20)
-    reader.feed(link._begin_some(METHOD, bodies, batch, None, 0))
-    count = 0
+    reader.feed(link._begin_some(calls, left, flight, None))
+    counts = []
     while (frame := reader.next_frame()) is not None:
-        assert frame[0] == CALL
-        count += 1
+        counts.append(1 if frame[0] == CALL else array_count(frame[4]))
+        assert frame[0] == (CALL if counts[-1] == 1 else CALLS)
     assert not reader.unfinished
-    return count
+    assert counts == [run.count for run in list(flight)[len(flight) - len(counts) :]]
+    return counts
 
 
 def answer(link: ClientLink[str], *ids: int) -> None:
     """The service answers these."""
-    link._session.feed(b"".join(pack_frame(REPLY, b"\xc0", id=id_) for id_ in ids))
+    link._session.feed(b"".join(pack_frame(REPLY, b"\xc4\x00", id=id_) for id_ in ids))
 
 
 def test_a_batch_begins_with_its_share_and_goes_on_by_halves(link: ClientLink[str]) -> None:
     """Three quarters of what the service runs at once; further ones once half of them have been looked at."""
-    bodies = iter([b"\x90"] * 200)
-    batch: Batch[str] = deque()
-    assert begun(link, bodies, batch) == len(batch) == 75
-    assert begun(link, bodies, batch) == 0
-    answer(link, *range(1, 39))
-    assert begun(link, bodies, batch) == 0
-    for _ in range(38):
-        batch.popleft()
-    assert begun(link, bodies, batch) == 38
-    assert link.statistics().messages_sent == 113
+    calls = series(*[b"a"] * 200)
+    left, flight = link._left(calls), Flight[str]()
+    assert begun(link, calls, left, flight) == [37, 27, 11]
+    assert begun(link, calls, left, flight) == []
+    answer(link, *range(1, 65))
+    assert begun(link, calls, left, flight) == []
+    flight.popleft()
+    assert begun(link, calls, left, flight) == []
+    flight.popleft()
+    assert begun(link, calls, left, flight) == [37, 16, 11]
+    assert sum(count for count, _ in left) == 61
+    assert link.statistics().messages_sent == 139
 
 
 def test_a_batch_leaves_room_for_others(link: ClientLink[str]) -> None:
     """It counts what is in flight beside it, and begins one at least."""
     for _ in range(90):
-        link._session.begin(Waiter("Kitchen.pid"), METHOD.index, b"\x90", None)
-    batch: Batch[str] = deque()
-    assert begun(link, iter([b"\x90"] * 10), batch) == 1
+        link._session.begin(Waiter("Kitchen.echo"), METHOD.index, b"\x90", None)
+    calls = series(*[b"a"] * 10)
+    assert begun(link, calls, link._left(calls), Flight[str]()) == [1]
 
 
 def test_a_flight_ends_with_what_one_read_takes(link: ClientLink[str]) -> None:
     """Large bodies: as many as are more than that."""
-    batch: Batch[str] = deque()
-    assert begun(link, iter([bytes(READ_BYTES // 4)] * 20), batch) == 5
+    calls = series(*[bytes(READ_BYTES // 4)] * 20)
+    assert begun(link, calls, link._left(calls), Flight[str]()) == [1] * 4
     assert LARGEST_BATCH >= 5
 
 
-def test_a_body_that_is_too_long_begins_nothing_of_its_flight(link: ClientLink[str]) -> None:
-    """Its error says what is accepted."""
-    batch: Batch[str] = deque()
-    with pytest.raises(TooLarge, match="the service accepts 100000"):
-        begun(link, iter([b"\x90", bytes(100_001)]), batch)
-    assert not batch
+def test_headers_are_said_once_for_all_calls_of_a_frame(link: ClientLink[str]) -> None:
+    """Before their arguments."""
+    calls = series(b"a", b"b")
+    calls.before, calls.flags = b"headers", HEADERS_FLAG
+    frame = link._begin_some(calls, link._left(calls), Flight[str](), None)
+    body = b"headers\x92\x91\xc4\x01a\x91\xc4\x01b"
+    assert frame == pack_frame(CALLS, body, flags=HEADERS_FLAG, method=METHOD.index, id=1)
+
+
+def test_a_body_that_is_too_long_begins_nothing(link: ClientLink[str]) -> None:
+    """Its error says what is accepted; headers count, and what would be too long together is not sent so."""
+    calls = series(b"a", bytes(99_990))
+    with pytest.raises(TooLarge, match="are 99996 bytes long; the service accepts 99995"):
+        link._session.their_message_bytes = 99_995
+        link._left(calls)
+    link._session.their_message_bytes = 99_996
+    assert [count for count, _ in link._left(calls)] == [1, 1]
+    calls.before = b"a"
+    with pytest.raises(TooLarge, match="are 99997 bytes long; the service accepts 99996"):
+        link._left(calls)
+    link._session.their_message_bytes = 9
+    calls = series(b"a", b"b")
+    assert [count for count, _ in link._left(calls)] == [2]
+    calls.before = b"a"
+    assert [count for count, _ in link._left(calls)] == [1, 1]
     assert not link._session.pending
 
 
 @pytest.mark.parametrize("is_lost", [False, True], ids=["goodbye", "lost"])
 def test_a_batch_in_flight_is_seen_to_its_end_first(link: ClientLink[str], is_lost: bool) -> None:
     """Once the service leaves nothing more begins; that is an error only when the rest is due."""
-    bodies = iter([b"\x90"] * 80)
-    batch: Batch[str] = deque()
-    begun(link, bodies, batch)
+    calls = series(*[b"a"] * 80)
+    left, flight = link._left(calls), Flight[str]()
+    begun(link, calls, left, flight)
     link._session.feed(pack_frame(GOODBYE, id=75))
     answer(link, *range(1, 76))
     if is_lost:
         link._session.end()
-    while batch:
-        assert begun(link, bodies, batch) == 0
-        batch.popleft()
+    while flight:
+        assert begun(link, calls, left, flight) == []
+        flight.popleft()
     with pytest.raises(NotRun):
-        begun(link, bodies, batch)
-    assert begun(link, iter([]), batch) == 0
+        begun(link, calls, left, flight)
+    assert begun(link, calls, deque(), flight) == []
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ MOST = {
     # needs the most, and from 2 % (clients, batches) to a tenth (a server that sleeps in between) less than this.
     "a blocking call": (BLOCKING, (58, 6, 32, 2.1)),
     "a call in trio": (TRIO, (64, 6, 64, 5)),
-    "a call of a batch": (BATCH, (35, 0.3, 20.5, 0.2)),
+    "a call of a batch": (BATCH, (21, 0.3, 11.5, 0.2)),
 }
 
 

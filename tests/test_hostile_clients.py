@@ -23,11 +23,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from namedipc import BlockingClient, LimitReached, Limits, Service, TimedOut, lowlevel
+from namedipc._batches import array_start, join
+from namedipc._protocol.calls import LARGEST_ID
 from namedipc._protocol.frames import (
     BIND,
     CALL,
+    CALLS,
     ERROR,
     GOODBYE,
+    REPLIES,
     REPLY,
     SCHEMA,
     Frame,
@@ -142,6 +146,18 @@ HELD_CALLS = Limits().calls_in_flight
         (FOREIGN + pack_frame(BIND, pack("<H", 0)) + pack_frame(CALL, b"\x90", method=1, id=1), "protocol"),
         (FOREIGN + pack_frame(SCHEMA, b"{}") * 1000, "protocol"),
         (FOREIGN + b"".join(call_frame("pid", id_) for id_ in range(1, HELD_CALLS + 2)), "limit"),
+        (HELLO + pack_frame(CALLS, b"\xdd\xff\xff\xff\xff\x90", id=1), "protocol"),
+        (HELLO + pack_frame(CALLS, array_start(MIB - 5) + b"\xc0" * (MIB - 5), id=1), "protocol"),
+        (HELLO + pack_frame(CALLS, join([b"\x90"] * (HELD_CALLS + 1)), id=1), "protocol"),
+        (HELLO + pack_frame(CALLS, b"", id=1), "protocol"),
+        (HELLO + pack_frame(CALLS, b"\x90", id=1), "protocol"),
+        (HELLO + pack_frame(CALLS, join([b"\x90"] * 2)), "protocol"),
+        (HELLO + pack_frame(CALLS, join([b"\x90"] * 2), id=LARGEST_ID), "protocol"),
+        (HELLO + pack_frame(CALLS, join([b"\x90"] * 2), method=999, id=1), "protocol"),
+        (HELLO + pack_frame(CALLS, b"[[1], [2]]", flags=4, id=1), "protocol"),
+        (HELLO + pack_frame(CALLS, b"\x01\x02", flags=1, id=1), "protocol"),
+        (FOREIGN + pack_frame(CALLS, join([b"\x90"] * 2), id=1) + pack_frame(BIND), "protocol"),
+        (HELLO + pack_frame(REPLIES, join([b"\xc0"] * 2), id=1), "protocol"),
     ],
     ids=[
         "call before hello",
@@ -156,6 +172,18 @@ HELD_CALLS = Limits().calls_in_flight
         "call of an unbound method",
         "SCHEMA while held",
         "too many calls while held",
+        "2**32 calls",
+        "as many calls as bytes",
+        "more calls than may be in flight",
+        "no array of calls",
+        "no calls",
+        "calls of id 0",
+        "calls beyond the largest id",
+        "calls of no method",
+        "calls in JSON",
+        "calls without their deadline",
+        "calls which are not bound",
+        "REPLIES",
     ],
 )
 async def test_an_offender_is_told_and_dropped(tmp_path: Path, offence: bytes, code: str) -> None:
@@ -201,6 +229,7 @@ OFFENCES = [
     HELLO + giant_frame(),
     HELLO + pack_frame(CALL, b"\x91\x82\xa5table\x01\xa4dish\xa2\xff\xfe", id=1) + pack_frame(REPLY),
     FOREIGN + call_frame("pid", 1) + pack_frame(BIND, pack("<H", 999)),
+    HELLO + pack_frame(CALLS, b"\x92\x91\x82\xa5table\x01\xa4dish\xa2\xff\xfe\x90", id=1) + pack_frame(REPLIES),
 ]
 
 

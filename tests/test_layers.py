@@ -66,6 +66,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "_batches",
             "_codec",
             "_coding",
+            "_constant",
             "_wire",
             "_checks",
             "_types",

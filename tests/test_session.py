@@ -13,17 +13,21 @@ from namedipc._errors import IPCError, LimitReached, ProtocolError, WrongKind
 from namedipc._protocol.frames import (
     BIND,
     CALL,
+    CALLS,
     CANCEL,
     CREDIT,
+    DEADLINE_FLAG,
     END,
     ERROR,
     GOODBYE,
     HEADER,
+    HEADERS_FLAG,
     ITEM,
     KNOWN_FLAGS,
     MESSAGE,
     MESSAGES,
     ONE_WAY_FLAG,
+    REPLIES,
     REPLY,
     SCHEMA,
     Frame,
@@ -32,7 +36,7 @@ from namedipc._protocol.frames import (
     pack_frame,
 )
 from namedipc._protocol.hello import CHANNEL, HELLO_BYTES, SERVICE, UNASKED_BYTES, Hello
-from namedipc._protocol.session import ServerSession, State
+from namedipc._protocol.session import GOING_ON, ServerSession, State
 
 MINE = Hello(SERVICE, 5000, b"m" * 16)
 SAME = Hello(SERVICE, 500, b"m" * 16).pack()
@@ -153,6 +157,52 @@ def test_all_known_flags_go_on() -> None:
     """Who runs the call reads them."""
     _, events = session_after(SAME + pack_call(1, 7, b"", None, KNOWN_FLAGS & ~ONE_WAY_FLAG))
     assert events == [(CALL, KNOWN_FLAGS & ~ONE_WAY_FLAG, 1, 7, b"")]
+
+
+def test_calls_that_come_together_go_on_as_they_came() -> None:
+    """With this side's method; the first of them counts for the goodbye, and whoever runs the others says so."""
+    flags = DEADLINE_FLAG | HEADERS_FLAG
+    session, events = session_after(OTHER + pack_frame(CALLS, b"x", method=0, id=7, flags=flags) + bind(2))
+    assert events == [(CALLS, flags, 2, 7, b"x")]
+    assert session.last_id == 7
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (pack_frame(CALLS, b"\x90", flags=4, id=1), "calls that come together, with flags that are not for them: 0x4"),
+        (pack_frame(CALLS, b"\x90", flags=8, id=1), "calls that come together, with flags that are not for them: 0x8"),
+        (pack_frame(CALLS, b"\x90", flags=64, id=1), "calls that come together, with flags that are not for them"),
+        (pack_frame(CALLS, b"\x01\x90", flags=16, id=1), "calls that come together, and their answers, have nothing"),
+        (pack_frame(CALLS, b"\x01\x90", flags=32, id=1), "calls that come together, and their answers, have nothing"),
+        (pack_frame(CALLS, b"\x90", method=3, id=1), "call of method 3; there are 3"),
+        (pack_frame(CALLS, b"\x90", method=0xFFFF, id=1), "calls of the reserved interface come one by one"),
+    ],
+    ids=["JSON", "ONE_WAY", "unknown", "DESCRIPTORS", "PAYLOAD", "no method", "reserved"],
+)
+def test_calls_that_may_not_come_together(frame: bytes, message: str) -> None:
+    """With anything beside them, or of no method of the interface."""
+    with pytest.raises(ProtocolError, match=f"^{message}"):
+        session_after(SAME + frame)
+
+
+def test_results_are_sent_together() -> None:
+    """A single one as the reply it is."""
+    session, _ = session_after(SAME)
+    session.replies(8, 2, b"\x01\x02")
+    session.replies(9, 1, b"\x03")
+    assert sent_by(session) == [(REPLIES, 0, 0, 7, b"\x92\x01\x02"), (REPLY, 0, 0, 9, b"\x03")]
+
+
+def test_what_was_begun_goes_on_before_anything_else() -> None:
+    """Nothing more is taken before; and the session is not drained."""
+    session, _ = session_after(SAME)
+    session.feed(pack_call(1, 7, b"", None))
+    session.go_on()
+    assert not session.is_drained
+    assert session.next_event() == (GOING_ON, 0, 0, 0, b"")
+    assert session.next_event() == (CALL, 0, 1, 7, b"")
+    assert session.is_drained
 
 
 @pytest.mark.parametrize("flag", [64, 128])

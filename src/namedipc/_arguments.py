@@ -9,11 +9,13 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, Literal, TypeAlias, final
 
 import attrs
 import msgspec
 
+from ._batches import array_count, array_start, join
 from ._checks import admits, exact_types
 from ._coding import (
     Buffer,
@@ -37,6 +39,7 @@ from ._wire import Wire, build_wire
 Arguments: TypeAlias = tuple[tuple[object, ...], dict[str, object]]
 
 _ARRAY: Final = 0x90  # msgpack: the first byte of an array of 0 items; up to 15 in its low bits
+_MOST_FIX: Final = 15
 _ARRAY_16: Final = 0xDC  # msgpack: an array whose count is the next two bytes
 _EMPTY: Final = b"\x90"
 _EMPTY_JSON: Final = b"[]"
@@ -77,6 +80,7 @@ class ArgumentsCodec:
     """
 
     __slots__ = (
+        "_batches",
         "_decode_json",
         "_wires",
         "carries_attachments",
@@ -118,6 +122,13 @@ class ArgumentsCodec:
         self.decode = _decode_arguments(method, self.parameters, wires)
         self._wires = wires
         self._decode_json: Callable[[Buffer], Arguments] | None = None
+        self._batches: ArgumentBatches | None = None
+
+    def in_batches(self) -> ArgumentBatches:
+        """Return what carries the arguments of several calls as one; its functions are made when first needed."""
+        if self._batches is None:
+            self._batches = ArgumentBatches(self, self._wires)
+        return self._batches
 
     def decode_json(self, data: Buffer) -> Arguments:
         """Decode JSON, as `decode` does msgpack: an array of the first n arguments, or an object of names to values.
@@ -161,6 +172,63 @@ class ArgumentsCodec:
             arguments = self.decode(data)
             check_claimed(self.method, received)
             return arguments
+
+
+@final
+class ArgumentBatches:
+    """The arguments of several calls of one method as one array. In msgpack, and without what would travel beside them.
+
+    Attributes:
+        encode: The one argument of each call to an array of the calls' arguments. Raises as the codec does.
+        decode: An array to the arguments of each call, where all are given by position. Raises InvalidMessage:
+            those of a call are not, or do not fit; `split` and the codec's `decode` tell which.
+    """
+
+    __slots__ = ("decode", "encode")
+
+    encode: Callable[[Sequence[object]], bytes]
+    decode: Callable[[Buffer], list[tuple[object, ...]]]
+
+    def __init__(self, codec: ArgumentsCodec, wires: list[Wire]) -> None:
+        self.encode = _encode_each(codec, wires)
+        self.decode = _decode_each(codec, wires)
+
+
+def _encode_each(codec: ArgumentsCodec, wires: list[Wire]) -> Callable[[Sequence[object]], bytes]:
+    encode_wire = msgspec.msgpack.Encoder().encode
+    suffices = _Binding(codec.method, codec.parameters).suffices(1)
+    only = _Values(codec.method, codec.parameters, list(codec.nodes), wires).plain_classes(0) if suffices else _NOTHING
+
+    def encode(values: Sequence[object]) -> bytes:
+        if only.issuperset(map(type, values)):
+            with suppress(Exception):  # raised again, by the value that is at fault
+                return encode_wire(list(zip(values, strict=True)))
+        return join([codec.encode((value,), {}) for value in values])
+
+    return encode
+
+
+def _decode_each(codec: ArgumentsCodec, wires: list[Wire]) -> Callable[[Buffer], list[tuple[object, ...]]]:
+    binding = _Binding(codec.method, codec.parameters)
+    is_packed = any(wire.unpack is not None for wire in wires)
+    decoders: dict[int, Callable[[Buffer], list[tuple[object, ...]]]] = {}
+    for count in range(min(_MOST_FIX, binding.positional) + 1):
+        if binding.suffices(count):
+            row = tuple.__class_getitem__(tuple(wire.type for wire in wires[:count]))
+            decoders[_ARRAY | count] = make_decoder(list.__class_getitem__(row), codec.method)
+
+    def decode(data: Buffer) -> list[tuple[object, ...]]:
+        at = len(array_start(array_count(data)))
+        decode_rows = decoders.get(data[at]) if at < len(data) else None  # those of the first call are like the others
+        if decode_rows is None:
+            raise InvalidMessage(f"{codec.method}: not all arguments are given by position")
+        try:
+            rows = decode_rows(data)
+            return [_unpacked(wires, row) for row in rows] if is_packed else rows
+        except Exception as error:
+            raise undecodable(codec.method, error) from error
+
+    return decode
 
 
 def _encode_arguments(

@@ -14,6 +14,7 @@ import msgspec
 
 from ._checks import exact_types
 from ._coding import Buffer, make_decoder, undecodable, unencodable
+from ._constant import is_constant
 from ._wire import build_wire
 
 if TYPE_CHECKING:
@@ -43,9 +44,10 @@ class Batches(Generic[T]):
         encode: Values to an array of them. Raises InvalidMessage: one of them does not fit; `codec.encode` tells which.
         decode: An array to values. Raises InvalidMessage: one of them does not fit; `split` and `codec.decode` tell
             which.
+        are_constant: Whether values stay what they are until they are encoded, however much later that is.
     """
 
-    __slots__ = ("decode", "encode")
+    __slots__ = ("are_constant", "decode", "encode")
 
     encode: Callable[[Sequence[T]], bytes]
     decode: Callable[[Buffer], list[T]]
@@ -76,6 +78,7 @@ class Batches(Generic[T]):
 
         self.encode = encode
         self.decode = decode
+        self.are_constant: bool = is_constant(codec.node)
 
 
 def join(messages: Sequence[bytes]) -> bytes:

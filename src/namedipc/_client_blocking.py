@@ -13,6 +13,7 @@ from ._client_options import Options, decode_result, encode_call, encode_item, f
 from ._errors import Busy, Closed, ConnectionLost, InvalidMessage, IPCError, TimedOut
 from ._methods import Method
 from ._protocol.calls import WAITING, ClientSession, NotRun
+from ._protocol.series import Series
 from ._reach import Connect
 from ._schema import Schema
 from ._shells.blocking_client import BlockingCall, BlockingClientLink
@@ -262,18 +263,13 @@ class BlockingClient(Generic[T]):
             TimedOut: The client's `timeout` has passed; it is one for all of them.
         """
         found = find_method(self._schema, method, "call_each")
-        encode = encode_call(found, self._links.where, beside=False)
-        decode = decode_result(found, self._links.where)
         clock = Clock(self._timeout)
-        replies: list[bytes] = []
+        series = Series(found, self._links.where)
         with self._options.tracing(found, self._links.peer) as headers:
-            flags = 0
-            bodies = []
-            for argument in arguments:
-                body, flags = self._options.extend(encode((argument,), {}), headers)
-                bodies.append(body)
-            self._again(found, clock, lambda link: link.call_each(found, bodies[len(replies) :], replies, clock, flags))
-        return [cast("R", decode(reply)) for reply in replies]
+            series.before, series.flags = self._options.extend(b"", headers)
+            series.add(arguments)
+            self._again(found, clock, lambda link: link.call_each(series, clock))
+        return cast("list[R]", series.results)
 
     def _again(
         self,

@@ -106,16 +106,8 @@ class Options:
         return extended(body, partial(with_headers, pack_headers(headers))), HEADERS_FLAG
 
 
-def encode_call(
-    method: Method, where: str, *, beside: bool = True
-) -> Callable[[tuple[object, ...], dict[str, object]], bytes]:
-    """Return what encodes the arguments of a method; its errors begin with the path of the service.
-
-    Args:
-        method: The method.
-        where: The path.
-        beside: Whether anything may travel beside the call.
-    """
+def encode_call(method: Method, where: str) -> Callable[[tuple[object, ...], dict[str, object]], bytes]:
+    """Return what encodes the arguments of a method; its errors begin with the path of the service."""
     arguments = method.arguments
     encode = arguments.encode
 
@@ -136,7 +128,7 @@ def encode_call(
         within = partial(arguments.encode_within, args, kwargs, descriptors) if descriptors.payloads else None
         return Parcel(encoded, descriptors, within=within)
 
-    return encode_parcel if arguments.carries_attachments and beside else encode_named
+    return encode_parcel if arguments.carries_attachments else encode_named
 
 
 def encode_item(method: Method, stream: RequestStream, where: str) -> Callable[[object], bytes]:

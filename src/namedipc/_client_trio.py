@@ -12,6 +12,7 @@ from ._client_options import Options, decode_result, encode_call, encode_item
 from ._errors import ConnectionLost, IPCError
 from ._methods import Method
 from ._protocol.calls import ClientSession, NotRun
+from ._protocol.series import Series
 from ._reach import Connect
 from ._schema import Schema
 from ._shells import trio_errors
@@ -421,19 +422,9 @@ class ReplyStream(AsyncIterator[Any]):
 
 async def call_each(method: Method, links: TrioLinks, options: Options, arguments: Iterable[object]) -> list[object]:
     """Call a method once an argument, all in flight together."""
-    encode = encode_call(method, links.where, beside=False)
-    decode = decode_result(method, links.where)
-    replies: list[bytes] = []
+    series = Series(method, links.where)
     with options.tracing(method, links.peer) as headers:
-        bodies = []
-        flags = 0
-        for argument in arguments:
-            body, flags = options.extend(encode((argument,), {}), headers)
-            bodies.append(body)
-        await again(
-            method,
-            links,
-            options,
-            lambda link: link.call_each(method, bodies[len(replies) :], replies, flags),
-        )
-    return [decode(reply) for reply in replies]
+        series.before, series.flags = options.extend(b"", headers)
+        series.add(arguments)
+        await again(method, links, options, lambda link: link.call_each(series))
+    return series.results

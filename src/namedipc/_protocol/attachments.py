@@ -15,7 +15,7 @@ from typing import Protocol, Self, TypeAlias, TypeVar, final
 from .._codec import Codec
 from .._descriptors import MOST_DESCRIPTORS, Descriptors, close_all
 from .._errors import ProtocolError
-from .frames import ATTACHMENT_FLAGS, DESCRIPTORS_FLAG, PAYLOAD_FLAG, SPAN, TABLE, Frame, pack_frame
+from .frames import ATTACHMENT_FLAGS, CALLS, DESCRIPTORS_FLAG, PAYLOAD_FLAG, REPLIES, SPAN, TABLE, Frame, pack_frame
 
 T = TypeVar("T")
 
@@ -278,6 +278,8 @@ def open_parcel(frame: Frame, arrivals: Arrivals | None, views: Views | None) ->
         ProtocolError: It has descriptors or payloads where there are none, or others than it says.
     """
     kind, flags, method, id_, body = frame
+    if kind in {CALLS, REPLIES}:
+        raise ProtocolError("calls that come together, and their answers, have nothing beside them")
     if arrivals is None:
         raise ProtocolError("a frame says that it has descriptors or payloads, and this side takes none")
     count, body = split_count(flags, body)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from struct import pack
 from typing import Final, Generic, TypeVar
 
+from .._batches import array_count
 from .._errors import ConnectionLost, IPCError, ProtocolError, SchemaMismatch, WrongKind
 from .._faults import connection_error_of
 from .attachments import Arrivals, Parcel, open_parcel, pack_parcel, replaced
@@ -18,6 +19,7 @@ from .frames import (
     BIND,
     BUFFER,
     CALL,
+    CALLS,
     CANCEL,
     CREDIT,
     DEADLINE_FLAG,
@@ -28,6 +30,7 @@ from .frames import (
     ITEM,
     ONE_WAY_FLAG,
     RELEASE,
+    REPLIES,
     REPLY,
     SCHEMA,
     Frame,
@@ -48,6 +51,7 @@ NOT_RUN: Final = 254
 LARGEST_ID: Final = (1 << 32) - 1
 _OF_PAYLOADS: Final = frozenset({BUFFER, RELEASE})
 _OF_A_STREAM: Final = frozenset({ITEM, END, CREDIT})
+_RESULTS: Final = frozenset({REPLY, REPLIES})
 _pack_header = HEADER.pack
 
 
@@ -66,9 +70,11 @@ class Waiter(Generic[Sleeper]):
             the connection, and certainly not run.
         body: The body of the reply or the error.
         sleeper: Whom to wake once `kind` is another than WAITING.
+        unanswered: For how many calls in flight it stands.
     """
 
     __slots__ = ("body", "kind", "sleeper", "where")
+    unanswered: int = 1
 
     def __init__(self, where: str) -> None:
         self.where: str = where
@@ -142,6 +148,50 @@ class StreamedCall(Waiter[Sleeper]):
         return waited
 
 
+class CallRun(Waiter[Sleeper]):
+    """Several calls of one method which are sent together, or a single one of many.
+
+    Attributes:
+        kind: WAITING, until all answers up to the first failure, in the order of the calls, have come; then REPLY.
+        count: How many calls there are.
+        first: The id of the first; theirs are consecutive.
+        answers: What has become of them, as it came: the place of a call in the run, how many from there on, the kind
+            (REPLY, REPLIES, ERROR, LOST, NOT_RUN), and the body.
+        unanswered: How many are still in flight.
+    """
+
+    __slots__ = ("_awaited", "_end", "answers", "count", "first", "unanswered")
+
+    def __init__(self, where: str, count: int) -> None:
+        super().__init__(where)
+        self.count: int = count
+        self.first: int = 0
+        self.answers: list[tuple[int, int, int, bytes]] = []
+        self.unanswered: int = count
+        self._end = count  # the place of the first call that has failed, as far as is known
+        self._awaited = count  # how many of those before it are in flight
+
+    @property
+    def ids(self) -> range:
+        """The ids of its calls."""
+        return range(self.first, self.first + self.count)
+
+    def answered(self, place: int, count: int, kind: int, body: bytes) -> bool:
+        """Take in what has become of some of its calls; True if somebody may have waited for that."""
+        self.answers.append((place, count, kind, body))
+        self.unanswered -= count
+        if place < self._end:
+            if kind in _RESULTS:
+                self._awaited -= count
+            else:
+                self._end = place
+                self._awaited = place - sum(answer[1] for answer in self.answers if answer[0] < place)
+        if self._awaited or self.kind != WAITING:
+            return False
+        self.kind = REPLY
+        return True
+
+
 class NotRun(Exception):
     """A call was certainly not run: its connection had ended before, or the service is about to end.
 
@@ -168,6 +218,7 @@ class ClientSession(Generic[Sleeper]):
         arrivals: Descriptors that have come and wait for their frame; None where no method carries any.
         payloads: The large payloads of the connection, from whoever has their memory.
         words: How often the service has said something that is of no call, and that `greeters` may wait for.
+        untold: How many answers have come to calls which were sent together; but of each such run `feed` tells once.
         last_run: The id of the last call that a service runs which is about to end; None while it goes on.
     """
 
@@ -190,6 +241,7 @@ class ClientSession(Generic[Sleeper]):
         "their_message_bytes",
         "their_stream_bytes",
         "their_stream_items",
+        "untold",
         "words",
     )
 
@@ -213,6 +265,7 @@ class ClientSession(Generic[Sleeper]):
         self.greeters: list[Waiter[Sleeper]] = []
         self.greeted: bool = False
         self.words: int = 0
+        self.untold: int = 0
         self.their_message_bytes: int = UNASKED_BYTES
         self.their_calls_in_flight: int = 1
         self.their_stream_items: int = 0
@@ -243,6 +296,33 @@ class ClientSession(Generic[Sleeper]):
         if deadline is None and type(body) is bytes:  # as `pack_call` does; one call less
             return id_, _pack_header(len(body), CALL, flags, method, id_) + body
         return id_, _pack_call(method, id_, body, deadline, flags)
+
+    def begin_run(
+        self, run: CallRun[Sleeper], method: int, body: bytes, deadline: float | None, flags: int = 0
+    ) -> bytes:
+        """Enter calls that are sent together; return their frame.
+
+        Args:
+            run: The calls.
+            method: What is called.
+            body: What the flags say, and then the arguments: an array of those of each call, or of a single one as
+                they are.
+            deadline: Of each call.
+            flags: Of the frame.
+        """
+        pending = self.pending
+        first = self._last_id + 1
+        while True:
+            if first + run.count - 1 > LARGEST_ID:
+                first = 1
+            ids = range(first, first + run.count)
+            if pending.keys().isdisjoint(ids):
+                break
+            first = max(pending.keys() & ids) + 1
+        run.first = first
+        self._last_id = ids[-1]
+        pending.update(dict.fromkeys(ids, run))
+        return pack_call(method, first, body, deadline, flags, CALL if run.count == 1 else CALLS)
 
     @property
     def payload_bytes(self) -> int:
@@ -286,6 +366,10 @@ class ClientSession(Generic[Sleeper]):
         self.pending.pop(id, None)
         return pack_frame(CANCEL, id=id)
 
+    def cancel_run(self, run: CallRun[Sleeper]) -> bytes:
+        """Give up what is in flight of a run; return the frames which say so."""
+        return b"".join([self.cancel(id_) for id_ in run.ids if self.pending.get(id_) is run])
+
     def goodbye(self) -> bytes:
         """Return the frame which says that no more calls will come."""
         return pack_frame(GOODBYE)
@@ -323,8 +407,10 @@ class ClientSession(Generic[Sleeper]):
                         waiter.body = body
                         waiter.kind = kind
                         resolved.append(waiter)
-                    elif isinstance(waiter, StreamedCall):
-                        self._finish(waiter, kind, body, resolved)
+                    elif waiter is not None:
+                        self._resolve(id_, waiter, kind, body, resolved)
+                elif kind == REPLIES:
+                    self._take_replies(frame, resolved)
                 elif kind in _OF_A_STREAM:
                     self._take_of_stream(frame, resolved)
                 else:
@@ -354,11 +440,7 @@ class ClientSession(Generic[Sleeper]):
             self.failure.calls = tuple(self.pending[id_].where for id_, fate in fates.items() if fate == LOST)
         resolved: list[Waiter[Sleeper]] = []
         for id_, waiter in self.pending.items():
-            if isinstance(waiter, StreamedCall):
-                self._finish(waiter, fates[id_], b"", resolved)
-            else:
-                waiter.kind = fates[id_]
-                resolved.append(waiter)
+            self._resolve(id_, waiter, fates[id_], b"", resolved)
         for greeter in self.greeters:
             greeter.kind = LOST
             resolved.append(greeter)
@@ -380,6 +462,54 @@ class ClientSession(Generic[Sleeper]):
             return LOST
         later_by = (id - self.last_run) % (LARGEST_ID + 1)  # ids begin again; half of the range lies ahead
         return NOT_RUN if 0 < later_by <= LARGEST_ID // 2 else LOST
+
+    def _resolve(
+        self,
+        id: int,  # noqa: A002
+        waiter: Waiter[Sleeper],
+        kind: int,
+        body: bytes,
+        resolved: list[Waiter[Sleeper]],
+    ) -> None:
+        """Tell a call, of whichever kind, what has become of it."""
+        if isinstance(waiter, StreamedCall):
+            self._finish(waiter, kind, body, resolved)
+        elif not isinstance(waiter, CallRun):
+            waiter.kind, waiter.body = kind, body
+            resolved.append(waiter)
+        else:
+            self._resolve_some(waiter, id - waiter.first, 1, kind, body, resolved)
+
+    def _resolve_some(
+        self,
+        run: CallRun[Sleeper],
+        place: int,
+        count: int,
+        kind: int,
+        body: bytes,
+        resolved: list[Waiter[Sleeper]],
+    ) -> None:
+        self.untold += count
+        if run.answered(place, count, kind, body):
+            self.untold -= 1
+            resolved.append(run)
+
+    def _take_replies(self, frame: Frame, resolved: list[Waiter[Sleeper]]) -> None:
+        """Answers to calls which were sent together."""
+        _kind, flags, _method, first, body = frame
+        run = self.pending.get(first)
+        if run is None:
+            return  # given up: with all the others of its run that were in flight
+        count = array_count(body)
+        ids = range(first, first + count)
+        if flags or not isinstance(run, CallRun) or not 0 < count <= run.unanswered or not self._all_of(run, ids):
+            raise ProtocolError(f"{count} answers came together, to calls from {first} on which were not made so")
+        for id_ in ids:
+            del self.pending[id_]
+        self._resolve_some(run, first - run.first, count, REPLIES, body, resolved)
+
+    def _all_of(self, run: CallRun[Sleeper], ids: range) -> bool:
+        return list(map(self.pending.get, ids)).count(run) == len(ids)
 
     def _finish(self, call: StreamedCall[Sleeper], kind: int, body: bytes, resolved: list[Waiter[Sleeper]]) -> None:
         misfit = kind == REPLY and call.inflow is not None

@@ -41,6 +41,8 @@ class Kind(IntEnum):
     BUFFER = 12
     RELEASE = 13
     MESSAGES = 14
+    CALLS = 15
+    REPLIES = 16
 
 
 class Reserved(IntEnum):
@@ -59,9 +61,9 @@ class Flag(IntFlag):
     """Marks of a frame."""
 
     DEADLINE = 1
-    """CALL: the body begins with the deadline, a float64: seconds of CLOCK_MONOTONIC."""
+    """CALL, CALLS: the body begins with the deadline, a float64: seconds of CLOCK_MONOTONIC."""
     HEADERS = 2
-    """CALL: before the arguments there are headers: the length of their map, a u16, and the map, in msgpack."""
+    """CALL, CALLS: before the arguments there are headers: the length of their map, a u16, and the map, in msgpack."""
     JSON = 4
     """CALL: the arguments are JSON, and so shall be what answers them."""
     ONE_WAY = 8
@@ -73,9 +75,8 @@ class Flag(IntFlag):
 
 
 # Plain integers for the hot path: reading a member of an IntEnum costs several times a global.
-CALL, REPLY, ERROR, CANCEL, GOODBYE, MESSAGE, SCHEMA, BIND, ITEM, END, CREDIT, BUFFER, RELEASE, MESSAGES = (
-    int(kind) for kind in Kind
-)
+CALL, REPLY, ERROR, CANCEL, GOODBYE, MESSAGE, SCHEMA, BIND = map(int, list(Kind)[:8])
+ITEM, END, CREDIT, BUFFER, RELEASE, MESSAGES, CALLS, REPLIES = map(int, list(Kind)[8:])
 DEADLINE_FLAG, HEADERS_FLAG, JSON_FLAG, ONE_WAY_FLAG, DESCRIPTORS_FLAG, PAYLOAD_FLAG = (int(flag) for flag in Flag)
 ATTACHMENT_FLAGS: Final = DESCRIPTORS_FLAG | PAYLOAD_FLAG
 KNOWN_FLAGS: Final = DEADLINE_FLAG | HEADERS_FLAG | JSON_FLAG | ONE_WAY_FLAG
@@ -96,11 +97,18 @@ def pack_frame(kind: int, body: bytes = b"", *, flags: int = 0, method: int = 0,
     return _pack_header(len(body), kind, flags, method, id) + body
 
 
-def pack_call(method: int, id: int, body: bytes, deadline: float | None, flags: int = 0) -> bytes:  # noqa: A002
-    """Return a CALL; `deadline` is in seconds of CLOCK_MONOTONIC, None for a call without one."""
+def pack_call(
+    method: int,
+    id: int,  # noqa: A002
+    body: bytes,
+    deadline: float | None,
+    flags: int = 0,
+    kind: int = CALL,
+) -> bytes:
+    """Return a CALL, or CALLS; `deadline` is in seconds of CLOCK_MONOTONIC, None for a call without one."""
     if deadline is None:
-        return _pack_header(len(body), CALL, flags, method, id) + body
-    return _pack_header(len(body) + 8, CALL, flags | 1, method, id) + DEADLINE.pack(deadline) + body
+        return _pack_header(len(body), kind, flags, method, id) + body
+    return _pack_header(len(body) + 8, kind, flags | 1, method, id) + DEADLINE.pack(deadline) + body
 
 
 def with_deadline(deadline: float | None, body: bytes) -> bytes:
@@ -141,7 +149,7 @@ class FrameReader:
 
     Args:
         limit_bytes: The longest body accepted, but that an ERROR may always have LONGEST_ERROR_BYTES, and that the
-            deadline of a CALL, the count of descriptors and the table of payloads do not count.
+            deadline of a CALL or CALLS, the count of descriptors and the table of payloads do not count.
     """
 
     __slots__ = ("_at", "_buffer", "limit_bytes")
@@ -207,7 +215,7 @@ class FrameReader:
         # The limit is one of what is said, not of when, nor of what comes with it.
         limit = self.limit_bytes + (1 if flags & DESCRIPTORS_FLAG else 0)
         limit += LONGEST_TABLE_BYTES if flags & PAYLOAD_FLAG else 0
-        return limit + DEADLINE.size if kind == CALL and flags & 1 else limit
+        return limit + DEADLINE.size if flags & 1 and kind in {CALL, CALLS} else limit
 
     def take(self, count: int) -> bytes | None:
         """Return exactly `count` bytes from the front, for the hello; None until they are there."""

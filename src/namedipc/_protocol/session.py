@@ -13,6 +13,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
 
+from .._batches import array_start
 from .._errors import LimitReached, ProtocolError
 from .attachments import Arrivals, open_parcel, pack_parcel
 from .frames import (
@@ -20,17 +21,21 @@ from .frames import (
     BIND,
     BUFFER,
     CALL,
+    CALLS,
     CANCEL,
     CREDIT,
+    DEADLINE_FLAG,
     END,
     ERROR,
     FIRST_RESERVED,
     GOODBYE,
     HEADER,
+    HEADERS_FLAG,
     ITEM,
     KNOWN_FLAGS,
     ONE_WAY_FLAG,
     RELEASE,
+    REPLIES,
     REPLY,
     SCHEMA,
     Frame,
@@ -42,8 +47,11 @@ from .hello import HELLO_BYTES, OPENING_BYTES, SERVICE, UNASKED_BYTES, Hello, ch
 from .payloads import PayloadEnds, take_payload_frame
 
 _pack_header = HEADER.pack
-_OF_A_CALL: Final = frozenset({CANCEL, ITEM, END, CREDIT})
+GOING_ON: Final = -1
+"""What `next_event` makes of `go_on`; no frame is of this kind."""
+_OF_A_CALL: Final = frozenset({CANCEL, ITEM, END, CREDIT, GOING_ON})
 _OF_PAYLOADS: Final = frozenset({BUFFER, RELEASE})
+_FLAGS_OF_A_RUN: Final = DEADLINE_FLAG | HEADERS_FLAG
 _RESERVED: Final = frozenset(map(int, Reserved))
 ASKED: Final = 0
 """What `next_event` makes of a CALL of the reserved interface; no frame is of this kind."""
@@ -146,7 +154,7 @@ class ServerSession:
     def next_event(self) -> Frame | None:
         """Return the next CALL (with this side's method index), or what belongs to one: CANCEL, ITEM, END, CREDIT.
 
-        A call of the reserved interface is ASKED. None until more is fed.
+        CALLS likewise. A call of the reserved interface is ASKED. None until more is fed.
 
         Raises:
             ProtocolError: The client may not send this.
@@ -167,6 +175,8 @@ class ServerSession:
                 return self._bound(frame)
             if kind in _OF_A_CALL:
                 return frame
+            if kind == CALLS:
+                return self._bound_run(frame)
             self._take_other(frame)
 
     def _take_other(self, frame: Frame) -> None:
@@ -187,6 +197,17 @@ class ServerSession:
             self.outgoing.append(_pack_header(len(body), REPLY, 0, 0, id) + body)
         else:
             self.outgoing.append(pack_parcel(REPLY, body, id=id))
+
+    def replies(self, last_id: int, count: int, bodies: bytes) -> None:
+        """Answer calls which came together, and whose ids end with this one, with their results, all in one piece."""
+        if count == 1:
+            self.reply(last_id, bodies)
+        else:
+            self.outgoing.append(pack_frame(REPLIES, array_start(count) + bodies, id=last_id + 1 - count))
+
+    def go_on(self) -> None:
+        """Have `next_event` say GOING_ON before anything else: what was begun is not done."""
+        self._held.appendleft((GOING_ON, 0, 0, 0, b""))
 
     def item(self, id: int, body: bytes) -> None:  # noqa: A002
         """Send an item of the stream that a call is answered with."""
@@ -241,6 +262,14 @@ class ServerSession:
         self.last_id = id_
         return kind, flags, method, id_, body
 
+    def _bound_run(self, frame: Frame) -> Frame:
+        if frame[1] & ~_FLAGS_OF_A_RUN:
+            raise ProtocolError(f"calls that come together, with flags that are not for them: {frame[1]:#x}")
+        bound = self._bound(frame)
+        if bound[0] == ASKED:
+            raise ProtocolError("calls of the reserved interface come one by one")
+        return bound
+
     def _asked(self, frame: Frame, otherwise: str) -> Frame:
         """A call of none of the methods: one of the reserved interface, or an error."""
         _kind, flags, method, id_, body = frame
@@ -286,7 +315,7 @@ class ServerSession:
 
     def _take_while_held(self, frame: Frame) -> None:
         kind = frame[0]
-        if kind == CALL or kind in _OF_A_CALL:
+        if kind in {CALL, CALLS} or kind in _OF_A_CALL:
             self._held_bytes += len(frame[4])
             if len(self._held) >= self._held_limit or self._held_bytes > self._held_bytes_limit:
                 raise LimitReached(

@@ -11,7 +11,7 @@ import errno
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeAlias
 
 from .. import lowlevel
@@ -19,8 +19,9 @@ from .._errors import Closed, ConnectionLost, IPCError, LimitReached, TimedOut
 from .._protocol.attachments import close_frame, close_parcel, is_homeless
 from .._protocol.calls import LOST, WAITING, ClientSession, NotRun, Waiter
 from .._protocol.frames import END, ITEM, REPLY
+from .._protocol.series import Series
 from .._values import Peer
-from .client_link import EOF, OUTBOUND_BYTES, READ_BYTES, Batch, Called, ClientLink, OpenCall
+from .client_link import EOF, OUTBOUND_BYTES, READ_BYTES, Called, ClientLink, Flight, OpenCall
 from .departures import send_frame
 from .in_child import forget_in_child
 from .telling_lock import Lock, TellingLock
@@ -121,32 +122,32 @@ class BlockingClientLink(ClientLink[threading.Lock]):
             self._until_lost(method.where, clock)
             raise NotRun(self._failure())
 
-    def call_each(
-        self, method: Called, bodies: Iterable[bytes], replies: list[bytes], clock: Clock, flags: int = 0
-    ) -> None:
-        """Send many calls, as many at once as is their share; append the bodies of their replies, in order.
+    def call_each(self, series: Series, clock: Clock) -> None:
+        """Send many calls, as many at once as is their share, and take their results.
 
         The first call, in their order, that failed ends it: the others are cancelled, and its error is raised. Where
         that is NotRun none of those behind it was run either.
         """
+        method = series.method
         self._prepare(method.where, b"", clock)
         self._until_greeted(method.where, clock)
-        batch: Batch[threading.Lock] = deque()
-        source = iter(bodies)
+        left = self._left(series)
+        flight: Flight[threading.Lock] = deque()
         try:
             while True:
                 with self._lock:
-                    self._write(self._begin_some(method, source, batch, _deadline(clock), flags))
-                if not batch:
+                    self._write(self._begin_some(series, left, flight, _deadline(clock)))
+                if not flight:
                     return
-                self._until_resolved_later(batch[0][1], clock)
-                while batch and batch[0][1].kind != WAITING:
-                    replies.append(self._outcome(batch[0][1], method))
-                    batch.popleft()
+                self._until_resolved_later(flight[0], clock)
+                while flight and flight[0].kind != WAITING:
+                    failed = series.take(flight[0])
+                    if failed is not None:
+                        raise self._error_of(failed, method)
+                    flight.popleft()
         finally:
-            for id_, waiter in batch:
-                if waiter.kind == WAITING:
-                    self._give_up(id_)
+            if flight:
+                self._give_up_runs(flight)
 
     # ------------------------------------------------------------ streams
 
@@ -364,7 +365,7 @@ class BlockingClientLink(ClientLink[threading.Lock]):
 
     def _until_greeted(self, where: str, clock: Clock) -> None:
         if not self._session.greeted:
-            self._until_said(where, clock)
+            self._until_said(where, clock, words=0)  # another thread may have taken the hello since
         self._check_open()
 
     def _until_said(self, where: str, clock: Clock, words: int | None = None) -> None:
@@ -489,7 +490,8 @@ class BlockingClientLink(ClientLink[threading.Lock]):
 
     def _receive_soon(self, clock: Clock) -> bytes | None:
         """Poll for a moment where that pays; then, without a timeout, sleep in recv itself: one system call."""
-        if self._spinner is not None and len(self._session.pending) == 1:
+        reader = self._reader
+        if self._spinner is not None and reader is not None and len(self._session.pending) == reader.unanswered:
             # What is there already is no success of polling: it is looked at first, and not counted.
             data = self._receive_if_ready() or self._spinner.wait(self._receive_if_ready)
             if data is not None:
@@ -557,6 +559,12 @@ class BlockingClientLink(ClientLink[threading.Lock]):
     def _give_up(self, id: int) -> None:  # noqa: A002
         with self._lock:
             self._cancel(id)
+
+    def _give_up_runs(self, flight: Flight[threading.Lock]) -> None:
+        with self._lock:
+            cancels = b"".join(map(self._session.cancel_run, flight))
+            if cancels and self._session.failure is None and not self._closed:
+                self._write(cancels)
 
     def _cancel(self, id: int) -> None:  # noqa: A002
         cancel = self._session.cancel(id)

@@ -5,16 +5,16 @@ The law: nothing here waits, or touches the descriptor; who reads, who writes an
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
-from collections.abc import Iterator, Sized
+from collections.abc import Sized
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 from .. import lowlevel
 from .._errors import IPCError, NoServer, TooLarge, renewed
 from .._faults import DRAINING, code_of, error_of
 from .._protocol.attachments import Parcel, is_homeless
-from .._protocol.calls import LOST, NOT_RUN, ClientSession, Feeding, NotRun, Sleeper, StreamedCall, Waiter
+from .._protocol.calls import LOST, NOT_RUN, CallRun, ClientSession, Feeding, NotRun, Sleeper, StreamedCall, Waiter
+from .._protocol.series import Piece, Series, cut
 from .._raised import DeclaredErrors
 from .._statistics import ConnectionStatistics
 from .._values import Limits, Peer
@@ -29,7 +29,8 @@ LARGEST_BATCH: Final = 256
 EOF: Final = b"\x00EOF"
 """What a read gives at the end: nothing can be told from nothing yet."""
 
-Batch: TypeAlias = deque[tuple[int, Waiter[Sleeper]]]
+Flight: TypeAlias = deque[CallRun[Sleeper]]
+"""The calls of a series that have begun, and were not looked at yet."""
 Link = TypeVar("Link")
 
 
@@ -101,12 +102,13 @@ class ClientLink(Generic[Sleeper]):
         if self._session.last_run is not None:
             raise NotRun(NoServer(f"{self.where}: not run: the service is shutting down"))
 
-    def _check_limit(self, where: str, body: bytes) -> None:
-        """Raise TooLarge if the service, which has said its hello, does not accept this."""
+    def _check_limit(self, where: str, body: bytes, *, before: int = 0) -> None:
+        """Raise TooLarge if the service, which has said its hello, does not accept this, and so much before it."""
         limit = self._session.their_message_bytes
-        if len(body) > limit:
+        size = before + len(body)
+        if size > limit:
             raise TooLarge(
-                f"{self.where}: the arguments of {where} are {len(body)} bytes long; the service accepts {limit}. "
+                f"{self.where}: the arguments of {where} are {size} bytes long; the service accepts {limit}. "
                 "Send less at once, or let it serve with a larger Limits(message_bytes=...)"
             )
 
@@ -116,55 +118,59 @@ class ClientLink(Generic[Sleeper]):
         feedings = tuple(Feeding[Sleeper](method.where, number) for number in range(len(method.requests)))
         return StreamedCall(method.where, feedings, self._session.new_inflow() if method.is_stream else None)
 
-    def _begin_some(
-        self, method: Called, source: Iterator[bytes], batch: Batch[Sleeper], deadline: float | None, flags: int
-    ) -> bytes:
-        """Enter further calls of a batch, and return their frames: whole flights, so that one write carries many.
-
-        Nothing while the service is leaving and some of the batch are in flight: only what has become of them says from
-        where on the batch may be sent elsewhere.
-
-        Args:
-            method: What is called.
-            source: The bodies that are left.
-            batch: The calls that have begun, and were not looked at yet; gets the new ones.
-            deadline: Of each call.
-            flags: Of each frame.
+    def _left(self, series: Series) -> deque[Piece]:
+        """What is to be sent of a series.
 
         Raises:
-            NotRun: There are bodies left, and no call can be begun any more.
-            TooLarge: A body is longer than the service accepts.
+            TooLarge: Something of it is longer than the service, which has said its hello, accepts.
+        """
+        left = series.left(self._session.their_message_bytes - len(series.before))
+        for _, arguments in left:
+            self._check_limit(series.method.where, arguments, before=len(series.before))
+        return left
+
+    def _begin_some(self, series: Series, left: deque[Piece], flight: Flight[Sleeper], deadline: float | None) -> bytes:
+        """Enter further calls of a series, and return their frames: as many as one write carries.
+
+        Nothing while the service is leaving and some of them are in flight: only what has become of those says from
+        where on the series may be sent elsewhere.
+
+        Args:
+            series: What is called.
+            left: What is left to be sent.
+            flight: Those that have begun, and were not looked at yet; gets the new ones.
+            deadline: Of each call.
+
+        Raises:
+            NotRun: Some are left, and no call can be begun any more.
         """
         session = self._session
-        if batch and (session.failure is not None or session.last_run is not None):
+        if not left or (flight and (session.failure is not None or session.last_run is not None)):
             return b""
+        before = mine = sum(run.count for run in flight)
+        others = len(session.pending) - sum(run.unanswered for run in flight)
         share = session.their_calls_in_flight * 3 // 4  # the rest is for other calls of this connection
-        most = min(LARGEST_BATCH, max(1, share - len(session.pending) + len(batch)))
-        if 2 * len(batch) > most:
+        most = min(LARGEST_BATCH, max(1, share - others))
+        if 2 * mine > most:
             return b""
-        flight = self._drawn(source, most - len(batch))
-        if flight:
-            self._check_session()
-        for body in flight:
-            self._check_limit(method.where, body)
+        self._check_session()
+        method = series.method
         frames = []
-        for body in flight:
-            waiter: Waiter[Sleeper] = Waiter(method.where)
-            id_, frame = session.begin(waiter, method.index, body, deadline, flags)
-            batch.append((id_, waiter))
-            frames.append(frame)
-        self._calls += len(frames)
-        return b"".join(frames)
-
-    def _drawn(self, source: Iterator[bytes], most: int) -> list[bytes]:
-        drawn = []
         size = 0
-        for body in itertools.islice(source, most):
-            drawn.append(body)
-            size += len(body)
-            if size > READ_BYTES:
-                break
-        return drawn
+        while left and mine < most and size <= READ_BYTES:
+            piece = left.popleft()
+            together = min(most - mine, max(1, most // 2))  # the service works at one half while the other is made
+            if piece[0] > together:
+                piece, rest = cut(piece, together)
+                left.appendleft(rest)
+            run: CallRun[Sleeper] = CallRun(method.where, piece[0])
+            frame = session.begin_run(run, method.index, series.before + piece[1], deadline, series.flags)
+            flight.append(run)
+            frames.append(frame)
+            size += len(frame)
+            mine += run.count
+        self._calls += mine - before
+        return b"".join(frames)
 
     # ------------------------------------------------------------ after a call
 
@@ -231,7 +237,7 @@ class ClientLink(Generic[Sleeper]):
         """What has been carried so far."""
         return ConnectionStatistics(
             messages_sent=self._calls,
-            messages_received=self._answers,
+            messages_received=self._answers + self._session.untold,
             bytes_sent=self._sent,
             bytes_received=self._received,
         )

@@ -30,6 +30,7 @@ from .in_child import forget_in_child
 from .payloads import Payloads
 
 if TYPE_CHECKING:
+    from .service_runs import Run
     from .suspended import Suspended
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class Connection:
         departures: Descriptors which leave with it; None where none do.
         sent_bytes: How many bytes have left, where descriptors may.
         postponed: One-way calls which begin once others have ended.
+        run: Calls that came together, of which some have not begun.
         paused: Nothing is taken of it, for as many one-way calls are postponed as may be.
         polled: Whether it is in the epoll; not while its client has gone, and one-way calls of it still wait.
         payloads: Its large payloads; None where no method carries any.
@@ -97,6 +99,7 @@ class Connection:
         "postponed",
         "queued",
         "reading",
+        "run",
         "sent_bytes",
         "session",
         "slow",
@@ -135,6 +138,7 @@ class Connection:
         self.slow: str | None = None
         self.expires: float = _NEVER
         self.postponed: deque[Frame] = deque()
+        self.run: Run | None = None
         self._one_way_id = 0
 
     def one_way_id(self) -> int:

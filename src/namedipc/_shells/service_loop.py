@@ -5,8 +5,8 @@ until it first waits; only then does it become a task's business (`trio_service`
 
 * a handler which never waits costs no task switch; pump returns to trio after a turn of 1 ms at the latest, or after a
   doze (`polling`) that ended it in vain and is as long;
-* at most 32 frames of one client a round, or 0.1 ms, and who has more waits behind those who come meanwhile, so that
-  none holds up the others;
+* at most 32 frames of one client a round, or 0.1 ms, be it in the middle of calls that came together; and who has more
+  waits behind those who come meanwhile, so that none holds up the others;
 * each call has a context of its own.
 """
 
@@ -15,6 +15,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
+from contextvars import Context
+from functools import partial
+from itertools import islice
 from time import monotonic, perf_counter
 from typing import Any, Final
 
@@ -28,6 +31,7 @@ from .._methods import Method
 from .._protocol.attachments import Parcel, is_homeless, make_parcel, replaced
 from .._protocol.frames import (
     CALL,
+    CALLS,
     CANCEL,
     END,
     ITEM,
@@ -38,7 +42,7 @@ from .._protocol.frames import (
     split_headers,
 )
 from .._protocol.hello import SERVICE, Hello
-from .._protocol.session import ASKED, ServerSession
+from .._protocol.session import ASKED, GOING_ON, ServerSession
 from .._schema import Schema
 from .._statistics import ServiceStatistics
 from .._values import Allow, Limits, Peer
@@ -46,7 +50,8 @@ from .latency import GATHERED, Latencies
 from .polling import Dozer, Spinner
 from .reserved import ReservedAnswers
 from .service_clients import Clients, Connection, call_now, permits
-from .suspended import ActiveCall, CallStreams, Handler, ItemRefused, Suspended
+from .service_runs import Results, Run
+from .suspended import ActiveCall, CallStreams, Handler, ItemRefused, Suspended, active_call, begin_in_context
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +83,7 @@ class ServiceLoop:
         limits: The bounds.
         spin: Whether to poll for a moment before sleeping.
         step: Runs a handler's first step; the trio shell gives one that lets KeyboardInterrupt through.
+        step_of_run: The same where the handler's context knows its call already.
         open_streams: Makes the streams of a call.
         call_soon: Has something called where the loop runs, from any thread and at any line.
         wrap: Puts something around every handler, such as a tracer.
@@ -94,6 +100,7 @@ class ServiceLoop:
         limits: Limits,
         spin: bool,
         step: Callable[..., tuple[Any, object]],
+        step_of_run: Callable[..., tuple[Any, object]] = begin_in_context,
         open_streams: Callable[..., CallStreams],
         wrap: Callable[[Handler], Handler] | None = None,
         call_soon: Callable[[Callable[[], object]], object] = call_now,
@@ -119,6 +126,7 @@ class ServiceLoop:
         self._where = where
         self._limits = limits
         self._step = step
+        self._step_of_run = step_of_run
         self._counts = _Counts()
         self._latencies = Latencies()
         self._reserved = ReservedAnswers(schema, self.statistics)
@@ -219,7 +227,9 @@ class ServiceLoop:
                     break
                 if connection.slow is not None:
                     connection.progress()
-                outcome = self._begin(connection, frame) if frame[0] == CALL else self._take_other(connection, frame)
+                outcome = (
+                    self._begin(connection, frame) if frame[0] == CALL else self._take_other(connection, frame, end)
+                )
                 if outcome is None:
                     began, now = now, perf_counter()
                     record(now - began)
@@ -316,6 +326,99 @@ class ServiceLoop:
         self._enter(suspended)
         return suspended
 
+    # ------------------------------------------------------------ calls that came together
+
+    def _open_run(self, connection: Connection, frame: Frame) -> Run:
+        _kind, flags, index, _first, body = frame
+        deadline, headers, arguments = _split(flags, body)
+        run = Run(frame, arguments, deadline, headers, most=self._limits.calls_in_flight)
+        if not connection.calls.keys().isdisjoint(run.ids):
+            raise ProtocolError(f"calls came together whose ids from {run.first} on are still in use")
+        method, _handler, rules, is_plain = self._methods[index]
+        if is_plain and not rules and not method.result.carries_attachments:
+            run.decode(method.arguments)
+        return run
+
+    def _go_on(self, connection: Connection, run: Run, end: float) -> Suspended | int:
+        """Begin the calls of a run, until the time is up or a handler waits."""
+        is_easy = run.rows and len(connection.calls) < self._limits.calls_in_flight
+        outcome = self._run_together(connection, run, end) if is_easy else self._run_each(connection, run, end)
+        if run.is_over:
+            connection.run = None
+        else:
+            connection.session.go_on()
+        return outcome
+
+    def _run_each(self, connection: Connection, run: Run, end: float) -> Suspended | int:
+        """Begin them as if each had come in a frame of its own."""
+        now = perf_counter()
+        while not run.is_over:
+            frame = run.next_frame()
+            connection.session.last_id = frame[3]
+            outcome = self._begin(connection, frame)
+            if isinstance(outcome, Suspended):
+                return outcome
+            began, now = now, perf_counter()
+            if outcome is None:
+                self._latencies.record(now - began)
+            if now > end:
+                break
+        return UNTIMED
+
+    def _run_together(self, connection: Connection, run: Run, end: float) -> Suspended | int:
+        """Begin those whose arguments were decoded together; what ends at once is answered together."""
+        method, plain_handler, _rules, _is_plain = self._methods[run.index]
+        session, deadline, wrap, step = connection.session, run.deadline, self._wrap, self._step_of_run
+        clients, counts, record, share = self.clients, self._counts, self._latencies.record, run.decoding_seconds
+        results = Results(session, method.result, partial(self._answer, connection, method=method))
+        values = results.values
+        active, new_context = self._context_of_run(connection, run, method)
+        now = perf_counter()
+        for id_, args in zip(run.ids[run.at :], islice(run.rows, run.at, None), strict=True):
+            if clients.draining or (deadline is not None and monotonic() >= deadline):
+                results.send(session.last_id)
+                active.inline = False
+                return self._run_each(connection, run, end)  # they are refused
+            session.last_id = id_
+            run.at += 1
+            counts.calls += 1
+            handler = plain_handler if wrap is None else wrap(plain_handler)
+            context = new_context()
+            try:
+                coroutine, waits_for = context.run(step, handler, args)
+            except StopIteration as done:
+                values.append(done.value)
+                if len(values) >= results.most:
+                    results.encode(id_)
+            except Exception as error:  # whatever a handler raises is its caller's
+                results.send(id_ - 1)
+                self.answer_error(connection, id_, method, error)
+            else:
+                results.send(id_ - 1)
+                active.inline = False
+                suspended = Suspended(connection, id_, method, deadline, context, coroutine, waits_for)
+                self._enter(suspended)
+                return suspended
+            if active.headers:  # they are this call's own
+                active.inline = False
+                active, new_context = self._context_of_run(connection, run, method)
+            began, now = now, perf_counter()
+            record(now - began + share)
+            if now > end:
+                break
+        active.inline = False
+        results.send(session.last_id)
+        return UNTIMED
+
+    def _context_of_run(
+        self, connection: Connection, run: Run, method: Method
+    ) -> tuple[ActiveCall, Callable[[], Context]]:
+        """What can be asked of calls that came together, and what makes a context of its own for each."""
+        active = ActiveCall(method.name, connection.peer, run.deadline, run.headers.copy(), self._schema.name)
+        context = connection.context.copy()
+        context.run(active_call.set, active)
+        return active, context.copy
+
     def _enter(self, call: Suspended) -> None:
         call.connection.calls[call.id] = call
         self._counts.in_flight += 1
@@ -401,8 +504,15 @@ class ServiceLoop:
         connection.postponed.append(frame)
         return True
 
-    def _take_other(self, connection: Connection, frame: Frame) -> int:
-        if frame[0] == ASKED:
+    def _take_other(self, connection: Connection, frame: Frame, end: float) -> Suspended | int:
+        kind = frame[0]
+        if kind == CALLS:
+            connection.run = self._open_run(connection, frame)
+            return self._go_on(connection, connection.run, end)
+        if kind == GOING_ON:
+            assert connection.run is not None
+            return self._go_on(connection, connection.run, end)
+        if kind == ASKED:
             self._answer_reserved(connection, frame)
         else:
             self._of_a_call(connection, frame)

@@ -190,6 +190,13 @@ def begin_handler(
     return coroutine, coroutine.send(None)
 
 
+def begin_in_context(handler: Handler, args: tuple[object, ...]) -> tuple[Any, object]:
+    """`begin_handler` where `active_call` is set already, and all arguments are given by position."""
+    awaitable = handler(*args)
+    coroutine: Any = awaitable if hasattr(awaitable, "send") else _iterate(handler, awaitable)
+    return coroutine, coroutine.send(None)
+
+
 def _iterate(handler: Handler, awaitable: Awaitable[object]) -> object:
     if not hasattr(awaitable, "__await__"):
         name = getattr(handler, "__qualname__", repr(handler))

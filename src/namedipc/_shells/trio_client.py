@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from time import monotonic, perf_counter
@@ -24,9 +24,10 @@ from .._faults import DEADLINE, code_of
 from .._protocol.attachments import close_frame, close_parcel, is_homeless
 from .._protocol.calls import LOST, WAITING, ClientSession, NotRun, Waiter
 from .._protocol.frames import CANCEL, END, ERROR, ITEM, REPLY, pack_frame
+from .._protocol.series import Series
 from .._values import Peer
 from . import trio_errors
-from .client_link import EOF, OUTBOUND_BYTES, READ_BYTES, Batch, Called, ClientLink, OpenCall
+from .client_link import EOF, OUTBOUND_BYTES, READ_BYTES, Called, ClientLink, Flight, OpenCall
 from .departures import send_frame
 from .in_child import forget_in_child
 from .polling import Dozer, Spinner
@@ -128,34 +129,38 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
             raise NotRun(self._failure())
         await self._checkpoint_sometimes()
 
-    async def call_each(self, method: Called, bodies: Iterable[bytes], replies: list[bytes], flags: int = 0) -> None:
-        """Send many calls, as many at once as is their share; append the bodies of their replies, in order.
+    async def call_each(self, series: Series) -> None:
+        """Send many calls, as many at once as is their share, and take their results.
 
         The first call, in their order, that failed ends it: the others are cancelled, and its error is raised. Where
         that is NotRun none of those behind it was run either.
 
         Cancellation: all of them are cancelled at the server.
         """
+        method = series.method
         await self._prepare(method.where, b"")
         await self._until_greeted(method.where)
-        batch: Batch[trio.lowlevel.Task] = deque()
-        source = iter(bodies)
+        left = self._left(series)
+        flight: Flight[trio.lowlevel.Task] = deque()
         try:
             while True:
-                frames = self._begin_some(method, source, batch, self._wire_deadline(), flags)
+                frames = self._begin_some(series, left, flight, self._wire_deadline())
                 if frames:
                     self._write(frames)
-                if not batch:
+                if not flight:
                     return
-                if batch[0][1].kind == WAITING:
-                    await self._until_resolved(batch[0][1])
-                while batch and batch[0][1].kind != WAITING:
-                    replies.append(await self._outcome(batch[0][1], method))
-                    batch.popleft()
+                if flight[0].kind == WAITING:
+                    await self._until_resolved(flight[0])
+                while flight and flight[0].kind != WAITING:
+                    failed = series.take(flight[0])
+                    if failed is not None:
+                        await self._outcome(failed, method)
+                    flight.popleft()
+                    await self._checkpoint_sometimes()
         finally:
-            for id_, waiter in batch:
-                if waiter.kind == WAITING:
-                    self._give_up(id_, None)
+            cancels = b"".join(map(self._session.cancel_run, flight))
+            if cancels and self._session.failure is None:
+                self._write(cancels)
 
     # ------------------------------------------------------------ streams
 
@@ -356,7 +361,7 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
     async def _lead(self, waiter: _Waiter) -> None:
         """Read once; resolve whoever's answers have come."""
         data = self._receive_now()
-        if data is None and self._spinner is not None and len(self._session.pending) == 1:
+        if data is None and self._spinner is not None and len(self._session.pending) == waiter.unanswered:
             data = self._receive_soon(self._spinner)
         if data is None:
             try:

@@ -23,7 +23,7 @@ from .._statistics import ServiceStatistics
 from .._values import Peer
 from .handover import handing_over
 from .service_loop import IDLE, ServiceLoop, deadline_fault
-from .suspended import Suspended, begin_handler
+from .suspended import Suspended, begin_handler, begin_in_context
 from .trio_errors import without_cancelled
 from .trio_waiting import carry_out
 from .unnamed import Ownership
@@ -39,6 +39,7 @@ _STRAY: Final = Fault(
     "Cancelled",
 )
 begin_unprotected: Final = trio.lowlevel.disable_ki_protection(begin_handler)
+begin_in_context_unprotected: Final = trio.lowlevel.disable_ki_protection(begin_in_context)
 
 
 @final
