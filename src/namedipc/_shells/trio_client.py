@@ -444,7 +444,8 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
             resolved = session.end()
         else:
             self._received += len(data)
-            resolved = session.feed(data)
+            answered = session.only_answer(data)  # one call at a time: each read is one answer, as a rule
+            resolved = session.feed(data) if answered is None else [answered]
         if session.outgoing:
             self._write(self._take_outgoing())
         self._answers += len(resolved)
