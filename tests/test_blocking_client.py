@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -148,6 +150,38 @@ def test_a_call_that_is_given_up_is_not_made_the_reader(
             kitchen.with_options(timeout=0.05).call(Kitchen.simmer, "follower")
     assert not reader.is_alive()
     assert kitchen.with_options(timeout=20).call(Kitchen.cook, Order(1, "pie")) == "pie for 1"
+
+
+def test_a_reader_that_is_interrupted_hands_the_reading_on(kitchen: BlockingClient[Kitchen]) -> None:
+    """Control-C in the thread that reads for all: another one, which waits for its answer, gets it."""
+    link = kitchen._links.link
+    answers: list[str] = []
+    follower = threading.Thread(target=lambda: answers.append(kitchen.call(Kitchen.simmer, "soup")))
+
+    def interrupt(main: int) -> None:
+        until(lambda: link._reader is not None)
+        follower.start()
+        until(lambda: any(waiter.sleeper is not None for waiter in list(link._session.pending.values())))
+        signal.pthread_kill(main, signal.SIGINT)
+
+    interrupter = threading.Thread(target=interrupt, args=(threading.get_ident(),))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        interrupter.start()
+        with pytest.raises(KeyboardInterrupt):
+            kitchen.call(Kitchen.simmer, "stew")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    interrupter.join()
+    assert kitchen.call(Kitchen.release, "soup") == 1
+    follower.join(10)
+    assert answers == ["soup"]
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait for it."""
+    while not is_so():
+        time.sleep(0.001)
 
 
 def test_large_calls_from_many_threads_go_through(kitchen: BlockingClient[Kitchen]) -> None:

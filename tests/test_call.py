@@ -57,6 +57,18 @@ def test_there_is_no_call_outside_of_a_handler() -> None:
         current_call()
 
 
+def test_what_stands_for_many_calls_is_not_given_away() -> None:
+    """What a handler leaves in the headers of its call, no other call has; for the rest of that call it stays."""
+    shared = ActiveCall("cook", PEER, None, {}, "Kitchen", is_shared=True)
+    for _ in range(2):
+        with being_handled(shared):
+            assert current_call().headers == {}
+            current_call().headers["a"] = "b"
+            assert current_call().headers == {"a": "b"}
+            assert (current_call().method, current_call().peer, current_call().interface) == ("cook", PEER, "Kitchen")
+    assert shared.headers == {}
+
+
 async def test_a_traced_handler_runs_inside_of_the_trace() -> None:
     """The tracer gets the call, and is left with the handler's result, or its exception."""
     told: list[str] = []

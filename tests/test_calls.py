@@ -205,6 +205,31 @@ def test_a_call_is_resolved_once() -> None:
     assert waiter.body == b"first"
 
 
+def test_an_answer_that_comes_alone_needs_no_buffer() -> None:
+    """It resolves its call, once; the next one is read as ever."""
+    session = greeted_session()
+    waiters = [begin(session)[1] for _ in range(2)]
+    assert session.only_answer(reply(1, b"one")) is waiters[0]
+    assert (waiters[0].kind, waiters[0].body) == (REPLY, b"one")
+    assert list(session.pending) == [2]
+    assert session.only_answer(reply(1, b"again")) is None
+    assert session.feed(reply(1, b"again") + reply(2, b"two")) == [waiters[1]]
+
+
+def test_what_is_no_answer_alone_is_left_as_it_is() -> None:
+    """An error, half an answer, two, one behind the beginning of a frame, one with flags, one before the hello."""
+    assert new_session().only_answer(reply(1)) is None
+    session = greeted_session()
+    _, waiter = begin(session)
+    flagged = pack_frame(REPLY, b"result", flags=16, id=1)
+    for data in (fault(1, Closed("no")), reply(1)[:-1], reply(1) * 2, pack_frame(GOODBYE), flagged, b""):
+        assert session.only_answer(data) is None
+    session.feed(reply(1)[:3])
+    assert session.only_answer(reply(1)) is None
+    assert waiter.kind == WAITING
+    assert session.feed(reply(1)[3:]) == [waiter]
+
+
 def test_cancelling_twice_does_no_harm() -> None:
     """Nor does cancelling what has been answered."""
     session = greeted_session()

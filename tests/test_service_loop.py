@@ -293,6 +293,62 @@ class Busy(Chef):
         return os.getpid()
 
 
+def test_those_who_wait_when_a_turn_ends_come_next(tmp_path: Path) -> None:
+    """Before anybody who comes later, and also where they leave meanwhile; they are not asked about again."""
+
+    class Slow(Chef):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dishes: list[str] = []
+
+        async def cook(self, order: Order, *, salt: bool = False) -> str:
+            self.dishes.append(order.dish)
+            time.sleep(0.002)  # longer than a turn
+            return await super().cook(order, salt=salt)
+
+    slow = Slow()
+    names = [str(number) for number in range(70)]  # more than are asked about at once
+    with loop_of(tmp_path, SCHEMA, slow, Limits()) as loop, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(lowlevel.unix_connect(tmp_path / "kitchen")) for _ in names]
+        for client in clients:
+            client.sendall(HELLO)
+        while loop.pump() != IDLE:
+            pass
+        for name, client in zip(names, clients, strict=True):
+            client.sendall(call_frame("cook", 1, Order(1, name)))
+        assert loop.pump() == TURN
+        assert slow.dishes == ["0"]
+        clients[0].sendall(call_frame("cook", 2, Order(1, "late")))
+        clients[1].close()
+        assert [loop.pump() for _ in names[1:64]] == [TURN] * 63
+        assert slow.dishes == names[:64]
+        while loop.pump() != IDLE:
+            pass
+        assert sorted(slow.dishes) == sorted([*names, "late"])
+
+
+def test_what_was_read_is_taken_where_nothing_new_comes(tmp_path: Path) -> None:
+    """A client was said to have sent something while it was congested; what it had sent before comes first."""
+    with loop_of(tmp_path, SCHEMA, Chef(), Limits()) as loop, lowlevel.unix_connect(tmp_path / "kitchen") as client:
+        client.sendall(HELLO)
+        while loop.pump() != IDLE:
+            pass
+        (connection,) = loop.clients.connections.values()
+        for half_closes in (False, True):
+            if half_closes:
+                lowlevel.shutdown_write(client)
+            connection.session.feed(call_frame("pid", 1))
+            connection.unread = True
+            loop.clients.queue(connection)
+            while loop.pump() != IDLE:
+                pass
+        reader = FrameReader(1000)
+        reader.feed(client.recv(65536)[HELLO_BYTES:])
+        frames = [reader.next_frame() for _ in range(3)]
+        assert [frame and frame[0] for frame in frames] == [REPLY, REPLY, None]
+        assert loop.clients.connections == {}
+
+
 def test_a_round_ends_in_time(tmp_path: Path) -> None:
     """A turn of a millisecond is not much longer where the calls of one client take long: few are run, not 32."""
     with loop_of(tmp_path, SCHEMA, Busy(), Limits()) as loop, lowlevel.unix_connect(tmp_path / "kitchen") as client:

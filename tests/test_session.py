@@ -132,6 +132,49 @@ def test_a_deadline_stays_in_the_body() -> None:
     assert events == [(CALL, 1, 1, 7, struct.pack("<d", 1.5) + b"body")]
 
 
+def test_a_call_that_comes_alone_needs_no_buffer() -> None:
+    """It is what `next_event` would make of it, and is not left for that."""
+    session, _ = session_after(SAME)
+    assert session.only_call(pack_call(2, 7, b"body", None)) == (CALL, 0, 2, 7, b"body")
+    assert session.last_id == 7
+    assert session.only_call(pack_call(1, 8, b"", 1.5)) == (CALL, 1, 1, 8, struct.pack("<d", 1.5))
+    assert session.next_event() is None
+    assert not session.unfinished
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        pack_call(2, 7, b"body", None)[:-1],
+        pack_call(2, 7, b"body", None) * 2,
+        pack_call(3, 7, b"body", None),
+        pack_call(0xFFFF, 7, b"", None),
+        pack_call(2, 0, b"body", None, ONE_WAY_FLAG),
+        pack_call(2, 7, b"body", None, 128),
+        pack_frame(CANCEL, id=7),
+        pack_frame(GOODBYE),
+        pack_call(2, 7, bytes(5001), None),
+    ],
+    ids=["nothing", "half", "two", "unknown", "reserved", "one way", "flags", "cancel", "goodbye", "long"],
+)
+def test_what_is_no_call_alone_is_left_as_it_is(data: bytes) -> None:
+    """Nothing is done with it: it goes the usual way."""
+    session, _ = session_after(SAME)
+    assert session.only_call(data) is None
+    assert session.last_id == 0
+    assert not session.unfinished
+
+
+def test_a_call_alone_is_none_while_anything_is_to_be_looked_at_before() -> None:
+    """Before the hello, behind the beginning of a frame, with other schemas, after a goodbye."""
+    call = pack_call(2, 7, b"body", None)
+    assert new_session().only_call(call) is None
+    for before in (SAME + call[:5], OTHER + bind(0, 1, 2), SAME + pack_frame(GOODBYE)):
+        session, _ = session_after(before)
+        assert session.only_call(call) is None
+
+
 def test_cancel_is_an_event() -> None:
     """Also for a call that nobody knows: it may have been answered meanwhile."""
     _, events = session_after(SAME + pack_frame(CANCEL, id=9))
@@ -195,14 +238,14 @@ def test_results_are_sent_together() -> None:
 
 
 def test_what_was_begun_goes_on_before_anything_else() -> None:
-    """Nothing more is taken before; and the session is not drained."""
+    """Nothing more is taken before, nor is a call that comes alone."""
     session, _ = session_after(SAME)
-    session.feed(pack_call(1, 7, b"", None))
     session.go_on()
-    assert not session.is_drained
+    assert session.only_call(pack_call(1, 7, b"", None)) is None
+    session.feed(pack_call(1, 7, b"", None))
     assert session.next_event() == (GOING_ON, 0, 0, 0, b"")
     assert session.next_event() == (CALL, 0, 1, 7, b"")
-    assert session.is_drained
+    assert session.only_call(pack_call(1, 8, b"", None)) == (CALL, 0, 1, 8, b"")
 
 
 @pytest.mark.parametrize("flag", [64, 128])

@@ -120,4 +120,14 @@ def test_the_call_is_known_in_its_context_only() -> None:
     call = suspended()
     assert call.context[active_call] is ACTIVE
     assert active_call.get(None) is None
+    assert not ACTIVE.inline
     call.close()
+
+
+def test_a_context_may_know_the_call_before() -> None:
+    """Then the handler finds what is there."""
+    context = copy_context()
+    context.run(active_call.set, ACTIVE)
+    coroutine, _ = context.run(begin_handler, handler, ("wait",), {}, None)
+    assert context[active_call] is ACTIVE
+    coroutine.close()

@@ -246,6 +246,74 @@ async def test_a_call_is_withdrawn_while_nothing_of_it_has_left(tmp_path: Path) 
             await deaf.aclose()
 
 
+async def test_calls_of_one_turn_leave_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once answers have come together the tasks that they wake call again with few writes, not one for each."""
+    tasks, rounds = 50, 10
+    async with connected(tmp_path) as (kitchen, _, client):
+        writes = 0
+        link = link_of(client)
+        send = link._send
+
+        def counting(data: bytes) -> int:
+            nonlocal writes
+            writes += 1
+            return send(data)
+
+        async def cook(table: int) -> None:
+            for _ in range(rounds):
+                assert await kitchen.cook(Order(table, "pie")) == f"pie for {table}"
+
+        async with trio.open_nursery() as nursery:
+            monkeypatch.setattr(link, "_send", counting)
+            for table in range(tasks):
+                nursery.start_soon(cook, table)
+        # The first round has nothing to go by; in each other one the service answers in a few pieces.
+        assert writes < tasks + tasks * rounds / 4
+
+
+async def test_what_is_gathered_is_withdrawn_or_sent(tmp_path: Path) -> None:
+    """Calls that are cancelled in the turn in which they were made: the others, and the next ones, are as they were."""
+    async with connected(tmp_path) as (kitchen, _, client):
+        link = link_of(client)
+        await kitchen.pid()
+
+        async def cook(table: int) -> None:
+            assert await kitchen.cook(Order(table, "pie")) == f"pie for {table}"
+
+        for _ in range(20):  # trio runs the tasks of a turn in random order
+            link._come_together = True
+            async with trio.open_nursery() as nursery, trio.open_nursery() as cancelled:
+                cancelled.start_soon(kitchen.simmer, "stew")
+                nursery.start_soon(cook, 1)
+                cancelled.start_soon(kitchen.simmer, "stew")
+                await trio.lowlevel.checkpoint()
+                cancelled.cancel_scope.cancel()
+            assert link.is_idle
+
+
+async def test_closing_sends_what_is_gathered(tmp_path: Path) -> None:
+    """Calls which wait for others of their turn, when the client is closed, end as those in flight."""
+    service = Service(tmp_path / "kitchen", Kitchen)
+    ended = 0
+
+    async def call(kitchen: Kitchen) -> None:
+        nonlocal ended
+        with pytest.raises(Closed):
+            await kitchen.simmer("stew")
+        ended += 1
+
+    async with service.serve(Chef()), trio.open_nursery() as nursery:
+        for _ in range(20):
+            client = service.connect()
+            async with client as kitchen:
+                await kitchen.pid()
+                link_of(client)._come_together = True
+                nursery.start_soon(call, kitchen)
+                nursery.start_soon(call, kitchen)
+                await trio.lowlevel.checkpoint()
+    assert ended == 40
+
+
 async def test_a_timeout_belongs_to_blocking_code(tmp_path: Path) -> None:
     """`connect(timeout=...)` under `async with` says what to write instead."""
     service = Service(tmp_path / "kitchen", Kitchen)

@@ -61,7 +61,7 @@ def current_call() -> Call:
     active = active_call.get(None)
     if active is None:
         raise RuntimeError("current_call(): no call is being handled here; use it inside a method of an implementation")
-    return Call(active)
+    return Call(active.own())
 
 
 def traced(trace: Trace, handler: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:

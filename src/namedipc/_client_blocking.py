@@ -9,7 +9,7 @@ from typing import Concatenate, Generic, ParamSpec, Self, TypeVar, cast, final
 
 import attrs
 
-from ._client_options import Options, decode_result, encode_call, encode_item, find_method
+from ._client_options import Options, bare_coding, decode_result, encode_call, encode_item, find_method, named
 from ._errors import Busy, Closed, ConnectionLost, InvalidMessage, IPCError, TimedOut
 from ._methods import Method
 from ._protocol.calls import WAITING, ClientSession, NotRun
@@ -27,11 +27,6 @@ A = TypeVar("A")
 R = TypeVar("R")
 P = ParamSpec("P")
 T_co = TypeVar("T_co", covariant=True)
-
-
-def _named(name: str, error: InvalidMessage) -> InvalidMessage:
-    """Return an error that begins with the name, unless it does already."""
-    return InvalidMessage(f"{name}: {error}") if name else error
 
 
 @final
@@ -170,18 +165,13 @@ class BlockingClient(Generic[T]):
         links, timeout = self._links, self._timeout
         encode = encode_call(method, links.where)
         decode = decode_result(method, links.where)
-        # The errors of these are not named yet, as the functions which do that are felt in each call.
-        bare_encode: Callable[[tuple[object, ...], dict[str, object]], bytes] = method.arguments.encode
-        bare_decode: Callable[[bytes], object] = method.result.decode
-        name = links.where
-        if method.arguments.carries_attachments or method.result.carries_attachments:
-            bare_encode, bare_decode, name = encode, decode, ""
+        bare_encode, bare_decode, name = bare_coding(method, links.where)
 
         def plain(args: tuple[object, ...], kwargs: dict[str, object]) -> object:
             try:
                 body = bare_encode(args, kwargs)
             except InvalidMessage as error:
-                raise _named(name, error) from error.__cause__
+                raise named(name, error) from error.__cause__
             clock = FOREVER if timeout is None else Clock(timeout)
             link = links.link
             try:
@@ -191,7 +181,7 @@ class BlockingClient(Generic[T]):
             try:
                 return bare_decode(answer)
             except InvalidMessage as error:
-                raise _named(name, error) from error.__cause__
+                raise named(name, error) from error.__cause__
 
         def with_options(args: tuple[object, ...], kwargs: dict[str, object]) -> object:
             body = encode(args, kwargs)

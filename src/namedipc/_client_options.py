@@ -143,6 +143,23 @@ def decode_result(method: Method, where: str) -> Callable[[bytes], object]:
     return naming(where, receiving(method.result))
 
 
+def bare_coding(
+    method: Method, where: str
+) -> tuple[Callable[[tuple[object, ...], dict[str, object]], bytes], Callable[[bytes], object], str]:
+    """Return what encodes the arguments and what decodes the result, and the name which their errors lack yet.
+
+    The functions that add it (`encode_call`, `decode_result`) are felt in each call.
+    """
+    if method.arguments.carries_attachments or method.result.carries_attachments:
+        return encode_call(method, where), decode_result(method, where), ""
+    return method.arguments.encode, method.result.decode, where
+
+
+def named(name: str, error: InvalidMessage) -> InvalidMessage:
+    """Return an error that begins with the name, unless it does already."""
+    return InvalidMessage(f"{name}: {error}") if name else error
+
+
 def find_method(schema: Schema[T], method: object, verb: str) -> Method:
     """Return the interface's method for what was given to `call` and its like.
 

@@ -8,8 +8,8 @@ from typing import Any, TypeVar, cast, final
 
 import trio
 
-from ._client_options import Options, decode_result, encode_call, encode_item
-from ._errors import ConnectionLost, IPCError
+from ._client_options import Options, bare_coding, decode_result, encode_call, encode_item, named
+from ._errors import ConnectionLost, InvalidMessage, IPCError
 from ._methods import Method
 from ._protocol.calls import ClientSession, NotRun
 from ._protocol.series import Series
@@ -157,17 +157,25 @@ def _caller(method: Method, links: TrioLinks, options: Options) -> Callable[...,
 
         return caller
 
+    bare_encode, bare_decode, name = bare_coding(method, links.where)
+
     async def plain_caller(*args: object, **kwargs: object) -> object:
-        body = encode(args, kwargs)
+        try:
+            body = bare_encode(args, kwargs)
+        except InvalidMessage as error:
+            raise named(name, error) from error.__cause__
         link = links.link
         try:
-            if not is_one_way:
-                return decode(await link.call(method, body))
-            await link.call_one_way(method, body)
-            return None
+            if is_one_way:
+                await link.call_one_way(method, body)
+                return None
+            answer = await link.call(method, body)
         except (NotRun, ConnectionLost) as error:
-            failed = link, error
-        return await again(method, links, options, lambda link: call(link, body, 0), failed)
+            return await again(method, links, options, lambda link: call(link, body, 0), (link, error))
+        try:
+            return bare_decode(answer)
+        except InvalidMessage as error:
+            raise named(name, error) from error.__cause__
 
     return plain_caller
 

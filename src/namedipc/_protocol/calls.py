@@ -374,24 +374,30 @@ class ClientSession(Generic[Sleeper]):
         """Return the frame which says that no more calls will come."""
         return pack_frame(GOODBYE)
 
+    def only_answer(self, data: bytes) -> Waiter[Sleeper] | None:
+        """Return the call whose reply bytes are, if they are that and nothing else; else None, and nothing is done.
+
+        They are what was to be fed: that nothing waits before them is looked at, too.
+        """
+        if not self.greeted or self.arrivals is not None:
+            return None
+        frame = self._reader.only_frame(data)
+        if frame is None or frame[0] != REPLY or frame[1]:
+            return None
+        waiter = self.pending.get(frame[3])
+        if type(waiter) is not Waiter:
+            return None
+        del self.pending[frame[3]]
+        waiter.body = frame[4]
+        waiter.kind = REPLY
+        return waiter
+
     def feed(self, data: bytes) -> list[Waiter[Sleeper]]:
         """Take bytes as they came; return whose fate they have decided.
 
         A peer which breaks the protocol has ended the connection: that is in `failure`, as it is with a lost peer.
         """
         resolved: list[Waiter[Sleeper]] = []
-        if (  # one call at a time: each read is one answer, as a rule
-            self.greeted
-            and self.arrivals is None
-            and (frame := self._reader.only_frame(data)) is not None
-            and frame[:2] == (REPLY, 0)
-            and type(waiter := self.pending.get(frame[3])) is Waiter
-        ):
-            del self.pending[frame[3]]
-            waiter.body = frame[4]
-            waiter.kind = REPLY
-            resolved.append(waiter)
-            return resolved
         self._reader.feed(data)
         try:
             if not self.greeted and not self._take_hello(resolved):

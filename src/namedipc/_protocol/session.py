@@ -32,6 +32,7 @@ from .frames import (
     HEADER,
     HEADERS_FLAG,
     ITEM,
+    JSON_FLAG,
     KNOWN_FLAGS,
     ONE_WAY_FLAG,
     RELEASE,
@@ -52,6 +53,7 @@ GOING_ON: Final = -1
 _OF_A_CALL: Final = frozenset({CANCEL, ITEM, END, CREDIT, GOING_ON})
 _OF_PAYLOADS: Final = frozenset({BUFFER, RELEASE})
 _FLAGS_OF_A_RUN: Final = DEADLINE_FLAG | HEADERS_FLAG
+_FLAGS_OF_A_BODY: Final = DEADLINE_FLAG | HEADERS_FLAG | JSON_FLAG
 _RESERVED: Final = frozenset(map(int, Reserved))
 ASKED: Final = 0
 """What `next_event` makes of a CALL of the reserved interface; no frame is of this kind."""
@@ -89,6 +91,7 @@ class ServerSession:
         "_held_bytes_limit",
         "_held_limit",
         "_hello",
+        "_is_direct",
         "_methods",
         "_reader",
         "_said_hello",
@@ -125,6 +128,7 @@ class ServerSession:
         self._held: deque[Frame] = deque()
         self._bindings: list[int] | None = None
         self._said_hello = False
+        self._is_direct = False  # whether a call needs nothing but its frame: no BIND, no descriptors
         self.feed: Callable[[bytes], None] = self._reader.feed
         self.arrivals: Final = Arrivals() if carries_attachments else None
         self.payloads: PayloadEnds | None = None
@@ -146,10 +150,18 @@ class ServerSession:
         """Whether the client owes bytes: its hello, or the end of a frame that has begun."""
         return self.state is State.HELLO or self._reader.unfinished
 
-    @property
-    def is_drained(self) -> bool:
-        """Whether nothing at all is left of what was fed, so that `next_event` had nothing to say and to check."""
-        return self._reader.is_empty and self.arrivals is None and self.state is State.OPEN and not self._held
+    def only_call(self, data: bytes) -> Frame | None:
+        """Return the call that bytes are, if they are one and nothing else; else None, and nothing is done.
+
+        They are what was to be fed: that nothing waits before them is looked at, too. It is as `next_event` has it.
+        """
+        if not self._is_direct or self._held or self.said_goodbye:
+            return None
+        frame = self._reader.only_frame(data)
+        if frame is None or frame[0] != CALL or frame[1] & ~_FLAGS_OF_A_BODY or frame[2] >= self._methods:
+            return None
+        self.last_id = frame[3]
+        return frame
 
     def next_event(self) -> Frame | None:
         """Return the next CALL (with this side's method index), or what belongs to one: CANCEL, ITEM, END, CREDIT.
@@ -308,6 +320,7 @@ class ServerSession:
         self._say_hello()
         if theirs.fingerprint == self._hello.fingerprint:
             self.state = State.OPEN
+            self._is_direct = self.arrivals is None
         else:
             self.state = State.HELD
             self.outgoing.append(pack_frame(SCHEMA, self._schema))

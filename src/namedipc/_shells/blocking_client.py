@@ -93,7 +93,8 @@ class BlockingClientLink(ClientLink[threading.Lock]):
             self._write(frame)
             leads = self._enlist(waiter)
         try:
-            self._until_resolved(waiter, clock, leads=leads)
+            if not leads or self._outbound or not self._lead_alone(waiter, clock):
+                self._until_resolved(waiter, clock, leads=leads)
         finally:
             if waiter.kind == WAITING:
                 self._give_up(id_)
@@ -415,6 +416,24 @@ class BlockingClientLink(ClientLink[threading.Lock]):
                     if self._reader is waiter:
                         self._hand_on()
 
+    def _lead_alone(self, waiter: _Waiter, clock: Clock) -> bool:
+        """Read once as the leader, for a call which is alone, as a rule; whether that was all and nobody is to lead."""
+        session = self._session
+        try:
+            data = self._receive_soon(clock)
+            with self._lock:
+                if data is not None:
+                    self._take(data)
+                if waiter.kind == WAITING or session.pending or session.greeters or self._closed:
+                    return False
+                self._reader = None
+                return True
+        except BaseException:  # interrupted
+            with self._lock:
+                if self._reader is waiter:
+                    self._hand_on()
+            raise
+
     def _until_resolved_later(self, waiter: _Waiter, clock: Clock) -> None:
         """For a call that was begun without anybody waiting for it."""
         with self._lock:
@@ -529,7 +548,14 @@ class BlockingClientLink(ClientLink[threading.Lock]):
             resolved = session.end()
         else:
             self._received += len(data)
-            resolved = session.feed(data)
+            answered = session.only_answer(data)  # one call at a time: each read is one answer, as a rule
+            if answered is None:
+                resolved = session.feed(data)
+            elif answered.sleeper is not None or self._abandoned or self._outbound:
+                resolved = [answered]
+            else:
+                self._answers += 1
+                return
         if self._abandoned:
             self._give_up_abandoned()
         if session.outgoing or self._outbound:

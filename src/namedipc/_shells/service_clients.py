@@ -68,11 +68,14 @@ class Connection:
     """One client, as the loop keeps it: its socket, its session, its calls that wait for something.
 
     Attributes:
+        contexts: Copies of its context, by the index of a method, in which calls of that are made known.
         outbound: What waits for the client because its socket is full.
         departures: Descriptors which leave with it; None where none do.
         sent_bytes: How many bytes have left, where descriptors may.
         postponed: One-way calls which begin once others have ended.
         run: Calls that came together, of which some have not begun.
+        queued: Whether it is among those which wait to be looked at.
+        unread: Whether it is there because it has sent something, which has not been read.
         paused: Nothing is taken of it, for as many one-way calls are postponed as may be.
         polled: Whether it is in the epoll; not while its client has gone, and one-way calls of it still wait.
         payloads: Its large payloads; None where no method carries any.
@@ -85,6 +88,7 @@ class Connection:
         "calls",
         "closed",
         "context",
+        "contexts",
         "departures",
         "expires",
         "fd",
@@ -104,6 +108,7 @@ class Connection:
         "session",
         "slow",
         "socket",
+        "unread",
         "when_drained",
         "when_released",
     )
@@ -116,6 +121,7 @@ class Connection:
         self.peer: Peer = peer
         self.session: ServerSession = session
         self.context: Context = context
+        self.contexts: dict[int, Context] = {}
         self.calls: dict[int, Suspended] = {}
         self.greeted: bool = False
         # It grows at its end and shrinks at its front without a copy of what is between.
@@ -133,6 +139,7 @@ class Connection:
         self.polled: bool = True
         self.reading: bool = True
         self.queued: bool = False
+        self.unread: bool = False
         self.paused: bool = False
         self.closed: bool = False
         self.slow: str | None = None
@@ -274,6 +281,15 @@ class Clients:
             self._half_closed(connection)
 
     def _read(self, connection: Connection) -> None:
+        data = self.receive(connection)
+        if data:
+            connection.session.feed(data)
+            connection.queued = True
+            self.ready.append(connection)
+
+    def receive(self, connection: Connection) -> bytes:
+        """Return what a client has sent; nothing where that is nothing, or its end, which has been acted on."""
+        connection.unread = False
         arrivals = connection.session.arrivals
         try:
             if arrivals is None:
@@ -282,22 +298,20 @@ class Clients:
                 data, numbers = lowlevel.receive_descriptors(connection.socket, READ_BYTES)
                 arrivals.add(numbers)
         except BlockingIOError:
-            return
+            return b""
         except OSError:
             self._lost(connection)  # without reading its answers; what it had sent before has been read
-            return
+            return b""
         if not data:
             self._half_closed(connection)
-            return
         self.bytes_received += len(data)
-        connection.session.feed(data)
-        connection.queued = True
-        self.ready.append(connection)
+        return data
 
     def queue(self, connection: Connection) -> None:
         """Put a connection behind those which have more to be taken."""
         if not connection.queued and not connection.closed:
             connection.queued = True
+            connection.unread = False  # what has been read is taken first; of what has not, epoll tells again
             self.more.append(connection)
 
     def pause(self, connection: Connection) -> None:

@@ -58,6 +58,8 @@ log = logging.getLogger(__name__)
 TURN_SECONDS: Final = 0.001
 FRAMES_A_ROUND: Final = 32
 ROUND_SECONDS: Final = 0.0001
+EVENTS_A_POLL: Final = 64
+"""Of a thousand clients that have sent something: what is asked about them, and them, fits the core's own cache."""
 IDLE: Final = 0
 TURN: Final = 1
 UNTIMED: Final = 2
@@ -168,33 +170,53 @@ class ServiceLoop:
         if len(self._latencies.gathered) >= GATHERED:
             self._latencies.count_gathered()
         clients = self.clients
-        ready, more = clients.ready, clients.more
+        ready = clients.ready
+        record = self._latencies.record
         while True:
-            events = clients.epoll.poll(0)
-            if not events and not ready and not more:
-                events = self._wait_a_moment()
-                if not events:
-                    self._is_idle = True
-                    return IDLE
-            for fd, mask in events:
-                clients.happened(fd, mask)
-            if more:
-                ready.append(more.popleft())  # one a round, so that who comes meanwhile does not wait for them all
+            # Not while some are left of whom epoll has told: a turn has ended among them, and it would tell once more.
+            if not ready and not self._look():
+                self._is_idle = True
+                return IDLE
+            now = perf_counter()
             while ready:
                 connection = ready.popleft()
                 connection.queued = False
                 if connection.closed or (connection.outbound and connection.congested):
                     continue  # a congested one comes round again once it has read
-                suspended = self._round(connection)
-                if suspended is not None:
-                    return suspended
-                if perf_counter() > end:
+                began = now
+                outcome = self._take_unread(connection) if connection.unread else self._round(connection)
+                now = perf_counter()
+                if outcome is None:
+                    record(now - began)
+                elif isinstance(outcome, Suspended):
+                    outcome.began = outcome.began or began
+                    return outcome
+                if now > end:
                     return TURN
             if clients.accept_due:
                 # After what the clients there have said: one of them may have left, and its place is free.
                 clients.accept()
             if perf_counter() > end:
                 return TURN
+
+    def _look(self) -> bool:
+        """See who has sent something, and who is next of those which have more; False if nothing has happened."""
+        clients = self.clients
+        ready, more, connections = clients.ready, clients.more, clients.connections
+        events = clients.epoll.poll(0, EVENTS_A_POLL)
+        if not events and not more:
+            events = self._wait_a_moment()
+        for fd, mask in events:
+            connection = connections.get(fd)
+            if mask != lowlevel.EPOLLIN or connection is None:
+                clients.happened(fd, mask)
+            elif not connection.queued:  # what it has sent before is taken first
+                connection.queued = connection.unread = True
+                ready.append(connection)
+        if not more:
+            return bool(events)
+        ready.append(more.popleft())  # one a round, so that who comes meanwhile does not wait for them all
+        return True
 
     def _wait_a_moment(self) -> list[tuple[int, int]]:
         """Wait for the next call, where it comes sooner than a trip through trio takes; poll first, if that pays."""
@@ -209,16 +231,39 @@ class ServiceLoop:
     def _poll_now(self) -> list[tuple[int, int]]:
         return self.clients.epoll.poll(0)
 
-    def _round(self, connection: Connection) -> Suspended | None:  # noqa: PLR0912  # every call pays for one more
+    def _take_unread(self, connection: Connection) -> Suspended | int | None:
+        """Read a client that has sent something, and take it. That is one call, as a rule: there is a short way for it.
+
+        Returns:
+            As `_begin`.
+        """
+        data = self.clients.receive(connection)
+        if not data:
+            return UNTIMED
+        session = connection.session
+        is_quiet = connection.greeted and connection.slow is None and not connection.postponed
+        frame = session.only_call(data) if is_quiet else None
+        if frame is None:
+            session.feed(data)
+            return self._round(connection)
+        try:
+            outcome = self._begin(connection, frame)
+        except IPCError as error:
+            self.clients.refuse(connection, fault_of(error))
+            return UNTIMED
+        self.clients.flush(connection)
+        return outcome
+
+    def _round(self, connection: Connection) -> Suspended | int:
         """Take up to 32 frames of one client, for 0.1 ms, and send what they were answered with."""
         now = perf_counter()
         end = now + ROUND_SECONDS
         session = connection.session
         record = self._latencies.record
-        drained = False
         try:
             for _ in range(FRAMES_A_ROUND):
-                frame = self._next_frame(connection)
+                is_held = connection.postponed or connection.paused
+                frame = self._next_frame(connection) if is_held else session.next_event()
                 if not connection.greeted and session.outgoing:
                     # Before a call is run: a client that has not seen the hello knows that none of its calls was.
                     connection.greeted = True
@@ -240,9 +285,6 @@ class ServiceLoop:
                     return outcome
                 else:
                     now = perf_counter()
-                drained = session.is_drained
-                if drained and not connection.postponed and not connection.paused:
-                    break  # as the next look would find
                 if now > end:
                     self.clients.queue(connection)
                     break
@@ -250,13 +292,13 @@ class ServiceLoop:
                 self.clients.queue(connection)
         except IPCError as error:
             self.clients.refuse(connection, fault_of(error))
-            return None
+            return UNTIMED
         self.clients.flush(connection)
-        if connection.slow is not None or (not drained and session.unfinished):
+        if connection.slow is not None or session.unfinished:
             self.clients.watch(connection)
         if session.said_goodbye:
             self._drop_if_finished(connection)
-        return None
+        return UNTIMED
 
     def _next_frame(self, connection: Connection) -> Frame | None:
         if connection.postponed:
@@ -281,26 +323,27 @@ class ServiceLoop:
         """
         _kind, flags, index, id_, body = frame
         method, handler, rules, is_plain = self._methods[index]
+        known = None if flags else connection.contexts.get(index) or self._known(connection, index)
         deadline = None
-        headers: dict[str, str] = {}
+        active: ActiveCall | None = None
         if flags:
             flagged = self._read_flags(connection, frame, method)
             if flagged is None:
                 return UNTIMED
             method, id_, deadline, headers, body = flagged
+            active = ActiveCall(method.name, connection.peer, deadline, headers, self._schema.name)
         self._counts.calls += 1
-        refusal = self._refusal(connection, id_, deadline, method, rules)
-        if refusal is not None:
-            self._fail(connection, id_, refusal, is_json=method.is_json)
-            return UNTIMED
+        if flags or rules or not id_ or connection.calls or self.clients.draining:
+            refusal = self._refusal(connection, id_, deadline, method, rules)
+            if refusal is not None:
+                self._fail(connection, id_, refusal, is_json=method.is_json)
+                return UNTIMED
         streams = None
         try:
-            if is_plain:
-                if type(body) is not bytes:
-                    raise InvalidMessage(f"{method.where}: descriptors have come, and it takes none")
+            if is_plain and type(body) is bytes:
                 args, kwargs = method.arguments.decode(body)
             else:
-                streams = self._open_streams(connection, id_, method, self._limits, self.clients.flush)
+                streams = self._streams_of(connection, id_, method, is_plain=is_plain)
                 args, kwargs = streams.arguments(body)
                 handler = streams.around(handler)
         except InvalidMessage as error:
@@ -308,8 +351,7 @@ class ServiceLoop:
             return UNTIMED
         if self._wrap is not None:
             handler = self._wrap(handler)
-        context = connection.context.copy()
-        active = ActiveCall(method.name, connection.peer, deadline, headers, self._schema.name)
+        context = (known or connection.context).copy()
         try:
             coroutine, first = context.run(self._step, handler, args, kwargs, active)
         except StopIteration as done:
@@ -318,13 +360,30 @@ class ServiceLoop:
         except Exception as error:  # whatever a handler raises is its caller's
             self.answer_error(connection, id_, method, error)
             return UNTIMED if method.is_stream else None
-        finally:
-            active.inline = False
         suspended = Suspended(
             connection, id_, method, deadline, context, coroutine, first, flags=flags, streams=streams
         )
         self._enter(suspended)
         return suspended
+
+    def _streams_of(
+        self,
+        connection: Connection,
+        id: int,  # noqa: A002
+        method: Method,
+        *,
+        is_plain: bool,
+    ) -> CallStreams:
+        if is_plain:
+            raise InvalidMessage(f"{method.where}: descriptors have come, and it takes none")
+        return self._open_streams(connection, id, method, self._limits, self.clients.flush)
+
+    def _known(self, connection: Connection, index: int) -> Context:
+        """The context which is copied for each call of a method that brings nothing along: it has `active_call`."""
+        active = ActiveCall(self._methods[index][0].name, connection.peer, None, {}, self._schema.name, is_shared=True)
+        context = connection.contexts[index] = connection.context.copy()
+        context.run(active_call.set, active)
+        return context
 
     # ------------------------------------------------------------ calls that came together
 

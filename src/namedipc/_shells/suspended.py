@@ -31,6 +31,7 @@ class ActiveCall:
         headers: What its caller has sent along.
         interface: The name of the interface.
         inline: Whether the handler has not waited yet, so that no cancel scope knows the deadline.
+        is_shared: Whether this stands for any call of the method, by this peer, which has neither deadline nor headers.
     """
 
     method: str
@@ -39,6 +40,15 @@ class ActiveCall:
     headers: dict[str, str]
     interface: str
     inline: bool = True
+    is_shared: bool = False
+
+    def own(self) -> ActiveCall:
+        """Return what stands for one call only, in whose context this is called."""
+        if not self.is_shared:
+            return self
+        own = ActiveCall(self.method, self.peer, None, {}, self.interface)
+        active_call.set(own)
+        return own
 
 
 active_call: Final[ContextVar[ActiveCall]] = ContextVar("namedipc.active_call")
@@ -181,13 +191,25 @@ class Suspended:
 
 
 def begin_handler(
-    handler: Handler, args: tuple[object, ...], kwargs: dict[str, object], call: ActiveCall
+    handler: Handler, args: tuple[object, ...], kwargs: dict[str, object], call: ActiveCall | None
 ) -> tuple[Any, object]:
-    """Run a handler until it first waits. StopIteration carries its result if it never does."""
-    active_call.set(call)
-    awaitable = handler(*args, **kwargs)
-    coroutine: Any = awaitable if hasattr(awaitable, "send") else _iterate(handler, awaitable)
-    return coroutine, coroutine.send(None)
+    """Run a handler until it first waits. StopIteration carries its result if it never does.
+
+    Args:
+        handler: The handler.
+        args: What it gets.
+        kwargs: And by name.
+        call: Which call it answers; None where the context knows.
+    """
+    if call is not None:
+        active_call.set(call)
+    try:
+        awaitable = handler(*args, **kwargs)
+        coroutine: Any = awaitable if hasattr(awaitable, "send") else _iterate(handler, awaitable)
+        return coroutine, coroutine.send(None)
+    finally:
+        if call is not None:
+            call.inline = False
 
 
 def begin_in_context(handler: Handler, args: tuple[object, ...]) -> tuple[Any, object]:

@@ -35,9 +35,17 @@ from .suspended import active_call
 
 CHECKPOINT_SECONDS: Final = 0.001
 """A task whose calls never have to wait still lets the others run this often."""
+FEW_CALLS: Final = 4
+"""To wait until others of the same turn have called, too, costs as much as so many sends."""
 
 _FOREVER: Final = float("inf")
 _Waiter: TypeAlias = Waiter[trio.lowlevel.Task]  # not to be called: that takes longer than all of `begin`
+
+
+def _unpark(waiter: _Waiter, _: object) -> trio.lowlevel.Abort:
+    """The task is cancelled: nobody may reschedule it a second time."""
+    waiter.sleeper = None
+    return trio.lowlevel.Abort.SUCCEEDED
 
 
 class TrioCall(OpenCall["TrioClientLink", trio.lowlevel.Task]):
@@ -61,6 +69,8 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
         super().__init__(where, socket, peer, session, spin=spin)
         self._outbound: list[bytes] = []
         self._begun = False  # whether the first of _outbound has been sent in part
+        self._come_together = False  # whether the last read was the answer to more than a few calls
+        self._gathers = False  # whether a task will write what is in _outbound
         self._flusher: trio.CancelScope | None = None
         self._drained = trio.Event()
         self._is_broken = False
@@ -87,19 +97,36 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
         Cancellation: a call of which no byte has left is withdrawn; any other is cancelled at the server. The
         connection stays as it is for everybody else.
         """
-        await self._prepare(method.where, body)
+        session = self._session
+        if (
+            not self._come_together  # else this task is sure to wait, and that is a checkpoint
+            or self._closed
+            or session.failure is not None
+            or session.last_run is not None
+            or len(body) > session.their_message_bytes
+            or self._outbound_bytes > OUTBOUND_BYTES
+        ):
+            await self._prepare(method.where, body)
+        deadline = self._wire_deadline()
+        if deadline == -_FOREVER:
+            await trio.lowlevel.checkpoint_if_cancelled()
         if type(body) is not bytes:
             body = await self._placed(method.where, body)
         waiter: _Waiter = Waiter(method.where)
-        id_, frame = self._session.begin(waiter, method.index, body, self._wire_deadline(), flags)
+        id_, frame = session.begin(waiter, method.index, body, deadline, flags)
         self._calls += 1
-        self._write(frame)
         try:
+            if self._come_together:
+                await self._write_together(frame)
+            else:
+                self._write(frame)
             await self._until_resolved(waiter)
         finally:
             if waiter.kind == WAITING:
                 self._give_up(id_, frame)
-        return await self._outcome(waiter, method)
+        if waiter.kind != REPLY or perf_counter() - self._last_checkpoint > CHECKPOINT_SECONDS:
+            return await self._outcome(waiter, method)
+        return waiter.body
 
     async def call_one_way(self, method: Called, body: bytes, flags: int = 0) -> None:
         """Send a call that is not answered; return once the kernel has it.
@@ -333,13 +360,16 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
             await self._until_said(where)
 
     def _wire_deadline(self) -> float | None:
-        """The deadline as CLOCK_MONOTONIC has it, for the server; None without one, or where time is virtual."""
+        """The deadline as CLOCK_MONOTONIC has it, for the server; None without one, or where time is virtual.
+
+        That of a task which has been cancelled is minus infinity.
+        """
         deadline = trio.current_effective_deadline()
         handled = active_call.get(None)
         # A handler that has not waited yet runs outside of its call's cancel scope: its deadline is looked up.
         outer = handled.deadline if handled is not None and handled.inline else None
         if deadline == _FOREVER or not self._real_time:
-            return outer
+            return outer if deadline != -_FOREVER else deadline
         mine = monotonic() + (deadline - trio.current_time())
         return mine if outer is None else min(mine, outer)
 
@@ -353,7 +383,8 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
                 if self._reader is waiter:
                     await self._lead(waiter)
                 else:
-                    await self._park(waiter)
+                    waiter.sleeper = trio.lowlevel.current_task()
+                    await trio.lowlevel.wait_task_rescheduled(partial(_unpark, waiter))
         finally:
             if self._reader is waiter:
                 self._hand_on()
@@ -413,12 +444,16 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
             resolved = session.end()
         else:
             self._received += len(data)
-            resolved = session.feed(data)
+            answered = session.only_answer(data)  # one call at a time: each read is one answer, as a rule
+            resolved = session.feed(data) if answered is None else [answered]
         if session.outgoing:
             self._write(self._take_outgoing())
         self._answers += len(resolved)
+        self._come_together = len(resolved) > FEW_CALLS
         for other in resolved:
-            self._wake(other)
+            if other.sleeper is not None:  # as `_wake` does, without a function for each
+                trio.lowlevel.reschedule(other.sleeper)
+                other.sleeper = None
         if session.failure is not None:
             self._stop_writing()
 
@@ -426,15 +461,6 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
         task, waiter.sleeper = waiter.sleeper, None
         if task is not None:
             trio.lowlevel.reschedule(task)
-
-    async def _park(self, waiter: _Waiter) -> None:
-        waiter.sleeper = trio.lowlevel.current_task()
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            waiter.sleeper = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(abort)
 
     def _hand_on(self) -> None:
         for waiter in self._session.sleepers():
@@ -487,19 +513,51 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
 
     def _write(self, frame: bytes) -> None:
         """Send a frame, or leave it to the flusher; whole, and in order."""
-        if not self._outbound:
-            sent = self._send(frame)
-            if sent == len(frame):
-                return
-            self._begun = sent > 0
-            self._outbound_bytes += len(frame) - sent
-            self._outbound.append(frame[sent:] if sent else frame)
-        else:
-            self._outbound_bytes += len(frame)
+        if self._outbound:
             self._outbound.append(frame)
+            self._outbound_bytes += len(frame)
+            self._write_on()
+            return
+        sent = self._send(frame)
+        if sent < len(frame):
+            self._begun = sent > 0
+            self._outbound.append(frame[sent:] if sent else frame)
+            self._outbound_bytes += len(frame) - sent
+            self._start_flusher()
+
+    async def _write_together(self, frame: bytes) -> None:
+        """Send the frame of a call together with those of other tasks in this turn: the first of them sends for all.
+
+        Cancellation: never here; what has not left can still be withdrawn.
+        """
+        self._outbound.append(frame)
+        self._outbound_bytes += len(frame)
+        if self._gathers or self._flusher is not None:
+            if self._outbound_bytes > READ_BYTES:
+                self._write_on()
+            return
+        self._gathers = True
+        try:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            if len(self._outbound) == 1:  # trio runs the tasks of a turn in any order: the others come behind
+                await trio.lowlevel.cancel_shielded_checkpoint()
+        finally:
+            self._gathers = False
+            self._write_on()
+
+    def _write_on(self) -> None:
+        """Send what waits, unless the flusher does that."""
         if self._flusher is None:
-            self._flusher = trio.CancelScope()
-            trio.lowlevel.spawn_system_task(self._flush, self._flusher)
+            while self._outbound and self._send_some():
+                pass
+            if self._outbound:
+                self._start_flusher()
+            else:
+                self._tell_drained()
+
+    def _start_flusher(self) -> None:
+        self._flusher = trio.CancelScope()
+        trio.lowlevel.spawn_system_task(self._flush, self._flusher)
 
     def _send(self, data: bytes) -> int:
         try:
@@ -531,21 +589,38 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
                     break
                 if not self._outbound:
                     break  # withdrawn meanwhile
-                self._send_first()
+                self._send_some()
                 self._tell_drained()
         self._flusher = None
         self._tell_drained()
 
-    def _send_first(self) -> None:
-        frame = self._outbound[0]
-        sent = self._send(frame)
+    def _send_some(self) -> bool:
+        """Send of what waits, as much as can leave in one piece; False if the socket is full."""
+        frames = self._first_frames()
+        data = frames[0] if len(frames) == 1 else b"".join(frames)
+        sent = self._send(data)
         self._outbound_bytes -= sent
-        if sent == len(frame):
-            del self._outbound[0]
+        if sent == len(data):
+            del self._outbound[: len(frames)]
             self._begun = False
-        elif sent:  # else it is still whole: it may be withdrawn, and has its descriptors
-            self._outbound[0] = frame[sent:]
+            return True
+        while sent >= len(self._outbound[0]):
+            sent -= len(self._outbound.pop(0))
+            self._begun = False
+        if sent:  # else it is still whole: it may be withdrawn, and has its descriptors
+            self._outbound[0] = self._outbound[0][sent:]
             self._begun = True
+        return False
+
+    def _first_frames(self) -> list[bytes]:
+        """Those which can leave in one piece: some 64 KiB, or one with descriptors."""
+        count = size = 0
+        for frame in self._outbound:
+            if type(frame) is not bytes or size > READ_BYTES:
+                break
+            count += 1
+            size += len(frame)
+        return self._outbound[: max(1, count)]
 
     def _tell_drained(self) -> None:
         if self._outbound_bytes <= OUTBOUND_BYTES:
@@ -567,8 +642,10 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
         if self._closed:
             return
         self._closed = True
-        if self._session.failure is None and not self._outbound:
-            self._send(self._session.goodbye())
+        if self._session.failure is None:
+            self._write_on()
+            if not self._outbound:
+                self._send(self._session.goodbye())
         self._stop_writing()
         for waiter in self._session.fail(trio_errors.Closed(f"{self.where}: this client has been closed")):
             self._wake(waiter)
