@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from namedipc import Busy, lowlevel
-from namedipc._shells.shared_lock import TURN, FileLock, LockWait, open_again
+from namedipc._shells.shared_lock import SOON_SECONDS, TURN, FileLock, Held, LockWait, open_again
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -173,3 +173,31 @@ def test_a_shared_wait_gets_it_when_the_writer_has_gone(locks: tuple[FileLock, F
     assert not is_free(locks[0], exclusive=True)
     wait.abandon()
     assert is_free(locks[0], exclusive=True)
+
+
+def test_a_core_that_others_want_is_not_yielded_again_and_again(
+    locks: tuple[FileLock, FileLock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the core comes back late it is time to wait: with a look after the first time, and without a second."""
+    yielded = tried = 0
+    take = FileLock.take
+
+    def late() -> None:
+        nonlocal yielded
+        yielded += 1
+        time.sleep(2 * SOON_SECONDS)
+
+    def counted(self: FileLock, me: object, *, exclusive: bool = True) -> Held | None:
+        nonlocal tried
+        tried += 1
+        return take(self, me, exclusive=exclusive)
+
+    holder, other = locks
+    held = holder.take("holder")
+    assert held is not None
+    monkeypatch.setattr(os, "sched_yield", late)
+    monkeypatch.setattr(FileLock, "take", counted)
+    monkeypatch.setattr("namedipc._shells.shared_lock._holders", set())  # as if it were another process's
+    assert other.take_soon("other") is None
+    assert (tried, yielded) == (2, 1)
+    held.release()

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from threading import Lock
+from time import perf_counter
 from typing import Final, Literal, TypeAlias, final
 
 from .. import lowlevel
@@ -32,6 +33,9 @@ _EVERY_BYTE: Final = 3
 
 SOON_ATTEMPTS: Final = 16
 """How often a lock is tried before a wait, which costs a thread in trio; each costs 5 us."""
+SOON_SECONDS: Final = 0.0005
+"""For how long, where the core is wanted by others: to yield it is to wait until each of them has had its turn, some
+4 ms, and so often that would come to longer than a wait takes."""
 
 _holders: Final[set[tuple[tuple[int, int], object]]] = set()
 """Of which file which task or thread of this process holds the lock. Only to recognise who asks twice."""
@@ -97,10 +101,13 @@ class FileLock:
         Returns:
             The lock; None where a wait is due.
         """
+        end = perf_counter() + SOON_SECONDS
         for _ in range(SOON_ATTEMPTS):
             held = self.take(me, exclusive=exclusive)
             if held is not None or any(file == self._file for file, _ in list(_holders)):
                 return held  # whoever has it in this process may need this very thread to give it back
+            if perf_counter() > end:
+                break
             os.sched_yield()
         return None
 
