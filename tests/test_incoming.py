@@ -138,7 +138,7 @@ def test_an_error_behind_what_was_filled_in(sent: Sent) -> None:
         array_start(2) + b"\x01\xc1",
         array_start(1024) + bytes(100),
         b"\xdd\x00\x00\x00\x02\x01",
-        array_start(2) + b"\x91" * 5000 + b"\x01\x01",
+        array_start(2) + b"\x91" * 50_000 + b"\x01\x01",  # deeper than any interpreter goes
     ],
 )
 def test_a_damaged_array(sent: Sent, array: bytes) -> None:
