@@ -274,6 +274,26 @@ def test_threads_share_the_ends(tmp_path: Path) -> None:
         assert sorted(got) == sorted(alone) == list(range(200))
 
 
+def test_closed_while_another_thread_takes_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That thread gets what it was taking; afterwards nothing is given out, decoded or not."""
+    numbers = Broadcast(tmp_path / "news", int)
+    with numbers.writer() as writer, numbers.reader() as reader:
+        writer.send_many([1, 2, 3])
+        writer.send(4)
+        decoded = reader._receiver._decoded
+
+        def closed_meanwhile() -> list[int]:
+            values = decoded()
+            reader.close()
+            return values
+
+        monkeypatch.setattr(reader._receiver, "_decoded", closed_meanwhile)
+        assert reader.receive() == 1
+        for use in (reader.receive, reader.receive_nowait, reader.receive_many):
+            with pytest.raises(Closed):
+                use()
+
+
 def test_close_ends_every_wait(writer: BlockingBroadcastWriter[Entry]) -> None:
     """Closed from another thread, whoever waits gets Closed; afterwards everything does."""
     with again(writer).reader() as reader:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -167,6 +168,22 @@ def test_a_reader_never_waits_for_the_lock(region: RegionFile, monkeypatch: pyte
         os.pwrite(region._fd, b"S", region.header.slot_offset(2))
         with pytest.raises(Busy, match="writers overtake"):
             region.read()
+
+
+def test_a_reader_in_distress_gives_up_within_milliseconds(region: RegionFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In trio all tasks wait for it: the pauses are bounded, and do not depend on who else wants the core."""
+    pauses: list[float] = []
+    monkeypatch.setattr(region_file, "READ_ATTEMPTS", 1)
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    monkeypatch.delattr(os, "sched_yield")
+    with locked(region):
+        region.publish(b"second")
+        os.pwrite(region._fd, b"S", region.header.slot_offset(2))
+        with pytest.raises(Busy, match="writers overtake"):
+            region.read()
+    assert pauses == sorted(pauses)
+    assert pauses[0] == 0.0
+    assert 0.01 < sum(pauses) < 0.03
 
 
 def spoil_first_attempt(region: RegionFile, monkeypatch: pytest.MonkeyPatch) -> None:

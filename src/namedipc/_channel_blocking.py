@@ -86,7 +86,8 @@ class BlockingConnection(Generic[T]):
         """Send several messages at one go; all are checked before the first leaves. See `send`."""
         clock = Clock(timeout)
         if not isinstance(self._link, PayloadLink):
-            self._send_frames(*self._packed(values), clock)
+            self._hear_hello()
+            self._send_frames(*self._link.pack_all(self._codec, values, self._checked), clock)
             return
         for waits, bodies in groupby(list(map(self._checked, values)), key=is_homeless):
             if waits:
@@ -316,27 +317,16 @@ class BlockingConnection(Generic[T]):
 
     def _checked(self, value: T) -> bytes:
         body = self._encode(value)
-        if not self._link.session.greeted:
-            self._hear_hello()
+        self._hear_hello()
         self._link.check_sendable(body)
         return body
 
     def _hear_hello(self) -> None:
-        if self._receiving.acquire(blocking=False):
+        if not self._link.session.greeted and self._receiving.acquire(blocking=False):
             try:
                 self._link.hear_hello()
             finally:
                 self._receiving.release()
-
-    def _packed(self, values: Iterable[T]) -> tuple[bytes, int]:
-        """Return values as frames, and how many they are. An iterator may change what it gave, as it goes on."""
-        if type(values) is list or type(values) is tuple:
-            if not self._link.session.greeted:
-                self._hear_hello()
-            frames = self._link.pack_values(self._codec, values)
-            if frames is not None:
-                return frames, len(values)
-        return self._link.pack_many(map(self._checked, values))
 
     def _send_frames(self, frames: bytes, messages: int, clock: Clock) -> None:
         link = self._link

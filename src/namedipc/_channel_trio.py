@@ -100,7 +100,10 @@ class Connection(trio.abc.Channel[T]):
             if isinstance(self._link, PayloadLink):
                 await self._send_bodies(list(map(self._checked, values)))
             else:
-                await self._send_frames(*self._packed(values))
+                with trio_errors.translating():
+                    self._hear_hello()
+                    frames, messages = self._link.pack_all(self._codec, values, self._checked)
+                await self._send_frames(frames, messages)
         finally:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -256,25 +259,13 @@ class Connection(trio.abc.Channel[T]):
     def _checked(self, value: T) -> bytes:
         body = self._encode(value)
         with trio_errors.translating():
-            if not self._link.session.greeted:
-                self._hear_hello()
+            self._hear_hello()
             self._link.check_sendable(body)
         return body
 
     def _hear_hello(self) -> None:
-        if not self._receiving.locked():
+        if not self._link.session.greeted and not self._receiving.locked():
             self._link.hear_hello()
-
-    def _packed(self, values: Iterable[T]) -> tuple[bytes, int]:
-        """Return values as frames, and how many they are. An iterator may change what it gave, as it goes on."""
-        if type(values) is list or type(values) is tuple:
-            with trio_errors.translating():
-                if not self._link.session.greeted:
-                    self._hear_hello()
-                frames = self._link.pack_values(self._codec, values)
-            if frames is not None:
-                return frames, len(values)
-        return self._link.pack_many(map(self._checked, values))
 
     async def _send_frames(self, frames: bytes, messages: int) -> None:
         link = self._link

@@ -82,6 +82,24 @@ class MessageLink(SocketEnd):
         packed = list(bodies)
         return pack_together(packed, self._longest_together()), len(packed)
 
+    def pack_all(self, codec: Codec[T], values: Iterable[T], checked: Callable[[T], bytes]) -> tuple[bytes, int]:
+        """Return values as frames in one piece, and how many they are.
+
+        Args:
+            codec: Of the messages.
+            values: A list's or a tuple's are encoded together. Of an iterator each is before the next one is drawn, as
+                it may be the same object, changed.
+            checked: Encodes one value, and raises unless it can be sent.
+
+        Raises:
+            IPCError: What `checked` raises.
+        """
+        if type(values) is list or type(values) is tuple:
+            frames = self.pack_values(codec, values)
+            if frames is not None:
+                return frames, len(values)
+        return self.pack_many(map(checked, values))
+
     def pack_values(self, codec: Codec[T], values: Sequence[T]) -> bytes | None:
         """Return values as frames in one piece; None where each has to be looked at, and packed, by itself.
 

@@ -7,6 +7,7 @@ it is needed. That write is also the bell (`bell.py`).
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from typing import Final, final
 
@@ -23,6 +24,9 @@ READ_ATTEMPTS: Final = 64
 """How often a value is read without a lock. Only two commits within one copy of it disturb a reader."""
 LOCKED_ATTEMPTS: Final = 64
 """How often it is tried under a shared lock afterwards: who holds the lock commits once meanwhile."""
+LOCKED_PAUSE_SECONDS: Final = 10e-6
+"""Before the second attempt, and once more before each later one: 20 ms in all. To yield the core instead would take
+until all who want it have had their turn, each time."""
 
 
 @final
@@ -119,8 +123,8 @@ class RegionFile(SharedFile[Header]):
         raise ProtocolError(f"{self.path}: the region has no valid value; remove it and create it anew")
 
     def _read_locked(self) -> tuple[int, bytes]:
-        for _ in range(LOCKED_ATTEMPTS):
-            os.sched_yield()
+        for attempt in range(LOCKED_ATTEMPTS):
+            time.sleep(attempt * LOCKED_PAUSE_SECONDS)
             with suppress(BlockingIOError):
                 return self._read_once_locked()
         raise self.world.busy(f"{self.path}: writers overtake this reader all the time; try again")

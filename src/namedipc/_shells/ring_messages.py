@@ -157,8 +157,10 @@ class BroadcastReceiver(Generic[T_co]):
         """Return the next message if it was decoded with others before it. In one step: needs no turn.
 
         Raises:
-            IndexError: There is none; one may be in the ring.
+            IndexError: There is none, or the end was closed; one may be in the ring.
         """
+        if self._listener.is_stopped:
+            raise IndexError
         return self._values.popleft()
 
     def receiving(self, most: int) -> Generator[Pause, None, list[T_co]]:
@@ -191,8 +193,7 @@ class BroadcastReceiver(Generic[T_co]):
 
     def close(self) -> None:
         """Close the end, and wake whoever waits in it, who gets `Closed`. Safe to repeat."""
-        self._let_go()
-        self._listener.stop()
+        self._listener.stop()  # what was taken stays: another thread may be in the middle of it
         self.file.close()
         if self._in_use.acquire(blocking=False):
             self._listener.close()
@@ -201,9 +202,6 @@ class BroadcastReceiver(Generic[T_co]):
     def forget(self) -> None:
         """Forget in a forked child what was taken: it is the parent's."""
         self._in_use = Lock()  # another thread of the parent may have held it
-        self._let_go()
-
-    def _let_go(self) -> None:
         self._batches.clear()
         self._values.clear()
 
