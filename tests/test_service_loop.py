@@ -255,9 +255,10 @@ def test_a_call_does_not_wait_for_the_many_of_others(tmp_path: Path) -> None:
             assert loop.pump() == TURN
         assert loop.statistics().bytes_received < 10 * 70_000  # what was read is taken before more is read
         modest.sendall(call_frame("pid", 1))
-        assert loop.pump() == TURN
+        for _ in range(2):  # a turn may be up just before the one that is next, who is then the first of the other
+            assert loop.pump() == TURN
         assert modest.recv(65536)
-        assert len(loop.clients.more) == 10
+        assert len(loop.clients.more) + len(loop.clients.ready) == 10
 
 
 def test_calls_are_not_taken_while_their_answers_are_not_read(tmp_path: Path) -> None:
