@@ -136,7 +136,7 @@ def test_a_call_is_a_frame() -> None:
 def test_ids_count_on_and_begin_again() -> None:
     """After the largest comes 1: 0 is the connection itself."""
     session = greeted_session()
-    session._last_id = LARGEST_ID - 2
+    session.last_id = LARGEST_ID - 2
     assert [begin(session)[0] for _ in range(4)] == [LARGEST_ID - 1, LARGEST_ID, 1, 2]
 
 
@@ -145,11 +145,11 @@ def test_ids_in_flight_are_skipped() -> None:
     session = greeted_session()
     slow = [begin(session) for _ in range(3)]
     assert [id_ for id_, _ in slow] == [1, 2, 3]
-    session._last_id = LARGEST_ID - 1
+    session.last_id = LARGEST_ID - 1
     assert begin(session)[0] == LARGEST_ID
     assert begin(session)[0] == 4
     session.feed(reply(2))
-    session._last_id = LARGEST_ID
+    session.last_id = LARGEST_ID
     assert begin(session)[0] == 2
     assert slow[0][1].kind == WAITING
 
@@ -294,12 +294,12 @@ def test_calls_that_are_sent_together_are_a_frame() -> None:
 def test_ids_of_calls_that_are_sent_together_are_free_and_do_not_begin_again() -> None:
     """Where the largest id, or a call in flight, is in the way they are others."""
     session = greeted_session()
-    session._last_id = LARGEST_ID - 4
+    session.last_id = LARGEST_ID - 4
     assert list(begin_run(session).ids) == [LARGEST_ID - 3, LARGEST_ID - 2, LARGEST_ID - 1, LARGEST_ID]
     begin(session)
-    session._last_id = LARGEST_ID - 2
+    session.last_id = LARGEST_ID - 2
     assert list(begin_run(session).ids) == [2, 3, 4, 5]
-    session._last_id = 0
+    session.last_id = 0
     assert list(begin_run(session).ids) == [6, 7, 8, 9]
 
 
@@ -777,7 +777,7 @@ def test_a_service_that_has_run_nothing_says_so() -> None:
 def test_later_is_told_beyond_the_largest_id() -> None:
     """Ids begin again: what was begun after the largest one is later than it."""
     session = greeted_session()
-    session._last_id = LARGEST_ID - 2
+    session.last_id = LARGEST_ID - 2
     waiters = [begin(session)[1] for _ in range(4)]
     assert list(session.pending) == [LARGEST_ID - 1, LARGEST_ID, 1, 2]
     session.feed(pack_frame(GOODBYE, id=LARGEST_ID))
@@ -790,7 +790,7 @@ def test_later_is_told_beyond_the_largest_id() -> None:
 def test_what_was_run_is_told_wherever_the_ids_are(start: int, calls: int, run: int) -> None:
     """Exactly the calls behind the last one that was run were not."""
     session = greeted_session()
-    session._last_id = start
+    session.last_id = start
     waiters = [begin(session)[1] for _ in range(calls)]
     last_run = [start, *session.pending][min(run, calls)]
     session.feed(pack_frame(GOODBYE, id=last_run))

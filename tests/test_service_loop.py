@@ -18,7 +18,8 @@ from namedipc import Limits, Service, anyone, lowlevel, one_way
 from namedipc._protocol.frames import REPLY, FrameReader, Kind, pack_frame
 from namedipc._protocol.hello import HELLO_BYTES, SERVICE, Hello
 from namedipc._schema import Schema
-from namedipc._shells.service_loop import IDLE, TURN, ServiceLoop
+from namedipc._shells.outcomes import IDLE, TURN
+from namedipc._shells.service_loop import ServiceLoop
 from namedipc._shells.suspended import Suspended, begin_handler
 from namedipc._shells.trio_streams import ServedStreams
 

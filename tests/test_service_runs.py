@@ -44,7 +44,8 @@ from namedipc._protocol.series import LONGEST_BYTES
 from namedipc._protocol.session import ServerSession
 from namedipc._schema import Schema
 from namedipc._shells import service_loop
-from namedipc._shells.service_loop import IDLE, ServiceLoop
+from namedipc._shells.outcomes import IDLE
+from namedipc._shells.service_loop import ServiceLoop
 from namedipc._shells.service_runs import MOST_GATHERED, Results, Run
 from namedipc._shells.suspended import ActiveCall, Suspended, active_call, begin_handler
 from namedipc._shells.trio_streams import ServedStreams
@@ -263,7 +264,7 @@ async def test_what_a_handler_raises_is_its_call_s_only(tmp_path: Path) -> None:
         assert await answers(client, 5) == {1: 1, 2: "remote", 3: 3, 4: 2, 5: "remote"}
         statistics = server.statistics()
         assert (statistics.calls, statistics.errors, statistics.in_flight) == (5, 2, 0)
-        assert server._loop._latencies.count == 5
+        assert server._loop.latencies.count == 5
         assert 0 < statistics.latency_p50_seconds <= statistics.latency_max_seconds
 
 

@@ -219,6 +219,8 @@ class ClientSession(Generic[Sleeper]):
         payloads: The large payloads of the connection, from whoever has their memory.
         words: How often the service has said something that is of no call, and that `greeters` may wait for.
         untold: How many answers have come to calls which were sent together; but of each such run `feed` tells once.
+        reader: What has come and was not taken.
+        last_id: The id of the call that has begun last.
         last_run: The id of the last call that a service runs which is about to end; None while it goes on.
     """
 
@@ -226,17 +228,17 @@ class ClientSession(Generic[Sleeper]):
         "_bindings",
         "_bound",
         "_hello",
-        "_last_id",
-        "_reader",
         "_where",
         "arrivals",
         "failure",
         "greeted",
         "greeters",
+        "last_id",
         "last_run",
         "outgoing",
         "payloads",
         "pending",
+        "reader",
         "their_calls_in_flight",
         "their_message_bytes",
         "their_stream_bytes",
@@ -258,8 +260,8 @@ class ClientSession(Generic[Sleeper]):
         self._bindings: Final = bindings
         self.arrivals: Final = Arrivals() if carries_attachments else None
         self.payloads: PayloadEnds | None = None
-        self._reader = FrameReader(hello.message_bytes)
-        self._last_id = 0
+        self.reader: Final = FrameReader(hello.message_bytes)
+        self.last_id: int = 0
         self._bound = False
         self.pending: dict[int, Waiter[Sleeper]] = {}
         self.greeters: list[Waiter[Sleeper]] = []
@@ -283,12 +285,12 @@ class ClientSession(Generic[Sleeper]):
         flags: int = 0,
     ) -> tuple[int, bytes]:
         """Enter a call; return its id and its frame."""
-        id_ = self._last_id
+        id_ = self.last_id
         while True:
             id_ = id_ + 1 if id_ < LARGEST_ID else 1
             if id_ not in self.pending:
                 break
-        self._last_id = id_
+        self.last_id = id_
         self.pending[id_] = waiter
         if type(waiter) is not Waiter:
             assert isinstance(waiter, StreamedCall)
@@ -311,7 +313,7 @@ class ClientSession(Generic[Sleeper]):
             flags: Of the frame.
         """
         pending = self.pending
-        first = self._last_id + 1
+        first = self.last_id + 1
         while True:
             if first + run.count - 1 > LARGEST_ID:
                 first = 1
@@ -320,7 +322,7 @@ class ClientSession(Generic[Sleeper]):
                 break
             first = max(pending.keys() & ids) + 1
         run.first = first
-        self._last_id = ids[-1]
+        self.last_id = ids[-1]
         pending.update(dict.fromkeys(ids, run))
         return pack_call(method, first, body, deadline, flags, CALL if run.count == 1 else CALLS)
 
@@ -381,7 +383,7 @@ class ClientSession(Generic[Sleeper]):
         """
         if not self.greeted or self.arrivals is not None:
             return None
-        frame = self._reader.only_frame(data)
+        frame = self.reader.only_frame(data)
         if frame is None or frame[0] != REPLY or frame[1]:
             return None
         waiter = self.pending.get(frame[3])
@@ -398,11 +400,11 @@ class ClientSession(Generic[Sleeper]):
         A peer which breaks the protocol has ended the connection: that is in `failure`, as it is with a lost peer.
         """
         resolved: list[Waiter[Sleeper]] = []
-        self._reader.feed(data)
+        self.reader.feed(data)
         try:
             if not self.greeted and not self._take_hello(resolved):
                 return resolved
-            while (frame := self._reader.next_frame()) is not None:
+            while (frame := self.reader.next_frame()) is not None:
                 kind, flags, _method, id_, body = frame
                 if flags & ATTACHMENT_FLAGS:
                     frame = self._opened(frame)
@@ -422,7 +424,7 @@ class ClientSession(Generic[Sleeper]):
                 else:
                     self._take_other(frame, resolved)
             if self.arrivals is not None:
-                self.arrivals.settle(unfinished=self._reader.unfinished)
+                self.arrivals.settle(unfinished=self.reader.unfinished)
         except IPCError as error:
             resolved += self.fail(self._placed(error))
         return resolved
@@ -431,7 +433,7 @@ class ClientSession(Generic[Sleeper]):
         """The connection is at its end: whatever is in flight is lost."""
         if self.last_run is not None:
             why = "the service has shut down; connect again once it is back"
-        elif self._reader.unfinished:
+        elif self.reader.unfinished:
             why = "the connection ended in the middle of a frame"
         else:
             why = "the service went away without a goodbye"
@@ -570,9 +572,9 @@ class ClientSession(Generic[Sleeper]):
         return error
 
     def _take_hello(self, resolved: list[Waiter[Sleeper]]) -> bool:
-        data = self._reader.take(HELLO_BYTES)
+        data = self.reader.take(HELLO_BYTES)
         if data is None:
-            check_opening(self._reader.peek(OPENING_BYTES))
+            check_opening(self.reader.peek(OPENING_BYTES))
             return False
         theirs = unpack_hello(data, role=SERVICE)
         self.their_message_bytes = theirs.message_bytes

@@ -150,36 +150,40 @@ class FrameReader:
     Args:
         limit_bytes: The longest body accepted, but that an ERROR may always have LONGEST_ERROR_BYTES, and that the
             deadline of a CALL or CALLS, the count of descriptors and the table of payloads do not count.
+
+    Attributes:
+        buffer: What has come last, and what waited before it.
+        at: How much of that has been taken.
     """
 
-    __slots__ = ("_at", "_buffer", "limit_bytes")
+    __slots__ = ("at", "buffer", "limit_bytes")
 
     def __init__(self, limit_bytes: int) -> None:
-        self.limit_bytes = limit_bytes
-        self._buffer: bytes | bytearray = b""
-        self._at = 0
+        self.limit_bytes: int = limit_bytes
+        self.buffer: bytes | bytearray = b""
+        self.at: int = 0
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they came."""
-        buffer = self._buffer
-        if self._at == len(buffer):
-            self._buffer = data
-            self._at = 0
+        buffer = self.buffer
+        if self.at == len(buffer):
+            self.buffer = data
+            self.at = 0
             return
         if type(buffer) is bytearray:
-            del buffer[: self._at]
+            del buffer[: self.at]
             buffer += data
         else:
-            self._buffer = bytearray(memoryview(buffer)[self._at :])
-            self._buffer += data
-        self._at = 0
+            self.buffer = bytearray(memoryview(buffer)[self.at :])
+            self.buffer += data
+        self.at = 0
 
     def only_frame(self, data: bytes) -> Frame | None:
         """Return what bytes hold that are one whole frame; None, and nothing is done, if they are not.
 
         They are what was to be fed: that nothing waits before them is looked at, too.
         """
-        if self._at != len(self._buffer) or len(data) < HEADER_BYTES:
+        if self.at != len(self.buffer) or len(data) < HEADER_BYTES:
             return None
         length, kind, flags, method, id_ = _unpack_header(data)
         if len(data) != HEADER_BYTES + length or (length > self.limit_bytes and length > self._limit_of(kind, flags)):
@@ -192,8 +196,8 @@ class FrameReader:
         Raises:
             ProtocolError: The header announces more than the limit.
         """
-        buffer = self._buffer
-        at = self._at
+        buffer = self.buffer
+        at = self.at
         if len(buffer) - at < HEADER_BYTES:
             return None
         length, kind, flags, method, id_ = _unpack_header(buffer, at)
@@ -203,7 +207,7 @@ class FrameReader:
         end = start + length
         if len(buffer) < end:
             return None
-        self._at = end
+        self.at = end
         if type(buffer) is bytes:
             return kind, flags, method, id_, buffer[start:end]
         # A slice of a bytearray would be a copy of its own; fresh pages make that dear for a large body.
@@ -219,28 +223,28 @@ class FrameReader:
 
     def take(self, count: int) -> bytes | None:
         """Return exactly `count` bytes from the front, for the hello; None until they are there."""
-        end = self._at + count
-        if len(self._buffer) < end:
+        end = self.at + count
+        if len(self.buffer) < end:
             return None
-        data = bytes(self._buffer[self._at : end])
-        self._at = end
+        data = bytes(self.buffer[self.at : end])
+        self.at = end
         return data
 
     def peek(self, count: int) -> bytes:
         """Return what is there now, at most `count` bytes, and leave it."""
-        return bytes(self._buffer[self._at : self._at + count])
+        return bytes(self.buffer[self.at : self.at + count])
 
     @property
     def waiting_bytes(self) -> int:
         """How many bytes wait to be taken."""
-        return len(self._buffer) - self._at
+        return len(self.buffer) - self.at
 
     @property
     def is_empty(self) -> bool:
         """Whether all that was fed has been taken."""
-        return self._at == len(self._buffer)
+        return self.at == len(self.buffer)
 
     @property
     def unfinished(self) -> bool:
         """Whether the beginning of a frame is waiting for its end."""
-        return self._at < len(self._buffer)
+        return self.at < len(self.buffer)

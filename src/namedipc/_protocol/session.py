@@ -80,27 +80,30 @@ class ServerSession:
 
     Attributes:
         feed: Take bytes as they came.
+        reader: What has come and was not taken.
+        held: Frames which come before those: they waited for BIND, or say that something goes on.
+        is_direct: Whether a call needs nothing but its frame: no BIND, no descriptors.
         arrivals: Descriptors that have come and wait for their frame; None where no method carries any.
         payloads: The large payloads of the connection, from whoever has their memory.
     """
 
     __slots__ = (
         "_bindings",
-        "_held",
         "_held_bytes",
         "_held_bytes_limit",
         "_held_limit",
         "_hello",
-        "_is_direct",
         "_methods",
-        "_reader",
         "_said_hello",
         "_schema",
         "arrivals",
         "feed",
+        "held",
+        "is_direct",
         "last_id",
         "outgoing",
         "payloads",
+        "reader",
         "said_goodbye",
         "state",
         "their_message_bytes",
@@ -124,12 +127,12 @@ class ServerSession:
         self._held_limit: Final = held_frames
         self._held_bytes_limit: Final = held_bytes
         self._held_bytes = 0
-        self._reader = FrameReader(max(hello.message_bytes, UNASKED_BYTES))
-        self._held: deque[Frame] = deque()
+        self.reader: Final = FrameReader(max(hello.message_bytes, UNASKED_BYTES))
+        self.held: Final[deque[Frame]] = deque()
         self._bindings: list[int] | None = None
         self._said_hello = False
-        self._is_direct = False  # whether a call needs nothing but its frame: no BIND, no descriptors
-        self.feed: Callable[[bytes], None] = self._reader.feed
+        self.is_direct: bool = False
+        self.feed: Callable[[bytes], None] = self.reader.feed
         self.arrivals: Final = Arrivals() if carries_attachments else None
         self.payloads: PayloadEnds | None = None
         self.state: State = State.HELLO
@@ -148,16 +151,16 @@ class ServerSession:
     @property
     def unfinished(self) -> bool:
         """Whether the client owes bytes: its hello, or the end of a frame that has begun."""
-        return self.state is State.HELLO or self._reader.unfinished
+        return self.state is State.HELLO or self.reader.unfinished
 
     def only_call(self, data: bytes) -> Frame | None:
         """Return the call that bytes are, if they are one and nothing else; else None, and nothing is done.
 
         They are what was to be fed: that nothing waits before them is looked at, too. It is as `next_event` has it.
         """
-        if not self._is_direct or self._held or self.said_goodbye:
+        if not self.is_direct or self.held or self.said_goodbye:
             return None
-        frame = self._reader.only_frame(data)
+        frame = self.reader.only_frame(data)
         if frame is None or frame[0] != CALL or frame[1] & ~_FLAGS_OF_A_BODY or frame[2] >= self._methods:
             return None
         self.last_id = frame[3]
@@ -176,7 +179,7 @@ class ServerSession:
         if self.state is not State.OPEN:
             return self._first_events()
         while True:
-            frame = self._held.popleft() if self._held else self._reader.next_frame()
+            frame = self.held.popleft() if self.held else self.reader.next_frame()
             if frame is None:
                 self._settle()
                 return None
@@ -219,7 +222,7 @@ class ServerSession:
 
     def go_on(self) -> None:
         """Have `next_event` say GOING_ON before anything else: what was begun is not done."""
-        self._held.appendleft((GOING_ON, 0, 0, 0, b""))
+        self.held.appendleft((GOING_ON, 0, 0, 0, b""))
 
     def item(self, id: int, body: bytes) -> None:  # noqa: A002
         """Send an item of the stream that a call is answered with."""
@@ -250,11 +253,11 @@ class ServerSession:
 
     def _settle(self) -> None:
         if self.arrivals is not None:
-            self.arrivals.settle(unfinished=self._reader.unfinished)
+            self.arrivals.settle(unfinished=self.reader.unfinished)
 
     def close(self) -> None:
         """Close the descriptors that nobody will take."""
-        self._held.clear()
+        self.held.clear()
         if self.arrivals is not None:
             self.arrivals.close()
 
@@ -295,7 +298,7 @@ class ServerSession:
         if self.state is State.HELLO and not self._take_hello():
             return None
         while self.state is State.HELD:
-            frame = self._reader.next_frame()
+            frame = self.reader.next_frame()
             if frame is None:
                 self._settle()
                 return None
@@ -307,9 +310,9 @@ class ServerSession:
         return self.next_event()
 
     def _take_hello(self) -> bool:
-        data = self._reader.take(HELLO_BYTES)
+        data = self.reader.take(HELLO_BYTES)
         if data is None:
-            check_opening(self._reader.peek(OPENING_BYTES))
+            check_opening(self.reader.peek(OPENING_BYTES))
             return False
         theirs = unpack_hello(data, role=SERVICE)
         self.their_message_bytes = theirs.message_bytes
@@ -320,7 +323,7 @@ class ServerSession:
         self._say_hello()
         if theirs.fingerprint == self._hello.fingerprint:
             self.state = State.OPEN
-            self._is_direct = self.arrivals is None
+            self.is_direct = self.arrivals is None
         else:
             self.state = State.HELD
             self.outgoing.append(pack_frame(SCHEMA, self._schema))
@@ -330,12 +333,12 @@ class ServerSession:
         kind = frame[0]
         if kind in {CALL, CALLS} or kind in _OF_A_CALL:
             self._held_bytes += len(frame[4])
-            if len(self._held) >= self._held_limit or self._held_bytes > self._held_bytes_limit:
+            if len(self.held) >= self._held_limit or self._held_bytes > self._held_bytes_limit:
                 raise LimitReached(
                     f"more than {self._held_limit} frames, or {self._held_bytes_limit} bytes, before the schemas were "
                     "compared"
                 )
-            self._held.append(frame)
+            self.held.append(frame)
         elif kind == BIND:
             self._bindings = self._read_bindings(frame[4])
             self.state = State.OPEN

@@ -12,7 +12,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from .. import lowlevel
 from .._errors import Closed, ConnectionLost, IPCError, LimitReached, TimedOut
@@ -22,11 +22,16 @@ from .._protocol.frames import END, ITEM, REPLY
 from .._protocol.series import Series
 from .._values import Peer
 from .client_link import EOF, OUTBOUND_BYTES, READ_BYTES, Called, ClientLink, Flight, OpenCall
+from .compiled import compiled
 from .departures import send_frame
 from .in_child import forget_in_child
 from .telling_lock import Lock, TellingLock
-from .waiting import Clock
+from .waiting import FOREVER, Clock
 
+if TYPE_CHECKING:
+    from .called_alone import CalledAlone
+
+_short_way: type[CalledAlone] | None = compiled("called_alone", "CalledAlone")
 _Waiter: TypeAlias = Waiter[threading.Lock]  # not to be called: that takes longer than all of `begin`
 
 
@@ -63,6 +68,9 @@ class BlockingClientLink(ClientLink[threading.Lock]):
         self._outbound: deque[bytes] = deque()
         self._writers = 0  # threads that wait until they can write, beside the reader
         self._abandoned: deque[BlockingCall] = deque()
+        self._alone: CalledAlone | None = None
+        if _short_way is not None and session.arrivals is None:
+            self._alone = _short_way(self._fd, session, self._lock, self._spinner)
         self._write(self._take_outgoing())  # the hello: a client that is silent at first has said who it is
         forget_in_child(self)
 
@@ -79,6 +87,10 @@ class BlockingClientLink(ClientLink[threading.Lock]):
             TimedOut: The time is up; the call is cancelled at the server.
             NotRun: The call was not run.
         """
+        if self._alone is not None and clock.end is None and not flags:
+            answer = self._alone.call(self, method, body)
+            if answer is not None:
+                return answer
         session = self._session
         if self._closed or self._abandoned or len(body) > session.their_message_bytes:
             self._prepare(method.where, body, clock)
@@ -99,6 +111,31 @@ class BlockingClientLink(ClientLink[threading.Lock]):
             if waiter.kind == WAITING:
                 self._give_up(id_)
         return waiter.body if waiter.kind == REPLY else self._outcome(waiter, method)
+
+    def conclude(self, waiter: _Waiter, method: Called, id: int, data: bytes | None) -> bytes:  # noqa: A002
+        """Go on as `call` does, for one that has begun as the reader's, and has gone the short way so far.
+
+        Args:
+            waiter: The call.
+            method: What is called.
+            id: Of the call.
+            data: What has been read since.
+        """
+        try:
+            if self._outbound or not self._lead_alone(waiter, FOREVER, data):
+                self._until_resolved(waiter, FOREVER, leads=True)
+        finally:
+            if waiter.kind == WAITING:
+                self._give_up(id)
+        return self._outcome(waiter, method)
+
+    def leave(self, waiter: _Waiter, id: int) -> None:  # noqa: A002
+        """Give up a call that has gone the short way so far: interrupted. Nothing happens where that is done."""
+        with self._lock:
+            if self._session.pending.get(id) is waiter:
+                self._cancel(id)
+            if self._reader is waiter:
+                self._hand_on()
 
     def call_one_way(self, method: Called, body: bytes, clock: Clock, flags: int = 0) -> None:
         """Send a call that is not answered; return once the kernel has it.
@@ -416,11 +453,16 @@ class BlockingClientLink(ClientLink[threading.Lock]):
                     if self._reader is waiter:
                         self._hand_on()
 
-    def _lead_alone(self, waiter: _Waiter, clock: Clock) -> bool:
-        """Read once as the leader, for a call which is alone, as a rule; whether that was all and nobody is to lead."""
+    def _lead_alone(self, waiter: _Waiter, clock: Clock, data: bytes | None = None) -> bool:
+        """Read once as the leader, unless that is done, for a call which is alone, as a rule.
+
+        Returns:
+            Whether that was all and nobody is to lead.
+        """
         session = self._session
         try:
-            data = self._receive_soon(clock)
+            if data is None:
+                data = self._receive_soon(clock)
             with self._lock:
                 if data is not None:
                     self._take(data)

@@ -46,38 +46,46 @@ class Spinner:
 
     def wait(self, poll: Callable[[], R]) -> R | None:
         """Call `poll` until it returns something true, for a moment; return that, or None if it is time to sleep."""
-        if self._skip:
-            self._skip -= 1
+        budget = self.begin()
+        if not budget:
             return None
-        budget = self._budget_seconds()
         start = last = perf_counter()
         while True:
             found = poll()
             now = perf_counter()
             if now - last > TAKEN_AWAY_SECONDS:
                 # Whoever had the core meanwhile may have been the peer itself: what it left is no win.
-                self._lost()
+                self.lost()
                 return found or None
             if found:
-                self._won(now - start)
+                self.won(now - start)
                 return found
             if now - start > budget:
-                self._lost()
+                self.lost()
                 return None
             last = now
 
-    def _budget_seconds(self) -> float:
+    def begin(self) -> float:
+        """Return for how many seconds to poll now; 0 if this occasion is one that it sits out, which counts.
+
+        Who polls by itself, as `wait` does, says then whether it has `won` or `lost`.
+        """
+        if self._skip:
+            self._skip -= 1
+            return 0.0
         if self._misses:
             return LONGEST_SECONDS
         return min(LONGEST_SECONDS, max(SHORTEST_SECONDS, 8 * self._typical_seconds))
 
-    def _won(self, seconds: float) -> None:
+    def won(self, seconds: float) -> None:
+        """What was polled for has come after so many seconds."""
         self.wins += 1
         self._misses = 0
         self._gap = 1
         self._typical_seconds += (seconds - self._typical_seconds) / 8
 
-    def _lost(self) -> None:
+    def lost(self) -> None:
+        """It has not come, or the core was somebody else's meanwhile."""
         self.losses += 1
         self._misses += 1
         if self._misses >= 2:

@@ -19,7 +19,7 @@ from contextvars import Context
 from functools import partial
 from itertools import islice
 from time import monotonic, perf_counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -46,24 +46,27 @@ from .._protocol.session import ASKED, GOING_ON, ServerSession
 from .._schema import Schema
 from .._statistics import ServiceStatistics
 from .._values import Allow, Limits, Peer
+from .compiled import compiled
 from .latency import GATHERED, Latencies
+from .outcomes import IDLE, NOTHING, TURN, UNTIMED
 from .polling import Dozer, Spinner
 from .reserved import ReservedAnswers
 from .service_clients import Clients, Connection, call_now, permits
 from .service_runs import Results, Run
 from .suspended import ActiveCall, CallStreams, Handler, ItemRefused, Suspended, active_call, begin_in_context
 
+if TYPE_CHECKING:
+    from .served_alone import ServedAlone, ShortWay
+
 log = logging.getLogger(__name__)
+
+_short_way: type[ServedAlone] | None = compiled("served_alone", "ServedAlone")
 
 TURN_SECONDS: Final = 0.001
 FRAMES_A_ROUND: Final = 32
 ROUND_SECONDS: Final = 0.0001
 EVENTS_A_POLL: Final = 64
 """Of a thousand clients that have sent something: what is asked about them, and them, fits the core's own cache."""
-IDLE: Final = 0
-TURN: Final = 1
-UNTIMED: Final = 2
-"""What became of a frame that has no latency."""
 
 
 @attrs.define
@@ -129,8 +132,8 @@ class ServiceLoop:
         self._limits = limits
         self._step = step
         self._step_of_run = step_of_run
-        self._counts = _Counts()
-        self._latencies = Latencies()
+        self.counts: _Counts = _Counts()
+        self.latencies: Latencies = Latencies()
         self._reserved = ReservedAnswers(schema, self.statistics)
         self.spinner: Spinner | None = Spinner() if spin else None
         self.dozer: Dozer = Dozer()
@@ -146,6 +149,20 @@ class ServiceLoop:
         self._poll = self._poll_now
         self._doze = self.clients.epoll.poll
         self._is_idle = True
+        self._take: Callable[[Connection], Suspended | int | None] = self.take_unread
+        self._alone: ServedAlone | None = None
+        if _short_way is not None:
+            self._alone = _short_way(self, self._short_ways(), step, step_of_run)
+            self._take = self._alone.take
+
+    def _short_ways(self) -> list[ShortWay | None]:
+        """What `ServedAlone` needs of each method; None for those which are none of its business."""
+        return [
+            (method, handler, method.arguments.decode, method.result.encode)
+            if is_plain and not rules and not method.result.carries_attachments and self._wrap is None
+            else None
+            for method, handler, rules, is_plain in self._methods
+        ]
 
     def _session(self) -> ServerSession:
         return ServerSession(
@@ -167,16 +184,17 @@ class ServiceLoop:
             up, and there is more to do. IDLE: nothing to do until `epoll` is readable.
         """
         end = perf_counter() + TURN_SECONDS
-        if len(self._latencies.gathered) >= GATHERED:
-            self._latencies.count_gathered()
+        if len(self.latencies.gathered) >= GATHERED:
+            self.latencies.count_gathered()
         clients = self.clients
         ready = clients.ready
-        record = self._latencies.record
+        record = self.latencies.record
         while True:
             # Not while some are left of whom epoll has told: a turn has ended among them, and it would tell once more.
-            if not ready and not self._look():
-                self._is_idle = True
-                return IDLE
+            outcome = None if ready else self._look(end)
+            if outcome is not None:
+                self._is_idle = self._is_idle or outcome == IDLE
+                return outcome
             now = perf_counter()
             while ready:
                 connection = ready.popleft()
@@ -184,7 +202,7 @@ class ServiceLoop:
                 if connection.closed or (connection.outbound and connection.congested):
                     continue  # a congested one comes round again once it has read
                 began = now
-                outcome = self._take_unread(connection) if connection.unread else self._round(connection)
+                outcome = self._take(connection) if connection.unread else self._round(connection)
                 now = perf_counter()
                 if outcome is None:
                     record(now - began)
@@ -199,13 +217,24 @@ class ServiceLoop:
             if perf_counter() > end:
                 return TURN
 
-    def _look(self) -> bool:
-        """See who has sent something, and who is next of those which have more; False if nothing has happened."""
+    def _look(self, end: float) -> Suspended | int | None:
+        """See who has sent something, and who is next of those which have more.
+
+        Returns:
+            None if something has happened. Otherwise what `pump` returns then: IDLE, as a rule; but the short way has
+            served who needs no more than that.
+        """
         clients = self.clients
         ready, more, connections = clients.ready, clients.more, clients.connections
-        events = clients.epoll.poll(0, EVENTS_A_POLL)
-        if not events and not more:
+        if self._alone is not None and not more:
+            outcome = self._alone.serve(end)
+            if outcome != NOTHING:
+                return outcome
             events = self._wait_a_moment()
+        else:
+            events = clients.epoll.poll(0, EVENTS_A_POLL)
+            if not events and not more:
+                events = self._wait_a_moment()
         for fd, mask in events:
             connection = connections.get(fd)
             if mask != lowlevel.EPOLLIN or connection is None:
@@ -213,15 +242,25 @@ class ServiceLoop:
             elif not connection.queued:  # what it has sent before is taken first
                 connection.queued = connection.unread = True
                 ready.append(connection)
-        if not more:
-            return bool(events)
-        ready.append(more.popleft())  # one a round, so that who comes meanwhile does not wait for them all
-        return True
+        if more:
+            ready.append(more.popleft())  # one a round, so that who comes meanwhile does not wait for them all
+            return None
+        return None if events else IDLE
+
+    def polling_seconds(self) -> float:
+        """For how long to poll for the next call, as there is none; 0 where that does not pay, or nobody is there.
+
+        Who is told to poll tells the spinner what has become of it.
+        """
+        spinner = self.spinner
+        if spinner is None or spinner.sits_out or self.counts.in_flight or not self.clients.connections:
+            return 0.0
+        return spinner.begin()
 
     def _wait_a_moment(self) -> list[tuple[int, int]]:
         """Wait for the next call, where it comes sooner than a trip through trio takes; poll first, if that pays."""
         spinner = self.spinner
-        if spinner is None or self._counts.in_flight or not self.clients.connections:
+        if spinner is None or self.counts.in_flight or not self.clients.connections:
             return []
         if spinner.sits_out:
             spinner.wait(self._poll)  # counts as one that it sits out
@@ -231,15 +270,17 @@ class ServiceLoop:
     def _poll_now(self) -> list[tuple[int, int]]:
         return self.clients.epoll.poll(0)
 
-    def _take_unread(self, connection: Connection) -> Suspended | int | None:
-        """Read a client that has sent something, and take it. That is one call, as a rule: there is a short way for it.
+    def take_unread(self, connection: Connection) -> Suspended | int | None:
+        """Read a client that has sent something, and take it.
 
         Returns:
             As `_begin`.
         """
         data = self.clients.receive(connection)
-        if not data:
-            return UNTIMED
+        return self.take_data(connection, data) if data else UNTIMED
+
+    def take_data(self, connection: Connection, data: bytes) -> Suspended | int | None:
+        """Take what a client has sent. As `take_unread`, once it has been read."""
         session = connection.session
         is_quiet = connection.greeted and connection.slow is None and not connection.postponed
         frame = session.only_call(data) if is_quiet else None
@@ -259,7 +300,7 @@ class ServiceLoop:
         now = perf_counter()
         end = now + ROUND_SECONDS
         session = connection.session
-        record = self._latencies.record
+        record = self.latencies.record
         try:
             for _ in range(FRAMES_A_ROUND):
                 is_held = connection.postponed or connection.paused
@@ -323,7 +364,7 @@ class ServiceLoop:
         """
         _kind, flags, index, id_, body = frame
         method, handler, rules, is_plain = self._methods[index]
-        known = None if flags else connection.contexts.get(index) or self._known(connection, index)
+        known = None if flags else connection.contexts.get(index) or self.known(connection, index)
         deadline = None
         active: ActiveCall | None = None
         if flags:
@@ -332,7 +373,7 @@ class ServiceLoop:
                 return UNTIMED
             method, id_, deadline, headers, body = flagged
             active = ActiveCall(method.name, connection.peer, deadline, headers, self._schema.name)
-        self._counts.calls += 1
+        self.counts.calls += 1
         if flags or rules or not id_ or connection.calls or self.clients.draining:
             refusal = self._refusal(connection, id_, deadline, method, rules)
             if refusal is not None:
@@ -363,7 +404,7 @@ class ServiceLoop:
         suspended = Suspended(
             connection, id_, method, deadline, context, coroutine, first, flags=flags, streams=streams
         )
-        self._enter(suspended)
+        self.enter(suspended)
         return suspended
 
     def _streams_of(
@@ -378,12 +419,43 @@ class ServiceLoop:
             raise InvalidMessage(f"{method.where}: descriptors have come, and it takes none")
         return self._open_streams(connection, id, method, self._limits, self.clients.flush)
 
-    def _known(self, connection: Connection, index: int) -> Context:
-        """The context which is copied for each call of a method that brings nothing along: it has `active_call`."""
+    def known(self, connection: Connection, index: int) -> Context:
+        """Make the context which is copied for each call of a method that brings nothing along."""
         active = ActiveCall(self._methods[index][0].name, connection.peer, None, {}, self._schema.name, is_shared=True)
         context = connection.contexts[index] = connection.context.copy()
         context.run(active_call.set, active)
         return context
+
+    # ------------------------------------------------------------ calls that have gone the short way so far
+
+    def answer_invalid(self, connection: Connection, id: int, method: Method, error: InvalidMessage) -> None:  # noqa: A002
+        """Answer a call whose arguments do not fit, and send it."""
+        self._fail(connection, id, fault_of(error), is_json=method.is_json)
+        self.clients.flush(connection)
+
+    def answer_value(self, connection: Connection, id: int, method: Method, value: object) -> None:  # noqa: A002
+        """Answer a call with its result, or with why that cannot be sent; and send it."""
+        self._answer(connection, id, method, value)
+        self.clients.flush(connection)
+
+    def answer_raised(self, connection: Connection, id: int, method: Method, error: Exception) -> None:  # noqa: A002
+        """Answer a call with what its handler raised, and send it."""
+        self.answer_error(connection, id, method, error)
+        self.clients.flush(connection)
+
+    def suspend(
+        self,
+        connection: Connection,
+        id: int,  # noqa: A002
+        method: Method,
+        context: Context,
+        begun: tuple[Any, object],
+    ) -> Suspended:
+        """Enter a call whose handler waits, and has brought nothing along: no deadline, no streams."""
+        coroutine, first = begun
+        suspended = Suspended(connection, id, method, None, context, coroutine, first)
+        self.enter(suspended)
+        return suspended
 
     # ------------------------------------------------------------ calls that came together
 
@@ -419,7 +491,7 @@ class ServiceLoop:
                 return outcome
             began, now = now, perf_counter()
             if outcome is None:
-                self._latencies.record(now - began)
+                self.latencies.record(now - began)
             if now > end:
                 break
         return UNTIMED
@@ -428,7 +500,7 @@ class ServiceLoop:
         """Begin those whose arguments were decoded together; what ends at once is answered together."""
         method, plain_handler, _rules, _is_plain = self._methods[run.index]
         session, deadline, wrap, step = connection.session, run.deadline, self._wrap, self._step_of_run
-        clients, counts, record, share = self.clients, self._counts, self._latencies.record, run.decoding_seconds
+        clients, counts, record, share = self.clients, self.counts, self.latencies.record, run.decoding_seconds
         results = Results(session, method.result, partial(self._answer, connection, method=method))
         values = results.values
         active, new_context = self._context_of_run(connection, run, method)
@@ -456,7 +528,7 @@ class ServiceLoop:
                 results.send(id_ - 1)
                 active.inline = False
                 suspended = Suspended(connection, id_, method, deadline, context, coroutine, waits_for)
-                self._enter(suspended)
+                self.enter(suspended)
                 return suspended
             if active.headers:  # they are this call's own
                 active.inline = False
@@ -478,9 +550,10 @@ class ServiceLoop:
         context.run(active_call.set, active)
         return active, context.copy
 
-    def _enter(self, call: Suspended) -> None:
+    def enter(self, call: Suspended) -> None:
+        """Enter a call whose handler waits into the books."""
         call.connection.calls[call.id] = call
-        self._counts.in_flight += 1
+        self.counts.in_flight += 1
         if call.connection.closed and not call.is_one_way:
             call.request_cancel()  # what it has sent already told that the client has gone
 
@@ -511,7 +584,7 @@ class ServiceLoop:
         try:
             return method.in_json
         except InvalidMessage as error:
-            self._counts.calls += 1
+            self.counts.calls += 1
             fault = fault_of(InvalidMessage(f"{method.where} cannot be called in JSON: {error}"))
             self._fail(connection, id, fault, is_json=True)
             return None
@@ -600,9 +673,9 @@ class ServiceLoop:
         if call.connection.calls.get(call.id) is not call:
             return False
         del call.connection.calls[call.id]
-        self._counts.in_flight -= 1
+        self.counts.in_flight -= 1
         if not call.method.is_stream:
-            self._latencies.record(perf_counter() - call.began)
+            self.latencies.record(perf_counter() - call.began)
         if call.connection.postponed:
             self._is_idle = False
             self.clients.look_again(call.connection)
@@ -676,7 +749,7 @@ class ServiceLoop:
         return placed
 
     def _fail(self, connection: Connection, id: int, fault: Fault, *, is_json: bool) -> None:  # noqa: A002
-        self._counts.errors += 1
+        self.counts.errors += 1
         if id < 0:
             log.debug("%s: a one-way call failed: %s", self._where, fault.message)
             return
@@ -695,7 +768,7 @@ class ServiceLoop:
     @property
     def busy(self) -> bool:
         """Whether a call has been sent and not ended, or an answer waits to be sent."""
-        if self._counts.in_flight or not self._is_idle:
+        if self.counts.in_flight or not self._is_idle:
             return True
         return any(c.outbound or c.postponed for c in self.clients.connections.values())
 
@@ -716,17 +789,17 @@ class ServiceLoop:
 
     def statistics(self) -> ServiceStatistics:
         """What the service has done so far."""
-        counts = self._counts
+        counts, clients, alone = self.counts, self.clients, self._alone
         return ServiceStatistics(
-            clients=len(self.clients.connections),
-            calls=counts.calls,
+            clients=len(clients.connections),
+            calls=counts.calls + (alone.calls if alone else 0),
             errors=counts.errors,
             in_flight=counts.in_flight,
-            bytes_received=self.clients.bytes_received,
-            bytes_sent=self.clients.bytes_sent,
-            latency_p50_seconds=self._latencies.quantile(0.5),
-            latency_p99_seconds=self._latencies.quantile(0.99),
-            latency_max_seconds=self._latencies.quantile(1.0),
+            bytes_received=clients.bytes_received + (alone.bytes_received if alone else 0),
+            bytes_sent=clients.bytes_sent + (alone.bytes_sent if alone else 0),
+            latency_p50_seconds=self.latencies.quantile(0.5),
+            latency_p99_seconds=self.latencies.quantile(0.99),
+            latency_max_seconds=self.latencies.quantile(1.0),
         )
 
 

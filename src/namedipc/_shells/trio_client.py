@@ -27,7 +27,17 @@ from .._protocol.frames import CANCEL, END, ERROR, ITEM, REPLY, pack_frame
 from .._protocol.series import Series
 from .._values import Peer
 from . import trio_errors
-from .client_link import EOF, OUTBOUND_BYTES, READ_BYTES, Called, ClientLink, Flight, OpenCall
+from .client_link import (
+    EOF,
+    OUTBOUND_BYTES,
+    READ_BYTES,
+    Called,
+    ClientLink,
+    Flight,
+    OpenCall,
+    quick_poll,
+    quick_receive,
+)
 from .departures import send_frame
 from .in_child import forget_in_child
 from .polling import Dozer, Spinner
@@ -410,7 +420,9 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
     def _receive_soon(self, spinner: Spinner) -> bytes | None:
         """Wait for the answer where it comes sooner than a trip through trio takes; poll first, if that pays."""
         if not spinner.sits_out:
-            return spinner.wait(self._receive_if_ready)
+            if quick_poll is None or self._session.arrivals is not None:
+                return spinner.wait(self._receive_if_ready)
+            return self._receive_now() if (quick := quick_poll(self._socket.fileno(), spinner)) == b"" else quick
         spinner.wait(self._receive_if_ready)  # counts as one that it sits out
         return self._receive_now() if self._real_time and self._dozer.wait(self._doze) else None
 
@@ -424,6 +436,10 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
     def _receive_now(self) -> bytes | None:
         """What is there; None if nothing is; b"" cannot be told from nothing by the spinner, so EOF is `EOF`."""
         arrivals = self._session.arrivals
+        if quick_receive is not None and arrivals is None:
+            quick = quick_receive(self._socket.fileno())
+            if quick != b"":
+                return quick
         try:
             if arrivals is None:
                 data = self._socket.recv(READ_BYTES)

@@ -22,7 +22,8 @@ from .._faults import CANCELLED, REMOTE, Fault
 from .._statistics import ServiceStatistics
 from .._values import Peer
 from .handover import handing_over
-from .service_loop import IDLE, ServiceLoop, deadline_fault
+from .outcomes import IDLE
+from .service_loop import ServiceLoop, deadline_fault
 from .suspended import Suspended, begin_handler, begin_in_context
 from .trio_errors import without_cancelled
 from .trio_waiting import carry_out

@@ -1,0 +1,25 @@
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from .._arguments import Arguments
+from .._coding import Buffer
+from .._methods import Method
+from .service_clients import Connection
+from .service_loop import ServiceLoop
+from .suspended import Handler, Suspended
+
+ShortWay: TypeAlias = tuple[Method, Handler, Callable[[Buffer], Arguments], Callable[[Any], bytes]]
+
+class ServedAlone:
+    calls: int
+    bytes_received: int
+    bytes_sent: int
+    def __init__(
+        self,
+        loop: ServiceLoop,
+        ways: list[ShortWay | None],
+        step: Callable[..., tuple[Any, object]],
+        step_by_position: Callable[..., tuple[Any, object]],
+    ) -> None: ...
+    def serve(self, end: float) -> Suspended | int | None: ...
+    def take(self, connection: Connection) -> Suspended | int | None: ...

@@ -1,0 +1,260 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The commonest call of all at a service, compiled: one frame in, a handler that does not wait, one frame out.
+
+The law: a short cut through `service_loop`, never another way. It takes a call that brings nothing along, on a
+connection with nothing else to do; whatever differs it leaves as it found it, or hands on at the very step where it
+differs. So it knows nothing that the long way does not, and a package that was built without it does the same.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stdint cimport uint32_t
+from libc.string cimport memcpy
+
+from .short_way cimport (
+    CALL,
+    MOST_BODY,
+    MSG_DONTWAIT,
+    MSG_NOSIGNAL,
+    READ_BYTES,
+    REPLY,
+    Header,
+    Poll,
+    body_of,
+    c_recv,
+    c_send,
+    goes_on,
+    is_plain,
+    le16toh,
+    le32toh,
+    now,
+    put_header,
+    taken_away,
+    tell,
+)
+
+from .._errors import InvalidMessage
+from .._protocol import frames
+from . import outcomes, polling
+
+cdef extern from "sys/epoll.h" nogil:
+    const uint32_t EPOLLIN
+    ctypedef union epoll_data_t:
+        int fd
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int epoll_wait(int, epoll_event *, int, int)
+
+cdef extern from "Python.h":
+    object PyContext_Copy(object)
+    int PyContext_Enter(object) except -1
+    int PyContext_Exit(object) except -1
+
+
+cdef enum:
+    EVENTS = 64
+
+cdef object IDLE = outcomes.IDLE
+cdef object TURN = outcomes.TURN
+cdef object UNTIMED = outcomes.UNTIMED
+cdef object NOTHING = outcomes.NOTHING
+
+assert (CALL, REPLY, sizeof(Header)) == (frames.CALL, frames.REPLY, frames.HEADER_BYTES)
+assert taken_away() == polling.TAKEN_AWAY_SECONDS
+
+
+cdef Poll poll_events(int epoll, epoll_event *events, double budget) noexcept nogil:
+    cdef Poll poll = Poll(-1, 0, 0, False)
+    cdef double start = now()
+    cdef double last = start
+    while True:
+        poll.found = epoll_wait(epoll, events, EVENTS, 0)
+        if not goes_on(&poll, poll.found > 0, start, &last, budget):
+            return poll
+
+
+@cython.final
+cdef class ServedAlone:
+    """The short way of a service's calls. One belongs to a `ServiceLoop`, and speaks for it.
+
+    Args:
+        loop: The loop.
+        ways: By the index of a method: the method, its handler, and what decodes its arguments and encodes its result;
+            None for one that has streams, rules, or descriptors.
+        step: Runs a handler's first step.
+        step_by_position: The same for one that gets all its arguments by position.
+
+    Attributes:
+        calls: How many it has begun; with `bytes_received` and `bytes_sent` they are not among those of the loop.
+    """
+
+    cdef readonly unsigned long long calls, bytes_received, bytes_sent
+    cdef object loop, clients, step, step_by_position, ready, more
+    cdef list ways, gathered
+    cdef dict connections
+    cdef int epoll
+    cdef char *data
+    cdef epoll_event events[EVENTS]
+
+    def __cinit__(self):
+        self.data = <char *>PyMem_Malloc(READ_BYTES)
+        if self.data == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        PyMem_Free(self.data)
+
+    def __init__(self, loop, list ways, step, step_by_position):
+        self.loop = loop
+        self.ways = ways
+        self.step = step
+        self.step_by_position = step_by_position
+        self.clients = loop.clients
+        self.gathered = loop.latencies.gathered
+        self.connections = loop.clients.connections
+        self.ready = loop.clients.ready
+        self.more = loop.clients.more
+        self.epoll = loop.clients.epoll.fileno()
+
+    def serve(self, double end):
+        """Take calls as they come, and wait a moment for more where that pays.
+
+        Returns:
+            None: there is something for `ServiceLoop.pump` to look at. NOTHING: nothing has come, and nothing was
+            polled for. Else what is to be returned from there.
+        """
+        cdef int count = epoll_wait(self.epoll, self.events, EVENTS, 0)
+        cdef Poll poll
+        cdef double budget
+        while True:
+            if count <= 0:
+                budget = self.loop.polling_seconds()
+                if not budget:
+                    return NOTHING
+                with nogil:
+                    poll = poll_events(self.epoll, self.events, budget)
+                tell(self.loop.spinner, &poll)
+                if poll.found <= 0:
+                    return IDLE
+                count = <int>poll.found
+            outcome = self.serve_some(count, end)
+            if outcome is not None or self.ready or self.more or self.clients.accept_due:
+                return outcome
+            count = epoll_wait(self.epoll, self.events, EVENTS, 0)
+
+    cdef object serve_some(self, int count, double end):
+        """Take what epoll has told of. As `ServiceLoop.pump` does: those first who have no calls for us."""
+        cdef int at, fd
+        cdef double began, t
+        cdef object connection, outcome
+        for at in range(count):
+            if self.events[at].events != EPOLLIN or self.events[at].data.fd not in self.connections:
+                fd = self.events[at].data.fd
+                self.events[at].data.fd = -1
+                self.clients.happened(fd, self.events[at].events)
+        t = now()
+        for at in range(count):
+            connection = self.connections.get(self.events[at].data.fd)
+            if connection is None or connection.queued:
+                continue
+            began = t
+            outcome = self.take(connection)
+            t = now()
+            if outcome is None:
+                self.gathered.append(t - began)
+            elif outcome is not UNTIMED:
+                if not outcome.began:
+                    outcome.began = began
+                self.keep(at + 1, count)
+                return outcome
+            if t > end:
+                self.keep(at + 1, count)
+                return TURN
+        return None
+
+    cdef int keep(self, int at, int count) except -1:
+        """Those of whom epoll has told and who were not looked at are next: it would tell of others first."""
+        cdef object connection
+        for at in range(at, count):
+            connection = self.connections.get(self.events[at].data.fd)
+            if connection is not None and not connection.queued:
+                connection.queued = connection.unread = True
+                self.ready.append(connection)
+        return 0
+
+    cpdef object take(self, connection):
+        """Read a client that has sent something, and answer it. As `ServiceLoop.take_unread`, and in its stead."""
+        cdef object session = connection.session
+        cdef object reader = session.reader
+        if (
+            not connection.greeted
+            or connection.slow is not None
+            or connection.postponed
+            or connection.calls
+            or not session.is_direct
+            or session.held
+            or session.said_goodbye
+            or reader.at != len(reader.buffer)
+            or self.clients.draining
+        ):
+            return self.loop.take_unread(connection)
+        cdef ssize_t size = c_recv(connection.fd, self.data, READ_BYTES, MSG_DONTWAIT)
+        if size <= 0:
+            return self.loop.take_unread(connection)  # it is told the same
+        connection.unread = False
+        self.bytes_received += size
+        cdef const Header *header = <const Header *>self.data
+        cdef uint32_t id = le32toh(header.id)
+        cdef Py_ssize_t index = le16toh(header.method)
+        cdef object way = None
+        if is_plain(self.data, size, CALL) and size - <ssize_t>sizeof(Header) <= <ssize_t>reader.limit_bytes:
+            way = self.ways[index] if id and index < len(self.ways) else None
+        if way is None:
+            return self.loop.take_data(connection, PyBytes_FromStringAndSize(self.data, size))
+        session.last_id = id
+        self.calls += 1
+        return self.answer_call(connection, session, id, index, <tuple>way, body_of(self.data, size))
+
+    cdef object answer_call(self, connection, session, uint32_t id, Py_ssize_t index, tuple way, bytes body):
+        cdef object method, handler, decode, encode, args, kwargs, context, value, begun
+        method, handler, decode, encode = way
+        try:
+            args, kwargs = decode(body)
+        except InvalidMessage as error:
+            self.loop.answer_invalid(connection, id, method, error)
+            return UNTIMED
+        context = connection.contexts.get(index)
+        context = PyContext_Copy(self.loop.known(connection, index) if context is None else context)
+        try:
+            PyContext_Enter(context)
+            try:
+                begun = self.step(handler, args, kwargs, None) if kwargs else self.step_by_position(handler, args)
+            finally:
+                PyContext_Exit(context)
+        except StopIteration as done:
+            value = done.value
+        except Exception as error:  # whatever a handler raises is its caller's
+            self.loop.answer_raised(connection, id, method, error)
+            return None
+        else:
+            return self.loop.suspend(connection, id, method, context, begun)
+        try:
+            body = encode(value)
+        except Exception:
+            body = None
+        cdef Py_ssize_t length = 0 if body is None else PyBytes_GET_SIZE(body)
+        if body is None or length > MOST_BODY or length > session.their_message_bytes:
+            self.loop.answer_value(connection, id, method, value)  # which says what is the matter, where something is
+            return None
+        cdef ssize_t size = put_header(self.data, length, REPLY, 0, id)
+        memcpy(self.data + sizeof(Header), PyBytes_AS_STRING(body), length)
+        cdef ssize_t sent = 0
+        if not connection.closed and not connection.outbound and not session.outgoing:
+            sent = max(0, c_send(connection.fd, self.data, size, MSG_DONTWAIT | MSG_NOSIGNAL))
+            self.bytes_sent += sent
+        if sent < size:
+            session.outgoing.append(PyBytes_FromStringAndSize(self.data + sent, size - sent))
+            self.clients.flush(connection)
+        return None
