@@ -8,6 +8,7 @@ differs. So it knows nothing that the long way does not, and a package that was 
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.errno cimport EAGAIN, errno
 from libc.stdint cimport uint32_t
@@ -146,6 +147,7 @@ cdef class CalledAlone:
             tell(self.spinner, &poll)
             if poll.found >= 0:
                 return poll.found
+        PyErr_CheckSignals()  # as Python does before each step of its own: one that came since would wait for the answer
         with nogil:
             size = c_recv(self.fd, self.data, READ_BYTES, 0)
         return size

@@ -1,0 +1,389 @@
+"""The short way of a service's calls: whatever comes, all is as the long way has it, to the byte."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import itertools
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from namedipc import Limits, ServiceStatistics, anyone, current_call, lowlevel, raises
+from namedipc._protocol.frames import CALL, CANCEL, GOODBYE, pack_frame
+from namedipc._protocol.hello import HELLO_BYTES, SERVICE, Hello
+from namedipc._schema import Schema
+from namedipc._shells import service_loop
+from namedipc._shells.outcomes import IDLE
+from namedipc._shells.service_loop import ServiceLoop
+from namedipc._shells.suspended import Suspended, begin_handler
+from namedipc._shells.trio_streams import ServedStreams
+
+from .compiled_support import needs_compiled
+
+ServedAlone, needed = needs_compiled("served_alone", "ServedAlone")
+pytestmark = [needed, pytest.mark.usefixtures("no_leaks")]
+
+chalk: contextvars.ContextVar[str] = contextvars.ContextVar("chalk", default="clean")
+
+
+@attrs.frozen
+class Letter:
+    """A record."""
+
+    text: str
+    weight: int = 0
+
+
+class Lost(Exception):
+    """What is declared."""
+
+
+class Desk(Protocol):
+    """The interface."""
+
+    async def weigh(self, letter: Letter, stamps: int = 0, *, fast: bool = False) -> int:
+        """Answer at once."""
+        ...
+
+    async def tell(self) -> tuple[str, int, str]:
+        """Answer what can be asked, and write on the board."""
+        ...
+
+    @raises(Lost)
+    async def fail(self, number: int) -> int:
+        """Raise."""
+        ...
+
+    async def fill(self, size: int) -> bytes:
+        """Return so many bytes; a number instead below 0."""
+        ...
+
+    async def wait(self, number: int) -> int:
+        """Wait."""
+        ...
+
+    async def close(self, number: int) -> int:
+        """The service drops its clients meanwhile."""
+        ...
+
+
+@functools.cache
+def never() -> Callable[[], object]:
+    """What no test wakes."""
+
+    class Never:
+        def __await__(self) -> Iterator[str]:
+            yield "waits"
+
+    return Never
+
+
+class Clerk:
+    """The implementation."""
+
+    def __init__(self) -> None:
+        self.loop: ServiceLoop | None = None
+
+    async def weigh(self, letter: Letter, stamps: int = 0, *, fast: bool = False) -> int:
+        """Weigh."""
+        return len(letter.text) + letter.weight + stamps + 100 * fast
+
+    async def tell(self) -> tuple[str, int, str]:
+        """Tell."""
+        before = chalk.get()
+        chalk.set("written on")
+        call = current_call()
+        return call.method, call.peer.pid, before
+
+    async def fail(self, number: int) -> int:
+        """Fail."""
+        raise Lost(str(number)) if number else StopAsyncIteration
+
+    async def fill(self, size: int) -> bytes:
+        """Fill."""
+        return b"x" * size if size >= 0 else size  # type: ignore[return-value]  # the mistake under test
+
+    async def wait(self, number: int) -> int:
+        """Wait."""
+        await never()()  # type: ignore[misc]  # an awaitable of the simplest kind
+        return number
+
+    async def close(self, number: int) -> int:
+        """Drop them."""
+        assert self.loop is not None
+        for connection in list(self.loop.clients.connections.values()):
+            self.loop.clients.drop(connection)
+        return number
+
+
+SCHEMA: Schema[Desk] = Schema(Desk, frame_globals=globals(), frame_locals={})
+HELLO = Hello(SERVICE, 1 << 20, SCHEMA.fingerprint).pack()
+SMALL = Hello(SERVICE, 1000, SCHEMA.fingerprint).pack()
+LIMITS = Limits(message_bytes=20_000, outbound_bytes=100_000)
+
+
+@contextmanager
+def desk(where: Path, *, short: bool, clerk: Clerk | None = None) -> Iterator[ServiceLoop]:
+    """A loop which pumps when it is told to, with the short way or without."""
+    clerk = clerk or Clerk()
+    with pytest.MonkeyPatch.context() as patch, lowlevel.unix_listen(where) as listener:
+        patch.setattr(service_loop, "_short_way", ServedAlone if short else None)
+        patch.setattr(ServiceLoop, "_trusts", lambda *_: False)  # a traceback tells which way it was
+        listener.setblocking(False)
+        loop = ServiceLoop(
+            SCHEMA,
+            clerk,
+            listener,
+            where="desk",
+            allow=anyone,
+            limits=LIMITS,
+            spin=False,
+            step=begin_handler,
+            open_streams=ServedStreams,
+        )
+        clerk.loop = loop
+        try:
+            yield loop
+        finally:
+            loop.clients.close()
+
+
+def pump(loop: ServiceLoop) -> list[Suspended]:
+    """Until there is nothing to do; what waits."""
+    waiting = []
+    while (outcome := loop.pump()) != IDLE:
+        if isinstance(outcome, Suspended):
+            waiting.append(outcome)
+    return waiting
+
+
+def received(client: socket.socket) -> bytes:
+    """All that has come."""
+    client.setblocking(False)
+    data = b""
+    while True:
+        try:
+            more = client.recv(65536)
+        except (BlockingIOError, ConnectionResetError):
+            return data
+        if not more:
+            return data + b"<the end>"
+        data += more
+
+
+def call(method: str, id_: int, *args: object, **kwargs: object) -> bytes:
+    """A call as bytes."""
+    found = SCHEMA.by_name[method]
+    return pack_frame(CALL, found.arguments.encode(args, kwargs), method=found.index, id=id_)
+
+
+def converse(where: Path, pieces: list[bytes], *, short: bool) -> tuple[bytes, list[int], ServiceStatistics, int]:
+    """What a client is told that sends this, what waits, what is counted; and how many calls went the short way."""
+    with desk(where, short=short) as loop, lowlevel.unix_connect(where) as client:
+        waiting = []
+        for piece in pieces:
+            with suppress(BrokenPipeError):  # it is told why, and dropped
+                lowlevel.send(client, piece)
+            waiting += [suspended.id for suspended in pump(loop)]
+        counted = loop.statistics()
+        alone = loop._alone
+        for connection in loop.clients.connections.values():
+            for suspended in connection.calls.values():
+                suspended.close()
+        return received(client), waiting, counted, alone.calls if alone else 0
+
+
+def same(pieces: list[bytes], *, short_calls: int | None = None) -> bytes:
+    """Converse both ways; what the client was told."""
+    with tempfile.TemporaryDirectory() as directory:
+        long_way = converse(Path(directory, "long"), pieces, short=False)
+        short_way = converse(Path(directory, "short"), pieces, short=True)
+    assert short_way[:2] == long_way[:2]
+    assert counts(short_way[2]) == counts(long_way[2])
+    assert short_calls is None or short_way[3] == short_calls
+    return short_way[0]
+
+
+def counts(statistics: ServiceStatistics) -> ServiceStatistics:
+    """Without the durations."""
+    return attrs.evolve(statistics, latency_p50_seconds=0, latency_p99_seconds=0, latency_max_seconds=0)
+
+
+def test_each_call_that_comes_alone_goes_the_short_way() -> None:
+    """The first, which comes with the hello, does not; each has a context of its own, and can be asked about."""
+    calls = [call("weigh", 1, Letter("abc", 4), 5), call("weigh", 2, Letter("abc"), fast=True)]
+    calls += [call("tell", 3), call("tell", 4), call("weigh", 5, Letter("abc", 4), 5)]
+    told = same([HELLO, *calls], short_calls=5)
+    assert told.count(b"clean") == 2
+    assert b"written on" not in told
+    same([HELLO + calls[0], *calls[1:]], short_calls=4)
+
+
+def test_what_a_handler_raises_is_the_error_of_its_call() -> None:
+    """Declared or not; and the next one is answered."""
+    same([HELLO, call("fail", 1, 7), call("fail", 2, 0), call("weigh", 3, Letter("a"))], short_calls=3)
+
+
+def test_what_does_not_fit_is_the_error_of_its_call() -> None:
+    """Arguments, and results: of another type, longer than this side sends from here, than the client takes."""
+    cook = SCHEMA.by_name["weigh"].index
+    bad = [
+        b"\x91\x01",
+        b"\x91\x82\xa4text\x01",
+        b"\x91" * 5000 + b"\x90",
+        b"\xc1",
+        b"",
+        b"\x90",
+        b"\x94\x01\x02\x03\x04",
+    ]
+    frames = [pack_frame(CALL, body, method=cook, id=id_) for id_, body in enumerate(bad, start=1)]
+    same([HELLO, *frames, call("weigh", 99, Letter("a"))], short_calls=len(bad) + 1)
+    for hello in (HELLO, SMALL):
+        sizes = [-1, 0, 990, 997, 998, 1000, 4090, 4092, 4093, 4094, 4096, 4100, 15_000]
+        same([hello, *[call("fill", id_, size) for id_, size in enumerate(sizes, start=1)]], short_calls=len(sizes))
+
+
+def test_a_handler_that_waits_goes_on_from_there() -> None:
+    """It is in the books; those behind it, of the same client, take the long way."""
+    pieces = [
+        HELLO,
+        call("wait", 1, 1),
+        call("weigh", 2, Letter("a")),
+        call("wait", 3, 1),
+        call("weigh", 1, Letter("a")),
+    ]
+    same(pieces, short_calls=1)
+
+
+def test_a_client_that_is_dropped_by_its_handler_is_not_answered() -> None:
+    """Its socket is closed by then."""
+    told = same([HELLO, call("close", 1, 1)], short_calls=1)
+    assert told[HELLO_BYTES:] in {b"", b"<the end>"}
+
+
+def test_answers_that_find_no_room_are_kept_and_sent(tmp_path: Path) -> None:
+    """Whole, and in order, whatever of the last one the socket has taken."""
+    for short in (True, False):
+        with desk(tmp_path / f"{short}", short=short) as loop, lowlevel.unix_connect(tmp_path / f"{short}") as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.sendall(HELLO)
+            pump(loop)
+            (connection,) = loop.clients.connections.values()
+            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            sent = 0
+            while not connection.outbound:
+                sent += 1
+                client.sendall(call("fill", sent, 3000))
+                pump(loop)
+            told = received(client)
+            while connection.outbound:
+                pump(loop)
+                told += received(client)
+            answer = len(told[HELLO_BYTES:]) // sent
+            assert [told[HELLO_BYTES + at * answer :][8:12] for at in range(sent)] == [
+                (at + 1).to_bytes(4, "little") for at in range(sent)
+            ]
+            assert loop.statistics().bytes_sent == len(told)
+
+
+def test_who_has_gone_is_dropped(tmp_path: Path) -> None:
+    """Its last call is run, and nobody is told."""
+    with desk(tmp_path / "desk", short=True) as loop:
+        with lowlevel.unix_connect(tmp_path / "desk") as client:
+            client.sendall(HELLO)
+            pump(loop)
+            client.sendall(call("weigh", 1, Letter("a")))
+        pump(loop)
+        assert loop.statistics().clients == 0
+        assert loop.statistics().calls == 1
+
+
+def test_a_turn_ends_among_many_and_the_others_are_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No client is looked at twice before each of those that epoll has told of was looked at once."""
+    monkeypatch.setattr(service_loop, "TURN_SECONDS", 0.0)  # each call takes longer than that
+    with desk(tmp_path / "desk", short=True) as loop:
+        clients = [lowlevel.unix_connect(tmp_path / "desk") for _ in range(20)]
+        for client in clients:
+            client.sendall(HELLO)
+        pump(loop)
+        order = []
+        for client in clients:
+            received(client)
+            client.sendall(call("weigh", 1, Letter("a")))
+        for _ in range(40):
+            loop.pump()
+            for number, client in enumerate(clients):
+                if received(client):
+                    order.append(number)
+                    client.sendall(call("weigh", 1, Letter("a")))
+        assert sorted(order[:20]) == sorted(order[20:40]) == list(range(20))
+        for client in clients:
+            client.close()
+
+
+def test_an_interrupted_handler_ends_the_turn_and_is_not_half_answered(tmp_path: Path) -> None:
+    """KeyboardInterrupt comes out of the pump, as it does on the long way; the context is left."""
+
+    class Interrupted(Clerk):
+        async def weigh(self, letter: Letter, stamps: int = 0, *, fast: bool = False) -> int:
+            chalk.set("interrupted")
+            raise KeyboardInterrupt
+
+    with (
+        desk(tmp_path / "desk", short=True, clerk=Interrupted()) as loop,
+        lowlevel.unix_connect(tmp_path / "desk") as client,
+    ):
+        client.sendall(HELLO)
+        pump(loop)
+        received(client)
+        client.sendall(call("weigh", 1, Letter("a")))
+        with pytest.raises(KeyboardInterrupt):
+            loop.pump()
+        assert received(client) == b""
+        assert chalk.get() == "clean"
+
+
+ids = st.integers(0, 4)
+a_call = st.one_of(
+    st.builds(call, st.just("weigh"), ids, st.builds(Letter, st.text(max_size=5)), st.integers(0, 9)),
+    st.builds(functools.partial(call, "weigh", fast=True), ids, st.builds(Letter, st.text(max_size=5))),
+    st.builds(call, st.just("tell"), ids),
+    st.builds(call, st.sampled_from(["fail", "wait"]), ids, st.integers(0, 2)),
+    st.builds(call, st.just("fill"), ids, st.integers(-1, 9000)),
+)
+a_frame = st.one_of(
+    a_call,
+    a_call,
+    a_call,
+    st.builds(
+        lambda kind, body, flags, method, id_: pack_frame(kind, body, flags=flags, method=method, id=id_),
+        st.sampled_from([CALL, CALL, CANCEL, GOODBYE, 2, 200]),
+        st.binary(max_size=20),
+        st.sampled_from([0, 0, 1, 2, 4, 8, 16, 64]),
+        st.sampled_from([0, 1, 2, 5, 6, 0xFFFD, 0xFFFF]),
+        ids,
+    ),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(a_frame, min_size=1, max_size=12), st.data())
+def test_any_conversation_is_the_same_both_ways(frames: list[bytes], data: st.DataObject) -> None:
+    """Frames of any kind, cut anywhere or come together: the answers, what waits, and the counts are the same."""
+    stream = b"".join(frames)
+    ends = {0}
+    for frame in frames:
+        ends.add(max(ends) + len(frame))
+    cuts = data.draw(st.sets(st.sampled_from(sorted(ends)) | st.integers(0, len(stream)), max_size=len(frames) + 2))
+    at = sorted({0, len(stream), *cuts})
+    pieces = [stream[begin:end] for begin, end in itertools.pairwise(at)]
+    same([HELLO, *pieces])
