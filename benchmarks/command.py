@@ -15,7 +15,7 @@ from .progress import bar
 from .report import Report, read_json, write_json
 from .runner import Effort, groups_of, measure
 from .show import as_markdown, as_text
-from .works import CONTENDERS
+from .works import CONTENDERS, UNCOMPILED, Contender
 
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 STEPS_BESIDES_ROUNDS = 3
@@ -64,10 +64,14 @@ def bench(
 
 
 def contenders_of(peers: tuple[str, ...], *, compare: bool) -> list[str]:
-    """Who takes part: ours always."""
-    return [
-        name for name, contender in CONTENDERS.items() if contender.is_ours or (name in peers if peers else compare)
-    ]
+    """Who takes part: ours always, but that what goes without the compiled parts does only where there are any."""
+
+    def takes_part(contender: Contender) -> bool:
+        if contender.name == UNCOMPILED:
+            return not contender.missing()
+        return contender.is_ours or (contender.name in peers if peers else compare)
+
+    return [contender.name for contender in CONTENDERS.values() if takes_part(contender)]
 
 
 def run(names: tuple[str, ...], contenders: list[str], effort: Effort, compare: bool) -> Report:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 from pathlib import Path
 
 import attrs
+
+from .works import COMPILED
 
 
 @attrs.frozen
@@ -17,15 +20,27 @@ class Machine:
     cores: int
     kernel: str
     python: str
+    is_compiled: bool = False
 
     def in_words(self) -> str:
         """In a line."""
-        return f"{self.cpu}, {self.cores} cores, Linux {self.kernel}, Python {self.python}"
+        compiled = "" if self.is_compiled else "not "
+        return (
+            f"{self.cpu}, {self.cores} cores, Linux {self.kernel}, Python {self.python}, "
+            f"namedipc's short ways {compiled}compiled"
+        )
 
 
 def this_machine() -> Machine:
     """The one this runs on, with the cores it may use."""
-    return Machine(cpu_model(), len(os.sched_getaffinity(0)), platform.release(), platform.python_version())
+    return Machine(
+        cpu_model(),
+        len(os.sched_getaffinity(0)),
+        platform.release(),
+        platform.python_version(),
+        # Looked for as its processes find it.
+        os.environ.get("NAMEDIPC_COMPILED") != "0" and importlib.util.find_spec(COMPILED) is not None,
+    )
 
 
 def cpu_model() -> str:

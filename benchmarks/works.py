@@ -96,6 +96,9 @@ IN_TRIO: Final = "namedipc-trio"
 TASKS: Final = "namedipc-tasks"
 VIEWS: Final = "namedipc-views"
 ARRAYS: Final = "namedipc-arrays"
+UNCOMPILED: Final = "namedipc-uncompiled"
+COMPILED: Final = "namedipc._shells.called_alone"
+"""Is there where the package was built with what can be compiled: what is not is measured beside it then."""
 C: Final = "c"
 CONTENDERS: Final = {
     contender.name: contender
@@ -123,6 +126,12 @@ CONTENDERS: Final = {
         Contender(TASKS, "ours_tasks", (), {"batch": "64 trio tasks"}),
         Contender(
             "namedipc-declared", "ours_declared", (), {"import": "the same, and a declaration"}, frozenset({"import"})
+        ),
+        Contender(
+            UNCOMPILED,
+            "ours_uncompiled",
+            (COMPILED,),
+            {"call": "blocking client, not compiled", "clients": "Service, not compiled"},
         ),
         Contender(VIEWS, "ours_views", (), {"echo": "Service, memoryview"}),
         Contender(ARRAYS, "ours_arrays", ("numpy",), {"array": "Channel, an array", "in-place": "SharedArray"}),

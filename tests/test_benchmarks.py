@@ -31,12 +31,26 @@ from benchmarks.report import Report, read_json, write_json
 from benchmarks.runner import Baseline, Effort, Entrant, groups_of, measure, placed
 from benchmarks.show import as_markdown, as_text
 from benchmarks.sides import Place, burst_rate, rate, timed_each
-from benchmarks.works import ARRAYS, CONTENDERS, IN_TRIO, OURS, WORKS, C, Contender, Figure, Placement, Setting
+from benchmarks.works import (
+    ARRAYS,
+    CONTENDERS,
+    IN_TRIO,
+    OURS,
+    UNCOMPILED,
+    WORKS,
+    C,
+    Contender,
+    Figure,
+    Placement,
+    Setting,
+)
 
 from .conftest import Children
 
 ROOT = Path(__file__).parent.parent
 BENCH = [sys.executable, "-c", "from namedipc.cli import main; main(prog_name='namedipc')", "bench"]
+UNCOMPILED_TOO = [] if CONTENDERS[UNCOMPILED].missing() else [UNCOMPILED]
+"""Takes part where there is anything compiled, to be without."""
 PARTS = 3
 """The smoke run comes in so many parts, for machines which have other tests to run."""
 needs_c = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: no cc")
@@ -156,7 +170,7 @@ def test_what_is_compared_is_measured_together() -> None:
 def test_one_row_measures_that_row_only() -> None:
     """So it is cheap to repeat."""
     (group,) = groups_of([ROWS["call-one-core"]], contenders_of(("raw",), compare=False))
-    assert group == [Figure(SAME_CALL, OURS), Figure(SAME_CALL, IN_TRIO), Figure(SAME_CALL, "raw")]
+    assert group == [Figure(SAME_CALL, name) for name in (OURS, IN_TRIO, *UNCOMPILED_TOO, "raw")]
 
 
 def test_contenders_take_turns() -> None:
@@ -477,7 +491,7 @@ def test_smoke_run_of_one_row_beside_peers(tmp_path: Path) -> None:
     peers = ["--peer", "c", "--peer", "raw"]
     subprocess.run([*BENCH, "--smoke", "--row", "call", *peers, "--json", str(path)], timeout=50, check=True)
     document = json.loads(path.read_text())
-    assert [figure["contender"] for figure in document["figures"]] == [OURS, IN_TRIO, C, "raw"]
+    assert [figure["contender"] for figure in document["figures"]] == [OURS, IN_TRIO, *UNCOMPILED_TOO, C, "raw"]
     values = [goal["value"] for goal in document["goals"]]
     assert values[0] is None
     assert all(value > 0 for value in values[1:])
