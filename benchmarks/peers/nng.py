@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -87,13 +87,13 @@ def sending_records(place: Place) -> Iterator[Run]:
 def serve_readers(place: Place) -> None:
     """Sub0."""
 
-    def take(count: Callable[[bytes], None]) -> None:
+    @contextmanager
+    def opened() -> Iterator[Iterable[bytes]]:
         with pynng.Sub0(topics=b"", recv_buffer_size=2 * BURST) as subscriber:
             subscriber.dial(f"ipc://{place.path}.feed", block=False)
-            while True:
-                count(subscriber.recv())
+            yield iter(subscriber.recv, None)
 
-    reading(place, take)
+    reading(place, opened)
 
 
 @contextmanager

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
@@ -113,13 +114,12 @@ def sending_records(place: Place) -> Iterator[Run]:
 def serve_readers(place: Place) -> None:
     """The readers of a broadcast."""
 
-    def take(count: Callable[[bytes], None]) -> None:
+    @contextmanager
+    def opened() -> Iterator[Iterable[bytes]]:
         with Broadcast(f"{place.path}.ring", bytes).reader(wait_seconds=20) as reader:
-            while True:
-                for record in reader.receive_many():
-                    count(record)
+            yield itertools.chain.from_iterable(iter(reader.receive_many, None))
 
-    reading(place, take)
+    reading(place, opened)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -137,15 +137,15 @@ def sending_records(place: Place) -> Iterator[Run]:
 def serve_readers(place: Place) -> None:
     """SUB."""
 
-    def take(count: Callable[[bytes], None]) -> None:
+    @contextmanager
+    def opened() -> Iterator[Iterable[bytes]]:
         with zmq.Context() as context, context.socket(zmq.SUB) as subscriber:
             subscriber.rcvhwm = 0
             subscriber.connect(f"ipc://{place.path}.feed")
             subscriber.subscribe(b"")
-            while True:
-                count(subscriber.recv())
+            yield iter(subscriber.recv, None)
 
-    reading(place, take)
+    reading(place, opened)
 
 
 @contextmanager
