@@ -95,6 +95,7 @@ cdef class ServedAlone:
     cdef list ways, gathered
     cdef dict connections
     cdef int epoll
+    cdef ssize_t longest
     cdef char *data
     cdef epoll_event events[EVENTS]
 
@@ -117,6 +118,7 @@ cdef class ServedAlone:
         self.ready = loop.clients.ready
         self.more = loop.clients.more
         self.epoll = loop.clients.epoll.fileno()
+        self.longest = loop.longest_bytes
 
     def serve(self, double end):
         """Take calls as they come, and wait a moment for more where that pays.
@@ -186,19 +188,7 @@ cdef class ServedAlone:
 
     cpdef object take(self, connection):
         """Read a client that has sent something, and answer it. As `ServiceLoop.take_unread`, and in its stead."""
-        cdef object session = connection.session
-        cdef object reader = session.reader
-        if (
-            not connection.greeted
-            or connection.slow is not None
-            or connection.postponed
-            or connection.calls
-            or not session.is_direct
-            or session.held
-            or session.said_goodbye
-            or reader.at != len(reader.buffer)
-            or self.clients.draining
-        ):
+        if not connection.is_at_rest or self.clients.draining:
             return self.loop.take_unread(connection)
         cdef ssize_t size = c_recv(connection.fd, self.data, READ_BYTES, MSG_DONTWAIT)
         if size <= 0:
@@ -209,24 +199,28 @@ cdef class ServedAlone:
         cdef uint32_t id = le32toh(header.id)
         cdef Py_ssize_t index = le16toh(header.method)
         cdef object way = None
-        if is_plain(self.data, size, CALL) and size - <ssize_t>sizeof(Header) <= <ssize_t>reader.limit_bytes:
+        if is_plain(self.data, size, CALL) and size - <ssize_t>sizeof(Header) <= self.longest:
             way = self.ways[index] if id and index < len(self.ways) else None
         if way is None:
             return self.loop.take_data(connection, PyBytes_FromStringAndSize(self.data, size))
-        session.last_id = id
         self.calls += 1
-        return self.answer_call(connection, session, id, index, <tuple>way, body_of(self.data, size))
+        return self.answer_call(connection, id, index, <tuple>way, body_of(self.data, size))
 
-    cdef object answer_call(self, connection, session, uint32_t id, Py_ssize_t index, tuple way, bytes body):
+    cdef object answer_call(self, connection, uint32_t id, Py_ssize_t index, tuple way, bytes body):
         cdef object method, handler, decode, encode, args, kwargs, context, value, begun
+        cdef object session = connection.session
+        session.last_id = id
         method, handler, decode, encode = way
         try:
             args, kwargs = decode(body)
         except InvalidMessage as error:
             self.loop.answer_invalid(connection, id, method, error)
             return UNTIMED
-        context = connection.contexts.get(index)
-        context = PyContext_Copy(self.loop.known(connection, index) if context is None else context)
+        if connection.recent_index != index:
+            context = connection.contexts.get(index)
+            connection.recent = self.loop.known(connection, index) if context is None else context
+            connection.recent_index = index
+        context = PyContext_Copy(connection.recent)
         try:
             PyContext_Enter(context)
             try:
@@ -251,7 +245,7 @@ cdef class ServedAlone:
         cdef ssize_t size = put_header(self.data, length, REPLY, 0, id)
         memcpy(self.data + sizeof(Header), PyBytes_AS_STRING(body), length)
         cdef ssize_t sent = 0
-        if not connection.closed and not connection.outbound and not session.outgoing:
+        if connection.is_at_rest:  # it has not been closed meanwhile, nor anything else
             sent = max(0, c_send(connection.fd, self.data, size, MSG_DONTWAIT | MSG_NOSIGNAL))
             self.bytes_sent += sent
         if sent < size:

@@ -76,6 +76,9 @@ class Connection:
         run: Calls that came together, of which some have not begun.
         queued: Whether it is among those which wait to be looked at.
         unread: Whether it is there because it has sent something, which has not been read.
+        is_at_rest: Whether nothing of it waits, or is owed: what it sends next is one call, as a rule. Found out by the
+            loop where there is a short way for that, and taken back by whoever changes it.
+        recent: Which of `contexts` was used last on the short way; and for which method.
         paused: Nothing is taken of it, for as many one-way calls are postponed as may be.
         polled: Whether it is in the epoll; not while its client has gone, and one-way calls of it still wait.
         payloads: Its large payloads; None where no method carries any.
@@ -94,6 +97,7 @@ class Connection:
         "fd",
         "greeted",
         "interest",
+        "is_at_rest",
         "outbound",
         "outbound_limit",
         "paused",
@@ -103,6 +107,8 @@ class Connection:
         "postponed",
         "queued",
         "reading",
+        "recent",
+        "recent_index",
         "run",
         "sent_bytes",
         "session",
@@ -140,6 +146,9 @@ class Connection:
         self.reading: bool = True
         self.queued: bool = False
         self.unread: bool = False
+        self.is_at_rest: bool = False
+        self.recent: Context | None = None
+        self.recent_index: int = -1
         self.paused: bool = False
         self.closed: bool = False
         self.slow: str | None = None
@@ -283,6 +292,7 @@ class Clients:
     def _read(self, connection: Connection) -> None:
         data = self.receive(connection)
         if data:
+            connection.is_at_rest = False
             connection.session.feed(data)
             connection.queued = True
             self.ready.append(connection)
@@ -354,6 +364,7 @@ class Clients:
             if sent == len(data):
                 return
             connection.outbound += memoryview(data)[sent:]
+            connection.is_at_rest = False
         self._set_interest(connection)
         self.watch(connection)
 
@@ -519,6 +530,7 @@ class Clients:
 
     def _half_closed(self, connection: Connection) -> None:
         """No more calls will come. What was asked is still answered; reading on, epoll would spin."""
+        connection.is_at_rest = False
         connection.session.said_goodbye = True
         connection.reading = False
         if connection.finished:
@@ -531,6 +543,7 @@ class Clients:
         if not connection.postponed:
             self.drop(connection)
             return
+        connection.is_at_rest = False
         connection.session.said_goodbye = True
         connection.reading = False
         connection.outbound.clear()
@@ -555,6 +568,7 @@ class Clients:
         if connection.closed:
             return
         connection.closed = True
+        connection.is_at_rest = False
         connection.outbound.clear()
         connection.let_go()
         del self.connections[connection.fd]
@@ -581,6 +595,7 @@ class Clients:
         if slow is None:
             self.watched.discard(connection)
         else:
+            connection.is_at_rest = False
             self.watched.add(connection)
 
     def _debt(self, connection: Connection) -> tuple[str | None, float]:
@@ -624,6 +639,7 @@ class Clients:
         """In a forked child: copies of the sockets would hide from the clients that the service has died."""
         for connection in self.connections.values():
             connection.closed = True
+            connection.is_at_rest = False
             connection.socket.close()
             connection.let_go()
         self.connections.clear()

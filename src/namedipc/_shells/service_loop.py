@@ -41,7 +41,7 @@ from .._protocol.frames import (
     split_deadline,
     split_headers,
 )
-from .._protocol.hello import SERVICE, Hello
+from .._protocol.hello import SERVICE, UNASKED_BYTES, Hello
 from .._protocol.session import ASKED, GOING_ON, ServerSession
 from .._schema import Schema
 from .._statistics import ServiceStatistics
@@ -92,6 +92,9 @@ class ServiceLoop:
         open_streams: Makes the streams of a call.
         call_soon: Has something called where the loop runs, from any thread and at any line.
         wrap: Puts something around every handler, such as a tracer.
+
+    Attributes:
+        longest_bytes: The longest body that is taken.
     """
 
     def __init__(
@@ -117,6 +120,7 @@ class ServiceLoop:
             for method in schema.methods
             for handler in [getattr(implementation, method.name)]
         ]
+        self.longest_bytes: int = max(limits.message_bytes, UNASKED_BYTES)
         self._hello = Hello(
             SERVICE,
             limits.message_bytes,
@@ -285,6 +289,7 @@ class ServiceLoop:
         is_quiet = connection.greeted and connection.slow is None and not connection.postponed
         frame = session.only_call(data) if is_quiet else None
         if frame is None:
+            connection.is_at_rest = False
             session.feed(data)
             return self._round(connection)
         try:
@@ -293,7 +298,18 @@ class ServiceLoop:
             self.clients.refuse(connection, fault_of(error))
             return UNTIMED
         self.clients.flush(connection)
+        self._find_rest(connection)
         return outcome
+
+    def _find_rest(self, connection: Connection) -> None:
+        """Note whether a connection is at rest, for the short way. It is not read, and its answers have been sent."""
+        if self._alone is None or connection.is_at_rest or not connection.greeted:
+            return
+        session = connection.session
+        waits = connection.calls or connection.outbound or connection.postponed or connection.queued or session.held
+        closes = connection.closed or session.said_goodbye
+        owes = connection.slow is not None or not session.reader.is_empty
+        connection.is_at_rest = session.is_direct and not waits and not closes and not owes
 
     def _round(self, connection: Connection) -> Suspended | int:
         """Take up to 32 frames of one client, for 0.1 ms, and send what they were answered with."""
@@ -339,6 +355,7 @@ class ServiceLoop:
             self.clients.watch(connection)
         if session.said_goodbye:
             self._drop_if_finished(connection)
+        self._find_rest(connection)
         return UNTIMED
 
     def _next_frame(self, connection: Connection) -> Frame | None:
@@ -552,6 +569,7 @@ class ServiceLoop:
 
     def enter(self, call: Suspended) -> None:
         """Enter a call whose handler waits into the books."""
+        call.connection.is_at_rest = False
         call.connection.calls[call.id] = call
         self.counts.in_flight += 1
         if call.connection.closed and not call.is_one_way:
