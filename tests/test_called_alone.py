@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import signal
 import socket
+import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import attrs
 import pytest
 
-from namedipc import Closed, IPCError
+from namedipc import Closed, IPCError, TimedOut
 from namedipc._faults import fault_of, pack_fault
 from namedipc._protocol.calls import LARGEST_ID, ClientSession, NotRun
-from namedipc._protocol.frames import CALL, CANCEL, ERROR, GOODBYE, REPLY, Frame, FrameReader, pack_frame
+from namedipc._protocol.frames import (
+    CALL,
+    CANCEL,
+    DEADLINE_FLAG,
+    ERROR,
+    GOODBYE,
+    REPLY,
+    Frame,
+    FrameReader,
+    pack_frame,
+)
 from namedipc._protocol.hello import HELLO_BYTES, SERVICE, Hello
 from namedipc._shells import blocking_client
 from namedipc._shells.blocking_client import BlockingClientLink
@@ -154,14 +166,16 @@ ANSWERS: dict[str, Callable[[int], list[bytes]]] = {
 
 
 @pytest.mark.parametrize("spin", [True, False])
+@pytest.mark.parametrize("timeout", [None, 20.0])
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_any_answer_is_the_same_both_ways(answer: str, spin: bool) -> None:
+def test_any_answer_is_the_same_both_ways(answer: str, timeout: float | None, spin: bool) -> None:
     """What the call returns or raises, the one behind it, and what the server is told meanwhile."""
     found = []
     for short in (False, True):
-        with connection(short=short, spin=spin, limit=4000) as (link, server):
+        limit = 1 << 20 if answer == "longer than a read" else 4000
+        with connection(short=short, spin=spin, limit=limit) as (link, server):
             thread = answering(server, [ANSWERS[answer], lambda id_: [reply(id_, b"\xc0")]])
-            outcomes = [outcome(lambda link=link: link.call(METHOD, BODY, FOREVER)) for _ in range(2)]  # type: ignore[misc]
+            outcomes = [outcome(lambda link=link: link.call(METHOD, BODY, Clock(timeout))) for _ in range(2)]  # type: ignore[misc]
             statistics = attrs.asdict(link.statistics())
             link.close()
             thread.join(10)
@@ -176,22 +190,23 @@ def test_any_answer_is_the_same_both_ways(answer: str, spin: bool) -> None:
 
 
 def test_a_lone_call_goes_the_short_way_and_others_do_not() -> None:
-    """One with a timeout, with flags, or of a large body is as it was; so is the one whose id begins anew."""
+    """One with flags, or of a large body is as it was; so is the one whose id begins anew."""
     with connection(short=True) as (link, server):
         assert link._alone is not None
         thread = answering(server, [lambda id_: [reply(id_)]] * 6)
         assert link.call(METHOD, BODY, FOREVER) == BODY
         assert link._alone.calls == 1
         assert link.call(METHOD, BODY, Clock(20)) == BODY
+        assert link._alone.calls == 2
         assert link.call(METHOD, b"\x00\x00" + BODY, FOREVER, 2) == BODY
         assert link.call(METHOD, b"x" * 4097, FOREVER) == BODY
-        assert link._alone.calls == 1
-        assert link.call(METHOD, b"x" * 4096, FOREVER) == BODY
         assert link._alone.calls == 2
+        assert link.call(METHOD, b"x" * 4096, FOREVER) == BODY
+        assert link._alone.calls == 3
         link._session.last_id = LARGEST_ID
         assert link.call(METHOD, BODY, FOREVER) == BODY
         assert link._session.last_id == 1
-        assert link._alone.calls == 2
+        assert link._alone.calls == 3
         thread.join(10)
         assert link.statistics().messages_sent == 6
 
@@ -265,6 +280,27 @@ def test_an_interrupted_call_is_cancelled_and_the_next_is_as_usual(spin: bool) -
         thread = answering(server, [lambda id_: [reply(1, b"late") + reply(id_)]])
         assert link.call(METHOD, BODY, FOREVER) == BODY
         thread.join(10)
+
+
+@pytest.mark.parametrize("spin", [True, False])
+def test_a_call_whose_time_is_up_is_cancelled_and_the_next_is_as_usual(spin: bool) -> None:
+    """The server is told of the deadline, and then that nobody waits; a late answer is nobody's."""
+    with connection(short=True, spin=spin) as (link, server):
+        clock = Clock(0.05)
+        with pytest.raises(TimedOut, match=r"0\.05 seconds"):
+            link.call(METHOD, BODY, clock)
+        assert time.monotonic() >= (clock.end or 0)
+        frame = server.frame()
+        assert frame == (CALL, DEADLINE_FLAG, METHOD.index, 1, struct.pack("<d", clock.end) + BODY)
+        frame = server.frame()
+        assert frame is not None
+        assert (frame[0], frame[3]) == (CANCEL, 1)
+        thread = answering(server, [lambda id_: [reply(1, b"late"), reply(id_)]])
+        assert link.call(METHOD, BODY, Clock(20)) == BODY
+        thread.join(10)
+        with pytest.raises(TimedOut):
+            link.call(METHOD, BODY, Clock(0))
+        assert link.is_idle
 
 
 def test_who_closes_the_client_ends_a_call_of_another_thread() -> None:

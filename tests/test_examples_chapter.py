@@ -45,9 +45,13 @@ def test_each_says_what_it_shows_and_prints(program: str) -> None:
 def test_file_channel_counts_what_the_reader_saw() -> None:
     """Every run has one of the four outcomes, and the first run is shown as the chapter shows it."""
     text = output_of("chapter/file_channel.py")
-    messages = {"", "penny for pawsident", "america for good doggies"}
-    first, second = re.findall(r"^msg[12]: (.*)$", text, re.MULTILINE)
-    assert {first, second} <= messages
+    messages = ("penny for pawsident", "america for good doggies")
+    shown = re.findall(r"^msg[12]: (.*)$", text, re.MULTILINE)
+    assert len(shown) == 2
+    for (
+        message
+    ) in shown:  # rarely one that is being written over the other: the first bytes of one, the rest of the other
+        assert all(any(known[at : at + 1] == letter for known in messages) for at, letter in enumerate(message))
     found = counts(text)
     assert list(found) == ["nothing", "the first", "the second", "a mixture"]
     assert sum(found.values()) == 20

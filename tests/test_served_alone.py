@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextvars
 import functools
 import itertools
+import math
 import socket
+import struct
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from namedipc import Limits, ServiceStatistics, anyone, current_call, lowlevel, raises
-from namedipc._protocol.frames import CALL, CANCEL, GOODBYE, pack_frame
+from namedipc._protocol.frames import CALL, CANCEL, DEADLINE_FLAG, GOODBYE, pack_call, pack_frame
 from namedipc._protocol.hello import HELLO_BYTES, SERVICE, Hello
 from namedipc._schema import Schema
 from namedipc._shells import service_loop
@@ -54,7 +57,7 @@ class Desk(Protocol):
         """Answer at once."""
         ...
 
-    async def tell(self) -> tuple[str, int, str]:
+    async def tell(self) -> tuple[str, int, str, float]:
         """Answer what can be asked, and write on the board."""
         ...
 
@@ -97,12 +100,12 @@ class Clerk:
         """Weigh."""
         return len(letter.text) + letter.weight + stamps + 100 * fast
 
-    async def tell(self) -> tuple[str, int, str]:
+    async def tell(self) -> tuple[str, int, str, float]:
         """Tell."""
         before = chalk.get()
         chalk.set("written on")
         call = current_call()
-        return call.method, call.peer.pid, before
+        return call.method, call.peer.pid, before, call.deadline
 
     async def fail(self, number: int) -> int:
         """Fail."""
@@ -180,10 +183,10 @@ def received(client: socket.socket) -> bytes:
         data += more
 
 
-def call(method: str, id_: int, *args: object, **kwargs: object) -> bytes:
+def call(method: str, id_: int, *args: object, deadline: float | None = None, **kwargs: object) -> bytes:
     """A call as bytes."""
     found = SCHEMA.by_name[method]
-    return pack_frame(CALL, found.arguments.encode(args, kwargs), method=found.index, id=id_)
+    return pack_call(found.index, id_, found.arguments.encode(args, kwargs), deadline)
 
 
 def converse(where: Path, pieces: list[bytes], *, short: bool) -> tuple[bytes, list[int], ServiceStatistics, int]:
@@ -226,6 +229,26 @@ def test_each_call_that_comes_alone_goes_the_short_way() -> None:
     assert told.count(b"clean") == 2
     assert b"written on" not in told
     same([HELLO + calls[0], *calls[1:]], short_calls=4)
+
+
+def test_a_call_with_a_deadline_goes_the_short_way_until_then() -> None:
+    """Its handler can ask for it, has a context of its own, and waits with it; what is too late, or no time, is not."""
+    far = time.monotonic() + 1000
+    calls = [
+        call("tell", 1, deadline=far),
+        call("tell", 2),
+        call("tell", 3, deadline=far),
+        call("wait", 4, 1, deadline=far),
+    ]
+    told = same([HELLO, *calls], short_calls=4)
+    assert told.count(b"clean") == 3
+    assert told.count(struct.pack(">d", far)) == 2
+    for deadline in (time.monotonic() - 1, -math.inf, math.nan):
+        same([HELLO, call("tell", 1, deadline=deadline), call("tell", 2)], short_calls=1)
+    same([HELLO, call("tell", 1, deadline=math.inf)], short_calls=1)
+    tell = SCHEMA.by_name["tell"].index
+    for body in (b"", b"\0" * 7, b"\0" * 8):
+        same([HELLO, pack_frame(CALL, body, flags=DEADLINE_FLAG, method=tell, id=1)], short_calls=0)
 
 
 def test_what_a_handler_raises_is_the_error_of_its_call() -> None:
@@ -357,6 +380,7 @@ a_call = st.one_of(
     st.builds(call, st.just("weigh"), ids, st.builds(Letter, st.text(max_size=5)), st.integers(0, 9)),
     st.builds(functools.partial(call, "weigh", fast=True), ids, st.builds(Letter, st.text(max_size=5))),
     st.builds(call, st.just("tell"), ids),
+    st.builds(call, st.sampled_from(["fail", "wait"]), ids, st.just(1), deadline=st.sampled_from([0.0, 1e9])),
     st.builds(call, st.sampled_from(["fail", "wait"]), ids, st.integers(0, 2)),
     st.builds(call, st.just("fill"), ids, st.integers(-1, 9000)),
 )

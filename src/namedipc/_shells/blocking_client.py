@@ -26,7 +26,7 @@ from .compiled import compiled
 from .departures import send_frame
 from .in_child import forget_in_child
 from .telling_lock import Lock, TellingLock
-from .waiting import FOREVER, Clock
+from .waiting import Clock
 
 if TYPE_CHECKING:
     from .called_alone import CalledAlone
@@ -87,8 +87,8 @@ class BlockingClientLink(ClientLink[threading.Lock]):
             TimedOut: The time is up; the call is cancelled at the server.
             NotRun: The call was not run.
         """
-        if self._alone is not None and clock.end is None and not flags:
-            answer = self._alone.call(self, method, body)
+        if self._alone is not None and not flags:
+            answer = self._alone.call(self, method, body, clock)
             if answer is not None:
                 return answer
         session = self._session
@@ -112,18 +112,19 @@ class BlockingClientLink(ClientLink[threading.Lock]):
                 self._give_up(id_)
         return waiter.body if waiter.kind == REPLY else self._outcome(waiter, method)
 
-    def conclude(self, waiter: _Waiter, method: Called, id: int, data: bytes | None) -> bytes:  # noqa: A002
+    def conclude(self, waiter: _Waiter, method: Called, id: int, clock: Clock, data: bytes | None) -> bytes:  # noqa: A002
         """Go on as `call` does, for one that has begun as the reader's, and has gone the short way so far.
 
         Args:
             waiter: The call.
             method: What is called.
             id: Of the call.
+            clock: How long this may take.
             data: What has been read since.
         """
         try:
-            if self._outbound or not self._lead_alone(waiter, FOREVER, data):
-                self._until_resolved(waiter, FOREVER, leads=True)
+            if self._outbound or not self._lead_alone(waiter, clock, data):
+                self._until_resolved(waiter, clock, leads=True)
         finally:
             if waiter.kind == WAITING:
                 self._give_up(id)

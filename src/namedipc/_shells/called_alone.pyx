@@ -11,11 +11,13 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.errno cimport EAGAIN, errno
+from libc.math cimport ceil
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
 from .short_way cimport (
     CALL,
+    DEADLINE,
     MOST_BODY,
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
@@ -23,19 +25,33 @@ from .short_way cimport (
     REPLY,
     Header,
     Poll,
-    body_of,
     c_recv,
     c_send,
-    is_plain,
+    is_alone,
     le32toh,
+    now,
     poll_stream,
+    put_deadline,
     put_header,
     tell,
 )
 
 from .._protocol.calls import LARGEST_ID, Waiter
 
+cdef extern from "poll.h" nogil:
+    struct pollfd:
+        int fd
+        short events
+    const short POLLIN
+    int c_poll "poll"(pollfd *, unsigned long, int)
+
 cdef uint32_t LAST_ID = LARGEST_ID
+
+
+cdef int milliseconds(double seconds) noexcept nogil:
+    """For poll(2), which rounds nothing itself: not a moment less, and a day at most."""
+    return 0 if seconds <= 0 else <int>min(ceil(1000 * seconds), 86_400_000.0)
+
 
 @cython.final
 cdef class CalledAlone:
@@ -73,8 +89,8 @@ cdef class CalledAlone:
         self.release = lock.release
         self.spinner = spinner
 
-    def call(self, link, method, bytes body not None):
-        """As `BlockingClientLink.call`, for a call without flags and without a timeout.
+    def call(self, link, method, bytes body not None, clock):
+        """As `BlockingClientLink.call`, for a call without flags.
 
         Returns:
             The body of the reply. None: nothing was done, as it is not alone, or not so common after all.
@@ -84,6 +100,9 @@ cdef class CalledAlone:
         cdef object waiter, number, reader = session.reader
         cdef uint32_t id
         cdef ssize_t size, sent
+        cdef ssize_t start = sizeof(Header)
+        cdef bint has_end = clock.end is not None
+        cdef double end = clock.end if has_end else 0
         if length > MOST_BODY or length > session.their_message_bytes or not session.greeted:
             return None
         waiter = self.waiter
@@ -108,8 +127,12 @@ cdef class CalledAlone:
                 return None
             number = session.last_id + 1
             id = number
-            size = put_header(self.data, length, CALL, method.index, id)
-            memcpy(self.data + sizeof(Header), PyBytes_AS_STRING(body), length)
+            if has_end:
+                put_deadline(self.data + start, end)
+                start += sizeof(double)
+            put_header(self.data, start - sizeof(Header) + length, CALL, DEADLINE if has_end else 0, method.index, id)
+            memcpy(self.data + start, PyBytes_AS_STRING(body), length)
+            size = start + length
             session.last_id = number
             self.pending[number] = waiter
             link._reader = waiter
@@ -121,21 +144,22 @@ cdef class CalledAlone:
         finally:
             self.release()
         try:
-            size = self.receive() if sent == size else -1
-            if size <= 0 or not self.is_alone(link, reader, id, size):
+            size = self.receive(has_end, end) if sent == size else -1
+            if size <= 0 or not self.is_over(link, reader, id, size):
                 return link.conclude(
-                    waiter, method, number, None if size <= 0 else PyBytes_FromStringAndSize(self.data, size)
+                    waiter, method, number, clock, None if size <= 0 else PyBytes_FromStringAndSize(self.data, size)
                 )
         except BaseException:
             link.leave(waiter, number)
             raise
         self.waiter = waiter
         self.calls += 1
-        return body_of(self.data, size)
+        return PyBytes_FromStringAndSize(self.data + sizeof(Header), size - <ssize_t>sizeof(Header))
 
-    cdef ssize_t receive(self) except -2:
-        """What has come; 0 or below where that is none of our business: the end, an error, a signal."""
+    cdef ssize_t receive(self, bint has_end, double end) except -2:
+        """What has come; 0 or below where that is none of our business: the end, an error, a signal, no time left."""
         cdef ssize_t size
+        cdef pollfd ready
         cdef Poll poll
         cdef double budget = 0 if self.spinner is None else self.spinner.begin()
         if budget:
@@ -148,13 +172,18 @@ cdef class CalledAlone:
             if poll.found >= 0:
                 return poll.found
         PyErr_CheckSignals()  # as Python does before each step of its own: one that came since would wait for the answer
+        if not has_end:
+            with nogil:
+                size = c_recv(self.fd, self.data, READ_BYTES, 0)
+            return size
+        ready.fd, ready.events = self.fd, POLLIN
         with nogil:
-            size = c_recv(self.fd, self.data, READ_BYTES, 0)
-        return size
+            size = c_poll(&ready, 1, milliseconds(end - now()))
+        return c_recv(self.fd, self.data, READ_BYTES, MSG_DONTWAIT) if size > 0 else -1
 
-    cdef bint is_alone(self, link, reader, uint32_t id, ssize_t size) except -1:
+    cdef bint is_over(self, link, reader, uint32_t id, ssize_t size) except -1:
         """Whether what has come is the answer only, and nobody else has anything to do; then the call is over."""
-        if not is_plain(self.data, size, REPLY) or le32toh((<const Header *>self.data).id) != id:
+        if not is_alone(self.data, size, REPLY, 0) or le32toh((<const Header *>self.data).id) != id:
             return False
         if size - sizeof(Header) > <size_t>reader.limit_bytes:
             return False

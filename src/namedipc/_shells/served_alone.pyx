@@ -14,6 +14,7 @@ from libc.string cimport memcpy
 
 from .short_way cimport (
     CALL,
+    DEADLINE,
     MOST_BODY,
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
@@ -21,11 +22,11 @@ from .short_way cimport (
     REPLY,
     Header,
     Poll,
-    body_of,
     c_recv,
     c_send,
+    deadline_at,
     goes_on,
-    is_plain,
+    is_alone,
     le16toh,
     le32toh,
     now,
@@ -37,6 +38,7 @@ from .short_way cimport (
 from .._errors import InvalidMessage
 from .._protocol import frames
 from . import outcomes, polling
+from .suspended import ActiveCall
 
 cdef extern from "sys/epoll.h" nogil:
     const uint32_t EPOLLIN
@@ -61,7 +63,8 @@ cdef object TURN = outcomes.TURN
 cdef object UNTIMED = outcomes.UNTIMED
 cdef object NOTHING = outcomes.NOTHING
 
-assert (CALL, REPLY, sizeof(Header)) == (frames.CALL, frames.REPLY, frames.HEADER_BYTES)
+assert (CALL, REPLY, DEADLINE) == (frames.CALL, frames.REPLY, frames.DEADLINE_FLAG)
+assert (sizeof(Header), sizeof(double)) == (frames.HEADER_BYTES, frames.DEADLINE.size)
 assert taken_away() == polling.TAKEN_AWAY_SECONDS
 
 
@@ -91,7 +94,7 @@ cdef class ServedAlone:
     """
 
     cdef readonly unsigned long long calls, bytes_received, bytes_sent
-    cdef object loop, clients, step, step_by_position, ready, more
+    cdef object loop, clients, step, step_by_position, ready, more, interface
     cdef list ways, gathered
     cdef dict connections
     cdef int epoll
@@ -119,6 +122,7 @@ cdef class ServedAlone:
         self.more = loop.clients.more
         self.epoll = loop.clients.epoll.fileno()
         self.longest = loop.longest_bytes
+        self.interface = loop.interface
 
     def serve(self, double end):
         """Take calls as they come, and wait a moment for more where that pays.
@@ -199,15 +203,26 @@ cdef class ServedAlone:
         cdef uint32_t id = le32toh(header.id)
         cdef Py_ssize_t index = le16toh(header.method)
         cdef object way = None
-        if is_plain(self.data, size, CALL) and size - <ssize_t>sizeof(Header) <= self.longest:
-            way = self.ways[index] if id and index < len(self.ways) else None
-        if way is None:
+        cdef object deadline = None
+        cdef ssize_t start = sizeof(Header)
+        if is_alone(self.data, size, CALL, DEADLINE) and id and index < len(self.ways):
+            way = self.ways[index]
+            if header.flags:
+                start += sizeof(double)
+                if size < start or not deadline_at(self.data + sizeof(Header)) > now():
+                    way = None
+                else:
+                    deadline = deadline_at(self.data + sizeof(Header))
+        if way is None or size - start > self.longest:
             return self.loop.take_data(connection, PyBytes_FromStringAndSize(self.data, size))
         self.calls += 1
-        return self.answer_call(connection, id, index, <tuple>way, body_of(self.data, size))
+        return self.answer_call(
+            connection, id, index, <tuple>way, deadline, PyBytes_FromStringAndSize(self.data + start, size - start)
+        )
 
-    cdef object answer_call(self, connection, uint32_t id, Py_ssize_t index, tuple way, bytes body):
+    cdef object answer_call(self, connection, uint32_t id, Py_ssize_t index, tuple way, deadline, bytes body):
         cdef object method, handler, decode, encode, args, kwargs, context, value, begun
+        cdef object active = None
         cdef object session = connection.session
         session.last_id = id
         method, handler, decode, encode = way
@@ -216,15 +231,23 @@ cdef class ServedAlone:
         except InvalidMessage as error:
             self.loop.answer_invalid(connection, id, method, error)
             return UNTIMED
-        if connection.recent_index != index:
-            context = connection.contexts.get(index)
-            connection.recent = self.loop.known(connection, index) if context is None else context
-            connection.recent_index = index
-        context = PyContext_Copy(connection.recent)
+        if deadline is not None:
+            active = ActiveCall(method.name, connection.peer, deadline, {}, self.interface)
+            context = connection.context
+        else:
+            if connection.recent_index != index:
+                context = connection.contexts.get(index)
+                connection.recent = self.loop.known(connection, index) if context is None else context
+                connection.recent_index = index
+            context = connection.recent
+        context = PyContext_Copy(context)
         try:
             PyContext_Enter(context)
             try:
-                begun = self.step(handler, args, kwargs, None) if kwargs else self.step_by_position(handler, args)
+                if kwargs or active is not None:
+                    begun = self.step(handler, args, kwargs, active)
+                else:
+                    begun = self.step_by_position(handler, args)
             finally:
                 PyContext_Exit(context)
         except StopIteration as done:
@@ -233,7 +256,7 @@ cdef class ServedAlone:
             self.loop.answer_raised(connection, id, method, error)
             return None
         else:
-            return self.loop.suspend(connection, id, method, context, begun)
+            return self.loop.suspend(connection, id, method, deadline, context, begun)
         try:
             body = encode(value)
         except Exception:
@@ -242,7 +265,8 @@ cdef class ServedAlone:
         if body is None or length > MOST_BODY or length > session.their_message_bytes:
             self.loop.answer_value(connection, id, method, value)  # which says what is the matter, where something is
             return None
-        cdef ssize_t size = put_header(self.data, length, REPLY, 0, id)
+        cdef ssize_t size = length + sizeof(Header)
+        put_header(self.data, length, REPLY, 0, 0, id)
         memcpy(self.data + sizeof(Header), PyBytes_AS_STRING(body), length)
         cdef ssize_t sent = 0
         if connection.is_at_rest:  # it has not been closed meanwhile, nor anything else

@@ -94,6 +94,7 @@ class ServiceLoop:
         wrap: Puts something around every handler, such as a tracer.
 
     Attributes:
+        interface: What the interface is called.
         longest_bytes: The longest body that is taken.
     """
 
@@ -120,6 +121,7 @@ class ServiceLoop:
             for method in schema.methods
             for handler in [getattr(implementation, method.name)]
         ]
+        self.interface: str = schema.name
         self.longest_bytes: int = max(limits.message_bytes, UNASKED_BYTES)
         self._hello = Hello(
             SERVICE,
@@ -389,7 +391,7 @@ class ServiceLoop:
             if flagged is None:
                 return UNTIMED
             method, id_, deadline, headers, body = flagged
-            active = ActiveCall(method.name, connection.peer, deadline, headers, self._schema.name)
+            active = ActiveCall(method.name, connection.peer, deadline, headers, self.interface)
         self.counts.calls += 1
         if flags or rules or not id_ or connection.calls or self.clients.draining:
             refusal = self._refusal(connection, id_, deadline, method, rules)
@@ -438,7 +440,7 @@ class ServiceLoop:
 
     def known(self, connection: Connection, index: int) -> Context:
         """Make the context which is copied for each call of a method that brings nothing along."""
-        active = ActiveCall(self._methods[index][0].name, connection.peer, None, {}, self._schema.name, is_shared=True)
+        active = ActiveCall(self._methods[index][0].name, connection.peer, None, {}, self.interface, is_shared=True)
         context = connection.contexts[index] = connection.context.copy()
         context.run(active_call.set, active)
         return context
@@ -465,12 +467,13 @@ class ServiceLoop:
         connection: Connection,
         id: int,  # noqa: A002
         method: Method,
+        deadline: float | None,
         context: Context,
         begun: tuple[Any, object],
     ) -> Suspended:
-        """Enter a call whose handler waits, and has brought nothing along: no deadline, no streams."""
+        """Enter a call whose handler waits, and which has no streams."""
         coroutine, first = begun
-        suspended = Suspended(connection, id, method, None, context, coroutine, first)
+        suspended = Suspended(connection, id, method, deadline, context, coroutine, first)
         self.enter(suspended)
         return suspended
 
@@ -562,7 +565,7 @@ class ServiceLoop:
         self, connection: Connection, run: Run, method: Method
     ) -> tuple[ActiveCall, Callable[[], Context]]:
         """What can be asked of calls that came together, and what makes a context of its own for each."""
-        active = ActiveCall(method.name, connection.peer, run.deadline, run.headers.copy(), self._schema.name)
+        active = ActiveCall(method.name, connection.peer, run.deadline, run.headers.copy(), self.interface)
         context = connection.context.copy()
         context.run(active_call.set, active)
         return active, context.copy

@@ -3,7 +3,8 @@
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 cdef extern from "sys/socket.h" nogil:
     ssize_t c_recv "recv"(int, void *, size_t, int)
@@ -23,6 +24,8 @@ cdef extern from "endian.h" nogil:
     uint32_t le32toh(uint32_t)
     uint16_t htole16(uint16_t)
     uint16_t le16toh(uint16_t)
+    uint64_t htole64(uint64_t)
+    uint64_t le64toh(uint64_t)
 
 cdef packed struct Header:  # as `frames.HEADER` has it
     uint32_t length
@@ -36,6 +39,7 @@ cdef enum:
     READ_BYTES = 65536
     CALL = 1
     REPLY = 2
+    DEADLINE = 1  # the flag
 
 # `polling.TAKEN_AWAY_SECONDS`
 cdef inline double taken_away() noexcept nogil:
@@ -49,26 +53,39 @@ cdef inline double now() noexcept nogil:
     return t.tv_sec + t.tv_nsec * 1e-9
 
 
-cdef inline size_t put_header(char *where, size_t length, uint8_t kind, uint16_t method, uint32_t id) noexcept nogil:
+cdef inline void put_header(
+    char *where, size_t length, uint8_t kind, uint8_t flags, uint16_t method, uint32_t id
+) noexcept nogil:
     cdef Header *header = <Header *>where
     header.length = htole32(<uint32_t>length)
     header.kind = kind
-    header.flags = 0
+    header.flags = flags
     header.method = htole16(method)
     header.id = htole32(id)
-    return length + sizeof(Header)
 
 
-cdef inline bint is_plain(const char *data, ssize_t size, uint8_t kind) noexcept nogil:
-    """Whether bytes are one whole frame of a kind, without flags, and nothing else."""
+cdef inline bint is_alone(const char *data, ssize_t size, uint8_t kind, uint8_t flags) noexcept nogil:
+    """Whether bytes are one whole frame of a kind, with some of these flags at most, and nothing else."""
     cdef const Header *header = <const Header *>data
-    if size < <ssize_t>sizeof(Header) or header.kind != kind or header.flags:
+    if size < <ssize_t>sizeof(Header) or header.kind != kind or header.flags & ~flags:
         return False
     return le32toh(header.length) == <size_t>size - sizeof(Header)
 
 
-cdef inline bytes body_of(const char *data, ssize_t size):
-    return PyBytes_FromStringAndSize(data + sizeof(Header), size - <ssize_t>sizeof(Header))
+cdef inline void put_deadline(char *where, double deadline) noexcept nogil:
+    cdef uint64_t bits
+    memcpy(&bits, &deadline, sizeof(bits))
+    bits = htole64(bits)
+    memcpy(where, &bits, sizeof(bits))
+
+
+cdef inline double deadline_at(const char *where) noexcept nogil:
+    cdef uint64_t bits
+    cdef double deadline
+    memcpy(&bits, where, sizeof(bits))
+    bits = le64toh(bits)
+    memcpy(&deadline, &bits, sizeof(bits))
+    return deadline
 
 
 cdef struct Poll:
