@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import struct
@@ -315,6 +316,20 @@ def test_who_closes_the_client_ends_a_call_of_another_thread() -> None:
         assert errors == [("Closed", "kitchen: this client has been closed")]
         with pytest.raises(Closed):
             link.call(METHOD, BODY, FOREVER)
+
+
+def test_a_child_does_not_wait_for_a_lock_of_its_parent() -> None:
+    """Another thread had it at the fork, and is not there to let go of it."""
+    with connection(short=True) as (link, _):
+        with link._lock:
+            pid = os.fork()
+            if not pid:
+                signal.alarm(10)
+                with suppress(BaseException):
+                    link.call(METHOD, BODY, FOREVER)
+                    os._exit(1)
+                os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
 
 
 def test_calls_of_other_threads_join_one_that_is_on_its_way() -> None:

@@ -7,6 +7,7 @@ of whatever does not run in trio. The design's table has the reasons.
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -110,10 +111,24 @@ class Import:
 def modules_of(root: Path) -> dict[str, str]:
     """Return every module of the package and its source, by its name relative to the package."""
     found = {}
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted(path for path in root.rglob("*.p*") if path.suffix in {".py", ".pyx", ".pxd"}):
         parts = path.relative_to(root).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text("utf-8")
+        source = path.read_text("utf-8")
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = source if path.suffix == ".py" else imports_as_python(source)
     return found
+
+
+def imports_as_python(source: str) -> str:
+    """Return what is compiled as Python sees it, by its imports alone: what it has of C's sockets is `socket`."""
+    lines = []
+    is_open = False
+    for line in source.splitlines():
+        is_import = is_open or re.match(r"(from \S+ c?import|cimport) ", line) is not None
+        is_open = is_import and "(" in line if not is_open else ")" not in line
+        is_of_system = re.match(r'cdef extern from "(?!Python\.h|endian\.h|time\.h)', line) is not None
+        lines.append(line.replace("cimport", "import") if is_import else "import socket" if is_of_system else "")
+    return "\n".join(lines)
 
 
 def imports_of(module: str, modules: Mapping[str, str]) -> list[Import]:
@@ -254,7 +269,16 @@ def test_no_two_modules_need_each_other() -> None:
 
 def test_the_sources_were_found() -> None:
     """The law is read from the modules, so there must be some."""
-    assert {"", "_errors", "_opening", "lowlevel", "lowlevel._sockets"} <= MODULES.keys()
+    assert {"", "_errors", "_opening", "lowlevel", "lowlevel._sockets", "_shells.served_alone"} <= MODULES.keys()
+    assert "from ..lowlevel.system_calls import" in MODULES["_shells.served_alone"]
+
+
+def test_what_is_compiled_is_read_by_its_imports() -> None:
+    """Line by line, so that a violation is named by its line."""
+    source = "cimport cython\ncdef int x\nfrom ..a cimport (\n    b,\n)\nfrom .c import d\n"
+    source += 'cdef extern from "sys/epoll.h" nogil:\n    int e()\ncdef extern from "Python.h":\n'
+    python = "import cython\n\nfrom ..a import (\n    b,\n)\nfrom .c import d\nimport socket\n\n"
+    assert imports_as_python(source) == python
 
 
 @pytest.mark.parametrize("module", ["namedipc", "namedipc.lowlevel", "namedipc.cli"])

@@ -15,35 +15,11 @@ from libc.math cimport ceil
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
-from .short_way cimport (
-    CALL,
-    DEADLINE,
-    MOST_BODY,
-    MSG_DONTWAIT,
-    MSG_NOSIGNAL,
-    READ_BYTES,
-    REPLY,
-    Header,
-    Poll,
-    c_recv,
-    c_send,
-    is_alone,
-    le32toh,
-    now,
-    poll_stream,
-    put_deadline,
-    put_header,
-    tell,
-)
+from .._protocol.frame cimport CALL, DEADLINE, REPLY, Header, is_alone, le32toh, put_deadline, put_header
+from ..lowlevel.system_calls cimport MSG_DONTWAIT, MSG_NOSIGNAL, POLLIN, c_poll, c_recv, c_send, now, pollfd
+from .short_way cimport MOST_BODY, READ_BYTES, Poll, poll_stream, tell
 
 from .._protocol.calls import LARGEST_ID, Waiter
-
-cdef extern from "poll.h" nogil:
-    struct pollfd:
-        int fd
-        short events
-    const short POLLIN
-    int c_poll "poll"(pollfd *, unsigned long, int)
 
 cdef uint32_t LAST_ID = LARGEST_ID
 
@@ -103,8 +79,8 @@ cdef class CalledAlone:
         cdef ssize_t start = sizeof(Header)
         cdef bint has_end = clock.end is not None
         cdef double end = clock.end if has_end else 0
-        if length > MOST_BODY or length > session.their_message_bytes or not session.greeted:
-            return None
+        if link._closed or length > MOST_BODY or length > session.their_message_bytes or not session.greeted:
+            return None  # closed, also in a forked child, where the lock may be that of a thread which is not there
         waiter = self.waiter
         if waiter is None:
             waiter = Waiter(method.where)

@@ -12,42 +12,14 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
-from .short_way cimport (
-    CALL,
-    DEADLINE,
-    MOST_BODY,
-    MSG_DONTWAIT,
-    MSG_NOSIGNAL,
-    READ_BYTES,
-    REPLY,
-    Header,
-    Poll,
-    c_recv,
-    c_send,
-    deadline_at,
-    goes_on,
-    is_alone,
-    le16toh,
-    le32toh,
-    now,
-    put_header,
-    taken_away,
-    tell,
-)
+from .._protocol.frame cimport CALL, DEADLINE, REPLY, Header, deadline_at, is_alone, le16toh, le32toh, put_header
+from ..lowlevel.system_calls cimport EPOLLIN, MSG_DONTWAIT, MSG_NOSIGNAL, c_recv, c_send, epoll_event, epoll_wait, now
+from .short_way cimport MOST_BODY, READ_BYTES, Poll, goes_on, taken_away, tell
 
 from .._errors import InvalidMessage
 from .._protocol import frames
 from . import outcomes, polling
 from .suspended import ActiveCall
-
-cdef extern from "sys/epoll.h" nogil:
-    const uint32_t EPOLLIN
-    ctypedef union epoll_data_t:
-        int fd
-    struct epoll_event:
-        uint32_t events
-        epoll_data_t data
-    int epoll_wait(int, epoll_event *, int, int)
 
 cdef extern from "Python.h":
     object PyContext_Copy(object)

@@ -8,7 +8,8 @@ cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, errno
 
-from .short_way cimport MSG_DONTWAIT, READ_BYTES, Poll, c_recv, poll_stream, tell
+from ..lowlevel.system_calls cimport MSG_DONTWAIT, c_recv
+from .short_way cimport READ_BYTES, Poll, poll_stream, tell
 
 
 def receive_now(int fd):
