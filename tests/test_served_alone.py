@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from namedipc import Limits, ServiceStatistics, anyone, current_call, lowlevel, raises
-from namedipc._protocol.frames import CALL, CANCEL, DEADLINE_FLAG, GOODBYE, pack_call, pack_frame
+from namedipc._protocol.frames import CALL, CANCEL, DEADLINE_FLAG, GOODBYE, HEADER_BYTES, pack_call, pack_frame
 from namedipc._protocol.hello import HELLO_BYTES, SERVICE, Hello
 from namedipc._schema import Schema
 from namedipc._shells import service_loop
@@ -273,6 +273,24 @@ def test_what_does_not_fit_is_the_error_of_its_call() -> None:
     for hello in (HELLO, SMALL):
         sizes = [-1, 0, 990, 997, 998, 1000, 4090, 4092, 4093, 4094, 4096, 4100, 15_000]
         same([hello, *[call("fill", id_, size) for id_, size in enumerate(sizes, start=1)]], short_calls=len(sizes))
+
+
+def test_a_result_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that is sent by the long way, because it is large; but for one which is refused."""
+    codec = SCHEMA.by_name["fill"].result
+    sizes: list[int] = []
+
+    def encode(value: object, encode: Callable[[object], bytes] = codec.encode) -> bytes:
+        body = encode(value)
+        sizes.append(len(body))
+        return body
+
+    monkeypatch.setattr(codec, "encode", encode)
+    pieces = [HELLO, call("fill", 1, 10), call("fill", 2, 5000), call("fill", 3, 15_000)]
+    told, _, _, short_calls = converse(tmp_path / "desk", pieces, short=True)
+    assert short_calls == 3
+    assert len(told) == HELLO_BYTES + sum(HEADER_BYTES + size for size in sizes)
+    assert len(sizes) == 3
 
 
 def test_a_handler_that_waits_goes_on_from_there() -> None:

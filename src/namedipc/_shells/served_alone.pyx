@@ -120,6 +120,8 @@ cdef class ServedAlone:
             outcome = self.serve_some(count, end)
             if outcome is not None or self.ready or self.more or self.clients.accept_due:
                 return outcome
+            if now() > end:
+                return TURN
             count = epoll_wait(self.epoll, self.events, EVENTS, 0)
 
     cdef object serve_some(self, int count, double end):
@@ -234,8 +236,12 @@ cdef class ServedAlone:
         except Exception:
             body = None
         cdef Py_ssize_t length = 0 if body is None else PyBytes_GET_SIZE(body)
-        if body is None or length > MOST_BODY or length > session.their_message_bytes:
-            self.loop.answer_value(connection, id, method, value)  # which says what is the matter, where something is
+        if body is None or length > session.their_message_bytes:
+            self.loop.answer_value(connection, id, method, value)  # which says what is the matter
+            return None
+        if length > MOST_BODY:
+            session.reply(id, body)
+            self.clients.flush(connection)
             return None
         cdef ssize_t size = length + sizeof(Header)
         put_header(self.data, length, REPLY, 0, 0, id)

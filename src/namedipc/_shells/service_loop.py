@@ -453,7 +453,7 @@ class ServiceLoop:
         self.clients.flush(connection)
 
     def answer_value(self, connection: Connection, id: int, method: Method, value: object) -> None:  # noqa: A002
-        """Answer a call with its result, or with why that cannot be sent; and send it."""
+        """Answer a call with its result, or with why that cannot be sent, and send it."""
         self._answer(connection, id, method, value)
         self.clients.flush(connection)
 
