@@ -10,5 +10,3 @@ TURN: Final = 1
 """The time is up, and there is more to do."""
 UNTIMED: Final = 2
 """A frame was taken that has no latency."""
-NOTHING: Final = 3
-"""Nothing has come, and it was not polled for."""

@@ -109,16 +109,29 @@ class Dozer:
 
         Only what comes soon is a win: what comes late has kept others waiting, and is as good as nothing.
         """
-        if self._skip:
-            self._skip -= 1
+        if not self.begin():
             return None
         start = perf_counter()
         found = sleep(DOZE_SECONDS)
-        if found and perf_counter() - start < SOUND_SLEEP_SECONDS:
+        self.ended(perf_counter() - start, has_found=bool(found))
+        return found or None
+
+    def begin(self) -> bool:
+        """Return whether to sleep now; if not, this occasion is one that it sits out, which counts.
+
+        Who sleeps by itself, as `wait` does, says then how that has `ended`.
+        """
+        if self._skip:
+            self._skip -= 1
+            return False
+        return True
+
+    def ended(self, seconds: float, *, has_found: bool) -> None:
+        """What was slept for has come after so many seconds, or has not."""
+        if has_found and seconds < SOUND_SLEEP_SECONDS:
             self.wins += 1
             self._gap = 1
-            return found
+            return
         self.losses += 1
         self._skip = self._gap
         self._gap = min(2 * self._gap, LARGEST_GAP)
-        return found or None

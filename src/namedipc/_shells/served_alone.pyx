@@ -28,12 +28,11 @@ cdef extern from "Python.h":
 
 
 cdef enum:
-    EVENTS = 64
+    EVENTS = 64  # `service_loop.EVENTS_A_POLL`
 
 cdef object IDLE = outcomes.IDLE
 cdef object TURN = outcomes.TURN
 cdef object UNTIMED = outcomes.UNTIMED
-cdef object NOTHING = outcomes.NOTHING
 
 assert (CALL, REPLY, DEADLINE) == (frames.CALL, frames.REPLY, frames.DEADLINE_FLAG)
 assert (sizeof(Header), sizeof(double)) == (frames.HEADER_BYTES, frames.DEADLINE.size)
@@ -100,29 +99,39 @@ cdef class ServedAlone:
         """Take calls as they come, and wait a moment for more where that pays.
 
         Returns:
-            None: there is something for `ServiceLoop.pump` to look at. NOTHING: nothing has come, and nothing was
-            polled for. Else what is to be returned from there.
+            None: there is something for `ServiceLoop.pump` to look at. Else what is to be returned from there.
         """
         cdef int count = epoll_wait(self.epoll, self.events, EVENTS, 0)
-        cdef Poll poll
-        cdef double budget
         while True:
             if count <= 0:
-                budget = self.loop.polling_seconds()
-                if not budget:
-                    return NOTHING
-                with nogil:
-                    poll = poll_events(self.epoll, self.events, budget)
-                tell(self.loop.spinner, &poll)
-                if poll.found <= 0:
+                count = self.wait_a_moment()
+                if count <= 0:
                     return IDLE
-                count = <int>poll.found
             outcome = self.serve_some(count, end)
             if outcome is not None or self.ready or self.more or self.clients.accept_due:
                 return outcome
             if now() > end:
                 return TURN
             count = epoll_wait(self.epoll, self.events, EVENTS, 0)
+
+    cdef int wait_a_moment(self) except -2:
+        """Wait for the next call where that pays. As `ServiceLoop._wait_a_moment`; how many events have come."""
+        cdef int count
+        cdef Poll poll
+        cdef double began
+        cdef double seconds = self.loop.moment_seconds()
+        if seconds > 0:
+            with nogil:
+                poll = poll_events(self.epoll, self.events, seconds)
+            tell(self.loop.spinner, &poll)
+            return <int>poll.found
+        if not seconds:
+            return 0
+        began = now()
+        with nogil:
+            count = epoll_wait(self.epoll, self.events, EVENTS, <int>(-1000 * seconds))
+        self.loop.dozer.ended(now() - began, has_found=count > 0)
+        return count
 
     cdef object serve_some(self, int count, double end):
         """Take what epoll has told of. As `ServiceLoop.pump` does: those first who have no calls for us."""

@@ -48,8 +48,8 @@ from .._statistics import ServiceStatistics
 from .._values import Allow, Limits, Peer
 from .compiled import compiled
 from .latency import GATHERED, Latencies
-from .outcomes import IDLE, NOTHING, TURN, UNTIMED
-from .polling import Dozer, Spinner
+from .outcomes import IDLE, TURN, UNTIMED
+from .polling import DOZE_SECONDS, Dozer, Spinner
 from .reserved import ReservedAnswers
 from .service_clients import Clients, Connection, call_now, permits
 from .service_runs import Results, Run
@@ -233,14 +233,10 @@ class ServiceLoop:
         clients = self.clients
         ready, more, connections = clients.ready, clients.more, clients.connections
         if self._alone is not None and not more:
-            outcome = self._alone.serve(end)
-            if outcome != NOTHING:
-                return outcome
+            return self._alone.serve(end)
+        events = clients.epoll.poll(0, EVENTS_A_POLL)
+        if not events and not more:
             events = self._wait_a_moment()
-        else:
-            events = clients.epoll.poll(0, EVENTS_A_POLL)
-            if not events and not more:
-                events = self._wait_a_moment()
         for fd, mask in events:
             connection = connections.get(fd)
             if mask != lowlevel.EPOLLIN or connection is None:
@@ -253,15 +249,15 @@ class ServiceLoop:
             return None
         return None if events else IDLE
 
-    def polling_seconds(self) -> float:
-        """For how long to poll for the next call, as there is none; 0 where that does not pay, or nobody is there.
+    def moment_seconds(self) -> float:
+        """For how long to poll for the next call, as there is none; below 0: for how long to sleep for it; 0: neither.
 
-        Who is told to poll tells the spinner what has become of it.
+        Who polls or sleeps tells the spinner or the dozer what has become of it. As `_wait_a_moment` does.
         """
         spinner = self.spinner
-        if spinner is None or spinner.sits_out or self.counts.in_flight or not self.clients.connections:
+        if spinner is None or self.counts.in_flight or not self.clients.connections:
             return 0.0
-        return spinner.begin()
+        return spinner.begin() or (-DOZE_SECONDS if self.dozer.begin() else 0.0)
 
     def _wait_a_moment(self) -> list[tuple[int, int]]:
         """Wait for the next call, where it comes sooner than a trip through trio takes; poll first, if that pays."""
