@@ -9,8 +9,10 @@ import pytest
 from namedipc._shells.compiled import compiled
 
 
-def needs_compiled(module: str, name: str) -> tuple[Any, pytest.MarkDecorator]:
-    """Return what a compiled module calls by a name, and the mark of a test which needs it."""
+def find_compiled(module: str, name: str) -> Any:
+    """Return what a compiled module calls by a name; where it is not there, skip the tests of the module that asks."""
     found = compiled(module, name)
-    reason = "not compiled: NAMEDIPC_COMPILE=1 pip install, and not NAMEDIPC_COMPILED=0"
-    return found, pytest.mark.skipif(found is None, reason=reason)
+    if found is None:
+        reason = "not compiled: NAMEDIPC_COMPILE=1 pip install, and not NAMEDIPC_COMPILED=0"
+        pytest.skip(reason, allow_module_level=True)
+    return found

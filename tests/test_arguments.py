@@ -148,8 +148,20 @@ def test_arguments_arrive_ready_to_be_given(
     kwargs: dict[str, object],
     bound: tuple[tuple[object, ...], dict[str, object]],
 ) -> None:
-    """Positional parameters come back in args, the others in kwargs."""
-    assert arguments.decode(arguments.encode(args, kwargs)) == bound
+    """Positional parameters come back in args, the others in kwargs; what decodes directly knows args only."""
+    body = arguments.encode(args, kwargs)
+    assert arguments.decode(body) == bound
+    direct = arguments.direct[body[0]]
+    if direct is not None:
+        assert (direct(body), {}) == bound
+
+
+def test_what_is_the_positional_arguments_is_decoded_directly() -> None:
+    """By its first byte; not what is named, nor what has to be unpacked, nor more than there are, nor JSON."""
+    assert [byte for byte, direct in enumerate(PLAIN.direct) if direct is not None] == [0x92]
+    assert [byte for byte, direct in enumerate(NONE.direct) if direct is not None] == [0x90]
+    assert not any(COOK.direct)
+    assert not any(PLAIN.in_json().direct)
 
 
 @pytest.mark.parametrize(

@@ -35,11 +35,11 @@ from namedipc._shells.connecting import peer_of
 from namedipc._shells.waiting import FOREVER, Clock
 
 from .channel_support import wait_until_asleep
-from .compiled_support import needs_compiled
+from .compiled_support import find_compiled
 from .wire_client import SCHEMA
 
-CalledAlone, needed = needs_compiled("called_alone", "CalledAlone")
-pytestmark = [needed, pytest.mark.usefixtures("no_leaks")]
+CalledAlone = find_compiled("called_alone", "CalledAlone")
+pytestmark = pytest.mark.usefixtures("no_leaks")
 
 FINGERPRINT = b"f" * 16
 HELLO = Hello(SERVICE, 1 << 20, FINGERPRINT, 0, 0, 64).pack()

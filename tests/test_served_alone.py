@@ -30,10 +30,10 @@ from namedipc._shells.service_loop import ServiceLoop
 from namedipc._shells.suspended import Suspended, begin_handler
 from namedipc._shells.trio_streams import ServedStreams
 
-from .compiled_support import needs_compiled
+from .compiled_support import find_compiled
 
-ServedAlone, needed = needs_compiled("served_alone", "ServedAlone")
-pytestmark = [needed, pytest.mark.usefixtures("no_leaks")]
+ServedAlone = find_compiled("served_alone", "ServedAlone")
+pytestmark = pytest.mark.usefixtures("no_leaks")
 
 chalk: contextvars.ContextVar[str] = contextvars.ContextVar("chalk", default="clean")
 
@@ -285,7 +285,8 @@ def test_a_result_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         sizes.append(len(body))
         return body
 
-    monkeypatch.setattr(codec, "encode", encode)
+    for way in ("encode", "encode_wire"):
+        monkeypatch.setattr(codec, way, encode)
     pieces = [HELLO, call("fill", 1, 10), call("fill", 2, 5000), call("fill", 3, 15_000)]
     told, _, _, short_calls = converse(tmp_path / "desk", pieces, short=True)
     assert short_calls == 3

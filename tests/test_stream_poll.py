@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from namedipc._shells.polling import LONGEST_SECONDS, Spinner
+from namedipc._shells.polling import DOZE_SECONDS, LONGEST_SECONDS, Dozer, Spinner
 
-from .compiled_support import needs_compiled
+from .compiled_support import find_compiled
 
-receive_now, needed = needs_compiled("stream_poll", "receive_now")
-receive_soon, _ = needs_compiled("stream_poll", "receive_soon")
-pytestmark = [needed, pytest.mark.usefixtures("no_leaks")]
+receive_now = find_compiled("stream_poll", "receive_now")
+receive_soon = find_compiled("stream_poll", "receive_soon")
+pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
 @pytest.fixture
@@ -24,6 +24,11 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
     here, there = socket.socketpair()
     with here, there:
         yield here, there
+
+
+def test_it_sleeps_as_long_as_in_python() -> None:
+    """What is compiled cannot read the constant."""
+    assert DOZE_SECONDS == 0.001
 
 
 def test_what_is_there_is_returned_at_once(ends: tuple[socket.socket, socket.socket]) -> None:
@@ -64,6 +69,26 @@ def test_what_comes_soon_is_waited_for(ends: tuple[socket.socket, socket.socket]
     assert receive_soon(here.fileno(), spinner) == b"stew"
     there.close()
     assert receive_soon(here.fileno(), Spinner()) == b""
+
+
+def test_where_polling_does_not_pay_it_sleeps_for_a_moment(ends: tuple[socket.socket, socket.socket]) -> None:
+    """As the dozer decides, which counts; what comes meanwhile is returned, and what is late is None."""
+    here, there = ends
+    spinner, dozer = Spinner(), Dozer()
+    while not spinner.sits_out:
+        spinner.lost()
+    assert receive_soon(here.fileno(), spinner, dozer) is None
+    assert (dozer.wins, dozer.losses) == (0, 1)
+    spinner.lost()
+    assert receive_soon(here.fileno(), spinner, dozer) is None  # it sits out, too
+    assert (dozer.wins, dozer.losses) == (0, 1)
+    there.sendall(b"soup")
+    assert receive_soon(here.fileno(), spinner, dozer) == b"soup"
+    assert dozer.wins + dozer.losses == 2
+    there.close()
+    spinner.lost()
+    dozer = Dozer()
+    assert receive_soon(here.fileno(), spinner, dozer) == b""
 
 
 def test_other_threads_run_meanwhile(ends: tuple[socket.socket, socket.socket]) -> None:

@@ -76,6 +76,8 @@ class ArgumentsCodec:
         encode: Arguments to bytes. Raises TypeError as a call in Python does (missing, unexpected, given
             twice), and InvalidMessage for a value of another type.
         decode: Bytes to (args, kwargs) for the implementation. Raises InvalidMessage.
+        direct: By the first byte, what decodes an array whose values are the positional arguments, and no others; None
+            where `decode` has more to do. It raises whatever msgspec does: `decode` then says what is the matter.
         nodes: The types of the parameters, as trees.
     """
 
@@ -88,6 +90,7 @@ class ArgumentsCodec:
         "carries_payloads",
         "decode",
         "description",
+        "direct",
         "encode",
         "method",
         "nodes",
@@ -99,6 +102,7 @@ class ArgumentsCodec:
     carries_attachments: bool
     encode: Callable[[tuple[object, ...], Mapping[str, object]], bytes]
     decode: Callable[[Buffer], Arguments]
+    direct: list[Callable[[Buffer], Any] | None]
     description: Description
     parameters: tuple[Parameter, ...]
     nodes: tuple[Node, ...]
@@ -119,7 +123,7 @@ class ArgumentsCodec:
         self.carries_attachments = self.carries_descriptors or self.carries_payloads
         wires = [build_wire(node) for node in nodes]
         self.encode = _encode_arguments(method, self.parameters, nodes, wires)
-        self.decode = _decode_arguments(method, self.parameters, wires)
+        self.decode, self.direct = _decode_arguments(method, self.parameters, wires)
         self._wires = wires
         self._decode_json: Callable[[Buffer], Arguments] | None = None
         self._batches: ArgumentBatches | None = None
@@ -144,6 +148,7 @@ class ArgumentsCodec:
         """Return the same codec with `decode_json` as its `decode`. Raises InvalidMessage: JSON cannot carry a type."""
         in_json = copy.copy(self)
         in_json.decode = self._json_decoder()
+        in_json.direct = [None] * 256
         return in_json
 
     def _json_decoder(self) -> Callable[[Buffer], Arguments]:
@@ -355,7 +360,7 @@ class _Binding:
 
 def _decode_arguments(
     method: str, parameters: tuple[Parameter, ...], wires: list[Wire]
-) -> Callable[[Buffer], Arguments]:
+) -> tuple[Callable[[Buffer], Arguments], list[Callable[[Buffer], Any] | None]]:
     binding = _Binding(method, parameters)
     positional, least = binding.positional, binding.least
     decoders = [
@@ -400,7 +405,7 @@ def _decode_arguments(
     def decode_nothing(data: Buffer) -> Arguments:
         return ((), {}) if data == _EMPTY else decode_any(data)
 
-    return decode if parameters else decode_nothing
+    return decode if parameters else decode_nothing, plain
 
 
 def _decode_json_arguments(

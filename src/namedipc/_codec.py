@@ -57,6 +57,8 @@ class Codec(Generic[T]):
         check: Raises InvalidMessage unless a value belongs to the type at its top; `encode` does it too.
         encode: A value to bytes. Raises InvalidMessage: of another type, or what cannot be carried (integers
             above 64 bits, text with lone surrogates).
+        exact: The classes whose direct instances need no look: `encode_wire` makes of them what `encode` does.
+        encode_wire: Raises whatever msgspec does: `encode` then says what is the matter.
         decode: Bytes to a value; nothing of it points into the bytes. Raises InvalidMessage: not of the type,
             damaged, nested too deep, or followed by something else.
     """
@@ -71,6 +73,8 @@ class Codec(Generic[T]):
         "decode",
         "description",
         "encode",
+        "encode_wire",
+        "exact",
         "fingerprint",
         "node",
         "title",
@@ -83,6 +87,8 @@ class Codec(Generic[T]):
     carries_attachments: bool
     check: Callable[[object], None]
     encode: Callable[[T], bytes]
+    exact: frozenset[type]
+    encode_wire: Callable[[T], bytes]
     decode: Callable[[Buffer], T]
     description: Description
     fingerprint: bytes
@@ -102,7 +108,9 @@ class Codec(Generic[T]):
         self.description = describe_node(node)
         self.fingerprint = fingerprint(self.description)
         self.check = _check(node, self.type_name)
-        self.encode = _encode(node, wire, self.check, encoding)
+        self.exact = exact_types(node) if wire.pack is None else frozenset()
+        self.encode_wire = msgspec.msgpack.Encoder().encode if encoding == "msgpack" else encode_json
+        self.encode = _encode(node, wire, self.check, self.encode_wire)
         self.decode = _decode(node, wire, encoding)
         self._json: Codec[T] | None = None
         self._batches: Batches[T] | None = None
@@ -141,6 +149,8 @@ class Codec(Generic[T]):
         place.carries_attachments = self.carries_attachments
         place.description = self.description
         place.fingerprint = self.fingerprint
+        place.exact = self.exact
+        place.encode_wire = self.encode_wire
         place.check = naming(where, self.check)
         place.encode = naming(where, self.encode)
         place.decode = naming(where, self.decode)
@@ -237,8 +247,9 @@ def _check(node: Node, name: str) -> Callable[[object], None]:
     return check
 
 
-def _encode(node: Node, wire: Wire, check: Callable[[object], None], encoding: Encoding) -> Callable[[Any], bytes]:
-    encode_wire: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode if encoding == "msgpack" else encode_json
+def _encode(
+    node: Node, wire: Wire, check: Callable[[object], None], encode_wire: Callable[[Any], bytes]
+) -> Callable[[Any], bytes]:
     exact = exact_types(node)
     pack = wire.pack
     name = node.label

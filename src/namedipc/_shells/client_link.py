@@ -20,7 +20,7 @@ from .._statistics import ConnectionStatistics
 from .._values import Limits, Peer
 from .compiled import compiled
 from .payloads import Payloads
-from .polling import Spinner
+from .polling import Dozer, Spinner
 
 READ_BYTES: Final = 65536
 OUTBOUND_BYTES: Final = Limits().outbound_bytes
@@ -31,7 +31,7 @@ EOF: Final = b"\x00EOF"
 """What a read gives at the end: nothing can be told from nothing yet."""
 
 quick_receive: Final[Callable[[int], bytes | None] | None] = compiled("stream_poll", "receive_now")
-quick_poll: Final[Callable[[int, Spinner], bytes | None] | None] = compiled("stream_poll", "receive_soon")
+quick_poll: Final[Callable[[int, Spinner, Dozer | None], bytes | None] | None] = compiled("stream_poll", "receive_soon")
 
 Flight: TypeAlias = deque[CallRun[Sleeper]]
 """The calls of a series that have begun, and were not looked at yet."""

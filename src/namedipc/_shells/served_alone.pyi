@@ -8,7 +8,15 @@ from .service_clients import Connection
 from .service_loop import ServiceLoop
 from .suspended import Handler, Suspended
 
-ShortWay: TypeAlias = tuple[Method, Handler, Callable[[Buffer], Arguments], Callable[[Any], bytes]]
+ShortWay: TypeAlias = tuple[
+    Method,
+    Handler,
+    Callable[[Buffer], Arguments],
+    list[Callable[[Buffer], Any] | None],
+    Callable[[Any], bytes],
+    frozenset[type],
+    Callable[[Any], bytes],
+]
 
 class ServedAlone:
     calls: int

@@ -9,7 +9,7 @@ differs. So it knows nothing that the long way does not, and a package that was 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy
 
 from .._protocol.frame cimport CALL, DEADLINE, REPLY, Header, deadline_at, is_alone, le16toh, le32toh, put_header
@@ -55,8 +55,8 @@ cdef class ServedAlone:
 
     Args:
         loop: The loop.
-        ways: By the index of a method: the method, its handler, and what decodes its arguments and encodes its result;
-            None for one that has streams, rules, or descriptors.
+        ways: By the index of a method: the method, its handler, `decode` and `direct` of its arguments, and `encode`,
+            `exact` and `encode_wire` of its result; None for one that has streams, rules, or descriptors.
         step: Runs a handler's first step.
         step_by_position: The same for one that gets all its arguments by position.
 
@@ -204,16 +204,25 @@ cdef class ServedAlone:
         )
 
     cdef object answer_call(self, connection, uint32_t id, Py_ssize_t index, tuple way, deadline, bytes body):
-        cdef object method, handler, decode, encode, args, kwargs, context, value, begun
+        cdef object method, handler, decode, direct, encode, exact, encode_wire, context, value, begun
+        cdef object args = None
+        cdef object kwargs = None
         cdef object active = None
         cdef object session = connection.session
         session.last_id = id
-        method, handler, decode, encode = way
-        try:
-            args, kwargs = decode(body)
-        except InvalidMessage as error:
-            self.loop.answer_invalid(connection, id, method, error)
-            return UNTIMED
+        method, handler, decode, direct, encode, exact, encode_wire = way
+        direct = (<list>direct)[<uint8_t>PyBytes_AS_STRING(body)[0]] if PyBytes_GET_SIZE(body) else None
+        if direct is not None:
+            try:
+                args = direct(body)
+            except Exception:
+                pass  # `decode` says what is the matter
+        if args is None:
+            try:
+                args, kwargs = decode(body)
+            except InvalidMessage as error:
+                self.loop.answer_invalid(connection, id, method, error)
+                return UNTIMED
         if deadline is not None:
             active = ActiveCall(method.name, connection.peer, deadline, {}, self.interface)
             context = connection.context
@@ -228,7 +237,7 @@ cdef class ServedAlone:
             PyContext_Enter(context)
             try:
                 if kwargs or active is not None:
-                    begun = self.step(handler, args, kwargs, active)
+                    begun = self.step(handler, args, {} if kwargs is None else kwargs, active)
                 else:
                     begun = self.step_by_position(handler, args)
             finally:
@@ -241,7 +250,7 @@ cdef class ServedAlone:
         else:
             return self.loop.suspend(connection, id, method, deadline, context, begun)
         try:
-            body = encode(value)
+            body = encode_wire(value) if type(value) in <frozenset>exact else encode(value)
         except Exception:
             body = None
         cdef Py_ssize_t length = 0 if body is None else PyBytes_GET_SIZE(body)

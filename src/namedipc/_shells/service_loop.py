@@ -163,8 +163,14 @@ class ServiceLoop:
 
     def _short_ways(self) -> list[ShortWay | None]:
         """What `ServedAlone` needs of each method; None for those which are none of its business."""
+
+        def short_way(method: Method, handler: Handler) -> ShortWay:
+            arguments, result = method.arguments, method.result
+            takes, gives = (arguments.decode, arguments.direct), (result.encode, result.exact, result.encode_wire)
+            return method, handler, *takes, *gives
+
         return [
-            (method, handler, method.arguments.decode, method.result.encode)
+            short_way(method, handler)
             if is_plain and not rules and not method.result.carries_attachments and self._wrap is None
             else None
             for method, handler, rules, is_plain in self._methods

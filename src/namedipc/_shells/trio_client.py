@@ -419,10 +419,11 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
 
     def _receive_soon(self, spinner: Spinner) -> bytes | None:
         """Wait for the answer where it comes sooner than a trip through trio takes; poll first, if that pays."""
+        if quick_poll is not None and self._session.arrivals is None:
+            quick = quick_poll(self._socket.fileno(), spinner, self._dozer if self._real_time else None)
+            return self._receive_now() if quick == b"" else quick
         if not spinner.sits_out:
-            if quick_poll is None or self._session.arrivals is not None:
-                return spinner.wait(self._receive_if_ready)
-            return self._receive_now() if (quick := quick_poll(self._socket.fileno(), spinner)) == b"" else quick
+            return spinner.wait(self._receive_if_ready)
         spinner.wait(self._receive_if_ready)  # counts as one that it sits out
         return self._receive_now() if self._real_time and self._dozer.wait(self._doze) else None
 
