@@ -6,6 +6,8 @@ import ast
 import importlib
 import inspect
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -319,3 +321,13 @@ def test_a_value_of_another_type_is_refused_with_the_path_of_the_name(tmp_path: 
             with pytest.raises(namedipc.InvalidMessage, match=f"^{tmp_path / name}: "):
                 attempt()
         assert numbers.read() == 7
+
+
+def test_the_import_of_a_service_leaves_ctypes_out() -> None:
+    """It takes long to load, and few system calls need it; it comes with what a declaration loads."""
+    script = "import sys\nfrom namedipc import Service\nprint('ctypes' in sys.modules)\n"
+    script += "from namedipc import lowlevel\nprint(lowlevel.structure_size.__module__, 'ctypes' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True, timeout=30)
+    assert done.stdout == "False\nnamedipc.lowlevel._structures True\n"
+    with pytest.raises(AttributeError, match=r"'namedipc\.lowlevel' has no attribute 'structure_colour'"):
+        getattr(namedipc.lowlevel, "structure_colour")  # noqa: B009  # a checker refuses it, too

@@ -45,7 +45,7 @@ def test_every_function_is_in_the_table() -> None:
 
 def test_what_is_exported_is_described() -> None:
     """The list is complete and sorted, and whatever can have a docstring has one."""
-    public = {name for name in vars(lowlevel) if not name.startswith("_")}
+    public = {name for name in dir(lowlevel) if not name.startswith("_")}
     assert set(lowlevel.__all__) == public
     for name in lowlevel.__all__:
         assert getattr(lowlevel, name).__doc__

@@ -200,15 +200,17 @@ _HOMES: Final = {
 """Where each name lives."""
 
 
-def __getattr__(name: str) -> object:
-    if name == "lowlevel":
-        return importlib.import_module(".lowlevel", __name__)
-    module = _HOMES.get(name)
-    if module is None:
-        raise AttributeError(f"module 'namedipc' has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f".{module}", __name__), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a checker would take any name for one that is there
+
+    def __getattr__(name: str) -> object:
+        if name == "lowlevel":
+            return importlib.import_module(".lowlevel", __name__)
+        module = _HOMES.get(name)
+        if module is None:
+            raise AttributeError(f"module 'namedipc' has no attribute {name!r}")
+        value: object = getattr(importlib.import_module(f".{module}", __name__), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -11,6 +11,7 @@ from typing import Final, TypeVar, final
 
 from .. import lowlevel
 from .._errors import Busy, TimedOut, WouldBlock
+from ..lowlevel import _libc  # noqa: F401  # comes with every name: who drops its rights may not read it later
 from .connecting import Pause
 
 R = TypeVar("R")

@@ -9,6 +9,9 @@ select.
 A socket is a `socket.socket`, a mapping an `mmap.mmap`; every other descriptor is an int.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Final
+
 from ._diagnostics import access_mode as access_mode
 from ._diagnostics import descriptors as descriptors
 from ._fifos import make_fifo as make_fifo
@@ -66,10 +69,6 @@ from ._sockets import socket_pair as socket_pair
 from ._sockets import unix_connect as unix_connect
 from ._sockets import unix_listen as unix_listen
 from ._sockets import unix_socket as unix_socket
-from ._structures import Structure as Structure
-from ._structures import StructureField as StructureField
-from ._structures import structure_fields as structure_fields
-from ._structures import structure_size as structure_size
 from ._watches import EPOLLERR as EPOLLERR
 from ._watches import EPOLLHUP as EPOLLHUP
 from ._watches import EPOLLIN as EPOLLIN
@@ -87,6 +86,12 @@ from ._watches import poll_readable as poll_readable
 from ._watches import read_watch as read_watch
 from ._watches import remove_watch as remove_watch
 from ._watches import wait_ready as wait_ready
+
+if TYPE_CHECKING:
+    from ._structures import Structure as Structure
+    from ._structures import StructureField as StructureField
+    from ._structures import structure_fields as structure_fields
+    from ._structures import structure_size as structure_size
 
 __all__ = [
     "EPOLLERR",
@@ -168,3 +173,20 @@ __all__ = [
     "wait_ready",
     "write_pipe",
 ]
+
+_OF_STRUCTURES: Final = frozenset({"Structure", "StructureField", "structure_fields", "structure_size"})
+
+
+if not TYPE_CHECKING:  # a checker would take any name for one that is there
+
+    def __getattr__(name: str) -> object:
+        """Load what needs ctypes when it is first asked for."""
+        if name not in _OF_STRUCTURES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(importlib.import_module("._structures", __name__), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__} - {"importlib", "TYPE_CHECKING", "Final"})

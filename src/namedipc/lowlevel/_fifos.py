@@ -6,7 +6,6 @@ A FIFO's end is a plain descriptor. The names come as paths, or relative to a di
 from __future__ import annotations
 
 import array
-import ctypes
 import fcntl
 import functools
 import os
@@ -14,7 +13,6 @@ import stat
 import termios
 from typing import TYPE_CHECKING
 
-from ._libc import LIBC, succeed
 from ._paths import StrPath, errors_naming, set_exact_mode
 
 if TYPE_CHECKING:
@@ -182,6 +180,10 @@ def tee(fd: int, to_fd: int, max_bytes: int) -> int:
 
     Source: tee(2) SPLICE_F_NONBLOCK.
     """
+    import ctypes
+
+    from ._libc import LIBC, succeed
+
     return succeed(LIBC.tee(fd, to_fd, ctypes.c_size_t(max_bytes), _SPLICE_F_NONBLOCK))
 
 

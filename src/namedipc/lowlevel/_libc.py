@@ -1,4 +1,7 @@
-"""The C library, for the system calls that Python does not wrap. Every other module calls it through here."""
+"""The C library, for the system calls that Python does not wrap. Every other module calls it through here.
+
+The law: it is imported where it is called, as ctypes takes long to import, and few calls need it.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ mapping past the end kills the process by SIGBUS: check seals and sizes before m
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import enum
 import errno
 import fcntl
@@ -154,6 +153,8 @@ def lend_mapping(mapping: Mapping) -> Buffer:
 
     Source: Python's buffer protocol.
     """
+    import ctypes
+
     return (ctypes.c_char * len(mapping)).from_buffer(mapping)
 
 

@@ -7,7 +7,6 @@ socket is SOCK_STREAM and close-on-exec from birth, and no write raises SIGPIPE.
 from __future__ import annotations
 
 import array
-import ctypes
 import errno
 import os
 import socket
@@ -18,7 +17,6 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
-from ._libc import LIBC, succeed
 from ._paths import StrPath, errors_naming, parent_directory, set_exact_mode
 
 if TYPE_CHECKING:
@@ -374,6 +372,10 @@ def peer_groups(sock: Socket) -> tuple[int, ...]:
 
 def _long_peer_groups(sock: Socket) -> bytes:
     """Read more than 256 groups, for which Python's getsockopt has no room."""
+    import ctypes
+
+    from ._libc import LIBC, succeed
+
     groups_max = 65_536  # setgroups(2): NGROUPS_MAX
     buffer = ctypes.create_string_buffer(groups_max * _ID_BYTES)
     size = ctypes.c_uint32(len(buffer))

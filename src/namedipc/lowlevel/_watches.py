@@ -13,7 +13,6 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from ._libc import LIBC, succeed
 from ._paths import StrPath
 
 Poll: TypeAlias = select.poll
@@ -116,6 +115,8 @@ def create_inotify() -> int:
 
     Source: inotify_init1(2).
     """
+    from ._libc import LIBC, succeed
+
     return succeed(LIBC.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
 
 
@@ -157,6 +158,8 @@ def add_watch(fd: int, path: StrPath, mask: Watch) -> int:
     encoded = os.fsencode(filename)
     if b"\0" in encoded:
         raise ValueError("embedded null byte")  # as everywhere in Python; C would watch the part before it
+    from ._libc import LIBC, succeed
+
     return succeed(LIBC.inotify_add_watch(fd, encoded, mask.value), filename)
 
 
@@ -168,6 +171,8 @@ def remove_watch(fd: int, descriptor: int) -> None:
 
     Source: inotify_rm_watch(2).
     """
+    from ._libc import LIBC, succeed
+
     succeed(LIBC.inotify_rm_watch(fd, descriptor))
 
 
