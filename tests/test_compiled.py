@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from namedipc import _shells
 from namedipc._shells.compiled import IS_WANTED, compiled
 
 WHICH = """
 import sys
 import namedipc
 from namedipc import Service
-from namedipc._shells import blocking_client, client_link, service_loop
-parts = [blocking_client._short_way, service_loop._short_way, client_link.quick_receive, client_link.quick_poll]
+from namedipc._shells import blocking_client, service_loop, trio_client
+parts = [blocking_client._short_way, service_loop._short_way, trio_client._receive, trio_client._poll_stream]
 print(*[part is not None for part in parts])
 """
 
@@ -45,3 +47,12 @@ def test_a_module_that_was_built_and_fails_is_not_passed_over(monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "namedipc._shells.broken", sys.modules[__name__])
     with pytest.raises(AttributeError):
         compiled("broken", "nothing_of_that_name")
+
+
+@pytest.mark.skipif(not IS_WANTED, reason="NAMEDIPC_COMPILED=0")
+def test_what_a_built_module_lacks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is there, so that it cannot be loaded is no reason to do without."""
+    (tmp_path / "lacking.py").write_text("import no_such_library\n")
+    monkeypatch.setattr(_shells, "__path__", [*_shells.__path__, str(tmp_path)])
+    with pytest.raises(ModuleNotFoundError, match="no_such_library"):
+        compiled("lacking", "anything")

@@ -20,17 +20,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from namedipc import Limits, ServiceStatistics, anyone, current_call, lowlevel, raises
+from namedipc import Limits, ServiceStatistics, current_call, lowlevel, raises
 from namedipc._protocol.frames import CALL, CANCEL, DEADLINE_FLAG, GOODBYE, HEADER_BYTES, pack_call, pack_frame
 from namedipc._protocol.hello import HELLO_BYTES, SERVICE, Hello
 from namedipc._schema import Schema
 from namedipc._shells import service_loop
 from namedipc._shells.outcomes import IDLE
 from namedipc._shells.service_loop import ServiceLoop
-from namedipc._shells.suspended import Suspended, begin_handler
-from namedipc._shells.trio_streams import ServedStreams
+from namedipc._shells.suspended import Suspended
 
 from .compiled_support import find_compiled
+from .loop_support import pumped_loop
 
 ServedAlone = find_compiled("served_alone", "ServedAlone")
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -138,26 +138,12 @@ LIMITS = Limits(message_bytes=20_000, outbound_bytes=100_000)
 def desk(where: Path, *, short: bool, clerk: Clerk | None = None) -> Iterator[ServiceLoop]:
     """A loop which pumps when it is told to, with the short way or without."""
     clerk = clerk or Clerk()
-    with pytest.MonkeyPatch.context() as patch, lowlevel.unix_listen(where) as listener:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(service_loop, "_short_way", ServedAlone if short else None)
         patch.setattr(ServiceLoop, "_trusts", lambda *_: False)  # a traceback tells which way it was
-        listener.setblocking(False)
-        loop = ServiceLoop(
-            SCHEMA,
-            clerk,
-            listener,
-            where="desk",
-            allow=anyone,
-            limits=LIMITS,
-            spin=False,
-            step=begin_handler,
-            open_streams=ServedStreams,
-        )
-        clerk.loop = loop
-        try:
+        with pumped_loop(where, SCHEMA, clerk, LIMITS) as loop:
+            clerk.loop = loop
             yield loop
-        finally:
-            loop.clients.close()
 
 
 def pump(loop: ServiceLoop) -> list[Suspended]:

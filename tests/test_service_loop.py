@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,16 +14,16 @@ import pytest
 import trio
 import trio.testing
 
-from namedipc import Limits, Service, anyone, lowlevel, one_way
+from namedipc import Limits, Service, lowlevel, one_way
 from namedipc._protocol.frames import REPLY, FrameReader, Kind, pack_frame
 from namedipc._protocol.hello import HELLO_BYTES, SERVICE, Hello
 from namedipc._schema import Schema
 from namedipc._shells.outcomes import IDLE, TURN
 from namedipc._shells.service_loop import ServiceLoop
-from namedipc._shells.suspended import Suspended, begin_handler
-from namedipc._shells.trio_streams import ServedStreams
+from namedipc._shells.suspended import Suspended
 
 from .kitchen import Chef, Miller, Order
+from .loop_support import pumped_loop
 from .wire_client import HELLO, MILL, SCHEMA, call_frame, giant_frame, serving, wire_client
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -217,26 +217,11 @@ async def test_a_suspended_handler_can_be_looked_into(tmp_path: Path) -> None:
 # --- the loop by itself: each turn is the test's
 
 
-@contextmanager
-def loop_of(tmp_path: Path, schema: Schema[Any], implementation: object, limits: Limits) -> Iterator[ServiceLoop]:
-    """A loop which pumps when it is told to."""
-    with lowlevel.unix_listen(tmp_path / "kitchen") as listener:
-        listener.setblocking(False)
-        loop = ServiceLoop(
-            schema,
-            implementation,
-            listener,
-            where="kitchen",
-            allow=anyone,
-            limits=limits,
-            spin=False,
-            step=begin_handler,
-            open_streams=ServedStreams,
-        )
-        try:
-            yield loop
-        finally:
-            loop.clients.close()
+def loop_of(
+    tmp_path: Path, schema: Schema[Any], implementation: object, limits: Limits
+) -> AbstractContextManager[ServiceLoop]:
+    """A loop which pumps when it is told to, under `kitchen`."""
+    return pumped_loop(tmp_path / "kitchen", schema, implementation, limits)
 
 
 def test_a_call_does_not_wait_for_the_many_of_others(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import contextvars
 import time
 from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from struct import pack
 from typing import Protocol
@@ -15,7 +15,7 @@ import msgspec
 import pytest
 import trio
 
-from namedipc import Call, Limits, Peer, Server, Service, allow, anyone, current_call, lowlevel
+from namedipc import Call, Limits, Peer, Server, Service, allow, current_call, lowlevel
 from namedipc._arguments import ArgumentsCodec, Parameter
 from namedipc._batches import join
 from namedipc._codec import Codec
@@ -47,9 +47,9 @@ from namedipc._shells import service_loop
 from namedipc._shells.outcomes import IDLE
 from namedipc._shells.service_loop import ServiceLoop
 from namedipc._shells.service_runs import MOST_GATHERED, Results, Run
-from namedipc._shells.suspended import ActiveCall, Suspended, active_call, begin_handler
-from namedipc._shells.trio_streams import ServedStreams
+from namedipc._shells.suspended import ActiveCall, Suspended, active_call
 
+from .loop_support import pumped_loop
 from .wire_client import WireClient, code_of, wire_client
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -452,26 +452,9 @@ class OneStep:
         yield
 
 
-@contextmanager
-def pumped(tmp_path: Path, clerk: Clerk) -> Iterator[ServiceLoop]:
+def pumped(tmp_path: Path, clerk: Clerk) -> AbstractContextManager[ServiceLoop]:
     """A loop that the test drives."""
-    with lowlevel.unix_listen(tmp_path / "desk") as listener:
-        listener.setblocking(False)
-        loop = ServiceLoop(
-            SCHEMA,
-            clerk,
-            listener,
-            where="desk",
-            allow=anyone,
-            limits=Limits(),
-            spin=False,
-            step=begin_handler,
-            open_streams=ServedStreams,
-        )
-        try:
-            yield loop
-        finally:
-            loop.clients.close()
+    return pumped_loop(tmp_path / "desk", SCHEMA, clerk, Limits())
 
 
 def received(client: lowlevel.Socket) -> list[Frame]:

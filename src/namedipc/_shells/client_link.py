@@ -6,7 +6,7 @@ The law: nothing here waits, or touches the descriptor; who reads, who writes an
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sized
+from collections.abc import Sized
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 from .. import lowlevel
@@ -18,9 +18,8 @@ from .._protocol.series import Piece, Series, cut
 from .._raised import DeclaredErrors
 from .._statistics import ConnectionStatistics
 from .._values import Limits, Peer
-from .compiled import compiled
 from .payloads import Payloads
-from .polling import Dozer, Spinner
+from .polling import Spinner
 
 READ_BYTES: Final = 65536
 OUTBOUND_BYTES: Final = Limits().outbound_bytes
@@ -29,9 +28,6 @@ LARGEST_BATCH: Final = 256
 """How many calls of one batch are in flight at once, however many more the service would run."""
 EOF: Final = b"\x00EOF"
 """What a read gives at the end: nothing can be told from nothing yet."""
-
-quick_receive: Final[Callable[[int], bytes | None] | None] = compiled("stream_poll", "receive_now")
-quick_poll: Final[Callable[[int, Spinner, Dozer | None], bytes | None] | None] = compiled("stream_poll", "receive_soon")
 
 Flight: TypeAlias = deque[CallRun[Sleeper]]
 """The calls of a series that have begun, and were not looked at yet."""

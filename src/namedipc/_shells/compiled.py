@@ -17,6 +17,9 @@ def compiled(module: str, name: str) -> Any:
     if not IS_WANTED:
         return None
     try:
-        return getattr(import_module(f".{module}", __package__), name)
-    except ModuleNotFoundError:
+        found = import_module(f".{module}", __package__)
+    except ModuleNotFoundError as error:
+        if error.name != f"{__package__}.{module}":
+            raise  # it was built, and cannot do without something
         return None
+    return getattr(found, name)

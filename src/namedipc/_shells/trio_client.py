@@ -27,17 +27,8 @@ from .._protocol.frames import CANCEL, END, ERROR, ITEM, REPLY, pack_frame
 from .._protocol.series import Series
 from .._values import Peer
 from . import trio_errors
-from .client_link import (
-    EOF,
-    OUTBOUND_BYTES,
-    READ_BYTES,
-    Called,
-    ClientLink,
-    Flight,
-    OpenCall,
-    quick_poll,
-    quick_receive,
-)
+from .client_link import EOF, OUTBOUND_BYTES, READ_BYTES, Called, ClientLink, Flight, OpenCall
+from .compiled import compiled
 from .departures import send_frame
 from .in_child import forget_in_child
 from .polling import Dozer, Spinner
@@ -48,6 +39,10 @@ CHECKPOINT_SECONDS: Final = 0.001
 FEW_CALLS: Final = 4
 """To wait until others of the same turn have called, too, costs as much as so many sends."""
 
+_receive: Final[Callable[[int], bytes | None] | None] = compiled("stream_poll", "receive_now")
+_poll_stream: Final[Callable[[int, Spinner, Dozer | None], bytes | None] | None] = compiled(
+    "stream_poll", "receive_soon"
+)
 _FOREVER: Final = float("inf")
 _Waiter: TypeAlias = Waiter[trio.lowlevel.Task]  # not to be called: that takes longer than all of `begin`
 
@@ -419,8 +414,8 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
 
     def _receive_soon(self, spinner: Spinner) -> bytes | None:
         """Wait for the answer where it comes sooner than a trip through trio takes; poll first, if that pays."""
-        if quick_poll is not None and self._session.arrivals is None:
-            quick = quick_poll(self._socket.fileno(), spinner, self._dozer if self._real_time else None)
+        if _poll_stream is not None and self._session.arrivals is None:
+            quick = _poll_stream(self._socket.fileno(), spinner, self._dozer if self._real_time else None)
             return self._receive_now() if quick == b"" else quick
         if not spinner.sits_out:
             return spinner.wait(self._receive_if_ready)
@@ -437,8 +432,8 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
     def _receive_now(self) -> bytes | None:
         """What is there; None if nothing is; b"" cannot be told from nothing by the spinner, so EOF is `EOF`."""
         arrivals = self._session.arrivals
-        if quick_receive is not None and arrivals is None:
-            quick = quick_receive(self._socket.fileno())
+        if _receive is not None and arrivals is None:
+            quick = _receive(self._socket.fileno())
             if quick != b"":
                 return quick
         try:
