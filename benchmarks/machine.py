@@ -21,13 +21,15 @@ class Machine:
     kernel: str
     python: str
     is_compiled: bool = False
+    has_isal: bool = False
 
     def in_words(self) -> str:
         """In a line."""
         compiled = "" if self.is_compiled else "not "
+        checksums = ", checksums by isal" if self.has_isal else ""
         return (
             f"{self.cpu}, {self.cores} cores, Linux {self.kernel}, Python {self.python}, "
-            f"namedipc's short ways {compiled}compiled"
+            f"namedipc's short ways {compiled}compiled{checksums}"
         )
 
 
@@ -40,6 +42,7 @@ def this_machine() -> Machine:
         platform.python_version(),
         # Looked for as its processes find it.
         os.environ.get("NAMEDIPC_COMPILED") != "0" and importlib.util.find_spec(COMPILED) is not None,
+        importlib.util.find_spec("isal") is not None,
     )
 
 

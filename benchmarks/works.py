@@ -131,7 +131,11 @@ CONTENDERS: Final = {
             UNCOMPILED,
             "ours_uncompiled",
             (COMPILED,),
-            {"call": "blocking client, not compiled", "clients": "Service, not compiled"},
+            {
+                "call": "blocking client, not compiled",
+                "clients": "Service, not compiled",
+                "broadcast": "Broadcast, not compiled",
+            },
         ),
         Contender(VIEWS, "ours_views", (), {"echo": "Service, memoryview"}),
         Contender(ARRAYS, "ours_arrays", ("numpy",), {"array": "Channel, an array", "in-place": "SharedArray"}),

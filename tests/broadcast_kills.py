@@ -133,7 +133,7 @@ def _leaving_once(point: int) -> bool:
         rung = lowlevel.wait_ready(listener.fileno(), timeout_seconds=0)
         listener.close()
         assert reader.receive_nowait() == SENT[0]
-        is_over = reader._receiver._cursor.is_at_end()
+        is_over = reader._receiver.cursor.is_at_end()
         assert rung or not is_over, "nobody was woken"
         with NEWS.at(sys.argv[1]).writer() as writer:
             writer.send(SENT[1], timeout=SOON_SECONDS)

@@ -128,6 +128,32 @@ def test_events_taken_off_are_passed_on_also_when_a_signal_interrupts(
     second.close()
 
 
+def test_a_change_and_a_ring_together_are_taken_off_one_after_the_other(files: tuple[int, int]) -> None:
+    """A listener may be woken once too often, never too seldom, and not for ever."""
+    listener = Listener(files[0])
+    os.pwrite(files[0], b"x", 0)
+    listener.ring()
+    assert heard(listener)
+    assert heard(listener)
+    assert not heard(listener)
+    listener.close()
+
+
+def test_more_changes_than_are_taken_off_at_once(files: tuple[int, int]) -> None:
+    """Who listens alone does not look at them; what it leaves there wakes it again."""
+    listener = Listener(files[0])
+    mine = Listener(files[1])
+    for _ in range(bell.LITTLE_BYTES // 16):  # two events that differ are never made one
+        os.pwrite(files[0], b"x", 0)
+        os.pwrite(files[1], b"x", 0)
+    mine.close()  # one more, that its watch is gone
+    assert heard(listener)
+    assert heard(listener)
+    assert heard(listener)
+    assert not heard(listener)
+    listener.close()
+
+
 def test_rung_by_hand_wakes_one(files: tuple[int, int]) -> None:
     """A ring, and a stop, wake the listener without a change of the file."""
     listener = Listener(files[0])

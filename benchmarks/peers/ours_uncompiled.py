@@ -9,6 +9,10 @@ os.environ["NAMEDIPC_COMPILED"] = "0"  # before namedipc is imported
 
 from ..replay import replayed
 from ..sides import Pair, Works
-from .ours import calling, connected, serve
+from .ours import broadcasting, calling, connected, serve, serve_readers
 
-WORKS: Final[Works] = {"call": Pair(serve, calling), "clients": Pair(serve, replayed(connected))}
+WORKS: Final[Works] = {
+    "call": Pair(serve, calling),
+    "clients": Pair(serve, replayed(connected)),
+    "broadcast": Pair(serve_readers, broadcasting),
+}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import Generic, TypeVar, final
 
 from ._codec import Codec
@@ -143,6 +144,9 @@ class BlockingBroadcastReader(Generic[T_co]):
         check_max_messages(max_messages)
         clock = Clock(timeout)
         with self._turn.within(clock):
+            values = self._receiver.hear(max_messages, inf if clock.end is None else clock.end)
+            if values:
+                return values
             plan = self._receiver.receiving(max_messages)
             return carry_out(plan, clock, f"{self._receiver.file.path}: no message")
 

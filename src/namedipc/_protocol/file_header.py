@@ -17,11 +17,11 @@ from enum import IntFlag
 from functools import cached_property
 from struct import Struct
 from typing import ClassVar, Final, Self
-from zlib import crc32
 
 import attrs
 
 from .._errors import ProtocolError, WrongKind
+from .checksum import crc32
 
 VERSION: Final = 1
 PAGE_BYTES: Final = 4096

@@ -25,11 +25,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Final, TypeAlias, final
-from zlib import crc32
 
 import attrs
 
 from .._errors import TooLarge
+from .checksum import crc32
 
 PACKET_BYTES: Final = 4096
 """PIPE_BUF: pipe(7)."""

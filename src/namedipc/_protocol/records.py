@@ -26,10 +26,10 @@ from __future__ import annotations
 
 from struct import Struct
 from typing import ClassVar, Final, NamedTuple
-from zlib import crc32
 
 import attrs
 
+from .checksum import crc32
 from .file_header import PAGE_BYTES, FileHeader, Flag, whole_pages
 
 RECORDS_OFFSET: Final = 128

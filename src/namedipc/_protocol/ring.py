@@ -27,10 +27,10 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from struct import Struct
 from typing import ClassVar, Final, NamedTuple
-from zlib import crc32
 
 import attrs
 
+from .checksum import crc32
 from .file_header import PAGE_BYTES, FileHeader, whole_pages
 
 END_OFFSET: Final = 128

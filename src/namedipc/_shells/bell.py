@@ -24,6 +24,9 @@ from .. import lowlevel
 from .._names._watch import close_queue
 from .in_child import forget_in_child
 
+LITTLE_BYTES: Final = 4096
+"""How much is taken off at once where it is not looked at; what is left wakes again."""
+
 POLL_SECONDS: Final = 0.01
 """How often a file is looked at where there is no inotify; a reading of both records costs 2 us."""
 
@@ -73,10 +76,9 @@ class Listener:
 
     def drain(self) -> None:
         """Take off what has happened, for all listeners of the process. To be followed by a look at the value."""
-        if self._epoll is not None:
-            with suppress(BlockingIOError):
+        if self._epoll is not None and not _bell.pass_on(self):
+            with suppress(BlockingIOError):  # it may have been this one which woke; if not, it does so the next time
                 os.eventfd_read(self._bell_fd)
-            _bell.pass_on(self)
 
     def ring(self) -> None:
         """Wake whoever waits for this listener."""
@@ -153,21 +155,38 @@ class _Bell:
                     lowlevel.remove_watch(self._fd, watch)
             self._close_if_unused()
 
-    def pass_on(self, taker: Listener) -> None:
-        """Take everything off the queue and ring whom it concerns, but the one who has just been woken."""
+    def pass_on(self, taker: Listener) -> bool:
+        """Take everything off the queue and ring whom it concerns, but the one who has just been woken.
+
+        Returns:
+            Whether something was there.
+        """
         with self._lock:
             if self._fd < 0:
-                return
+                return False
             changed: set[int] | None = None  # not known: everybody
             try:
-                changed = _changed(lowlevel.read_watch(self._fd))
+                if self._is_alone(taker):
+                    os.read(self._fd, LITTLE_BYTES)
+                    changed = set()
+                else:
+                    changed = _changed(lowlevel.read_watch(self._fd))
             except BlockingIOError:
                 changed = set()  # somebody else has taken it, and has rung
+                return False
             finally:  # also when a signal's handler raises: what was taken off is not there for anybody else
                 for watch in list(self._listeners) if changed is None else changed:
                     for listener in list(self._listeners.get(watch, ())):
                         if listener is not taker:
                             listener.ring()
+            return True
+
+    def _is_alone(self, taker: Listener) -> bool:
+        """Whether nobody else listens to anything, so that it is all the same what has happened."""
+        if len(self._listeners) != 1:
+            return False
+        (listeners,) = self._listeners.values()
+        return len(listeners) == 1 and taker in listeners
 
     def forget(self) -> None:
         """Close the parent's instance in a forked child."""

@@ -11,22 +11,16 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.errno cimport EAGAIN, errno
-from libc.math cimport ceil
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
 from .._protocol.frame cimport CALL, DEADLINE, REPLY, Header, is_alone, le32toh, put_deadline, put_header
 from ..lowlevel.system_calls cimport MSG_DONTWAIT, MSG_NOSIGNAL, POLLIN, c_poll, c_recv, c_send, now, pollfd
-from .short_way cimport MOST_BODY, READ_BYTES, Poll, poll_stream, tell
+from .short_way cimport MOST_BODY, READ_BYTES, Poll, milliseconds, poll_stream, tell
 
 from .._protocol.calls import LARGEST_ID, Waiter
 
 cdef uint32_t LAST_ID = LARGEST_ID
-
-
-cdef int milliseconds(double seconds) noexcept nogil:
-    """For poll(2), which rounds nothing itself: not a moment less, and a day at most."""
-    return 0 if seconds <= 0 else <int>min(ceil(1000 * seconds), 86_400_000.0)
 
 
 @cython.final

@@ -167,6 +167,8 @@ class RingFile(SharedFile[Header]):
         near = ring.in_one_piece(self.header, entries, READ_BYTES)
         start = near[0].position
         data = self._read(near[-1].end - start, self.header.data_offset(start))
+        if len(near) == 1:  # not to copy it once more
+            return [data] if near[0].matches(data) else []
         found: list[bytes] = []
         for entry in near:
             payload = data[entry.position - start : entry.end - start]
@@ -213,18 +215,24 @@ class RingFile(SharedFile[Header]):
 
 @final
 class Cursor:
-    """Where a reader is in a broadcast."""
+    """Where a reader is in a broadcast.
+
+    Attributes:
+        number: Of the next batch.
+        first: Of its first message, if none is missed.
+        missed: How many messages were.
+    """
 
     def __init__(self, file: RingFile, *, oldest: bool) -> None:
         """Begin behind the newest batch, or with the oldest one that is kept."""
         newest = file.newest()
         self.missed: int = 0
         self._file = file
-        self._number = newest.number + 1
-        self._first = newest.last + 1
+        self.number: int = newest.number + 1
+        self.first: int = newest.last + 1
         if oldest and newest.number:
-            self._number = file.oldest_number(newest)
-            self._first = file.first_message(self._number, newest)
+            self.number = file.oldest_number(newest)
+            self.first = file.first_message(self.number, newest)
 
     def take(self, most: int) -> list[tuple[bytes, int]]:
         """Return the next batches, at most `most`, each with how many messages it is; none where nothing is new.
@@ -238,16 +246,16 @@ class Cursor:
         laps = 0
         is_damaged = False
         for _ in range(READ_ATTEMPTS):
-            found = self._file.look(self._number, min(most, INDEX_ENTRIES))
+            found = self._file.look(self.number, min(most, INDEX_ENTRIES))
             if found.entries:
                 payloads = self._file.payloads(found.entries)
                 if payloads:
                     return self._taken(found.entries, payloads)
-                is_damaged = self._file.look(self._number, 1).entries == found.entries[:1]
+                is_damaged = self._file.look(self.number, 1).entries == found.entries[:1]
                 is_lapped = is_damaged and not self._file.keeps(found.entries[0])
             elif found.ahead:
                 is_damaged = True
-                is_lapped = ring.is_lapped(self._file.header.slots, self._number, found.ahead)
+                is_lapped = ring.is_lapped(self._file.header.slots, self.number, found.ahead)
             else:
                 return []
             if is_lapped:
@@ -255,7 +263,7 @@ class Cursor:
                 laps += 1
                 is_damaged = False
         if is_damaged:
-            self._number += 1
+            self.number += 1
             raise ProtocolError(
                 f"{self._file.path}: a message is damaged, and left out; somebody else has written to the file"
             )
@@ -265,18 +273,18 @@ class Cursor:
     def is_at_end(self) -> bool:
         """Whether every batch has been taken, and no other will follow."""
         last = self._file.ended_after()
-        return last is not None and last < self._number
+        return last is not None and last < self.number
 
     def _taken(self, entries: Sequence[Entry], payloads: Sequence[bytes]) -> list[tuple[bytes, int]]:
         """Note what is taken; what lies between it and what was taken before has been missed."""
-        self.missed += max(0, entries[0].first - self._first)
+        self.missed += max(0, entries[0].first - self.first)
         last = entries[len(payloads) - 1]
-        self._number = last.number + 1
-        self._first = last.last + 1
+        self.number = last.number + 1
+        self.first = last.last + 1
         return [(payload, entry.messages) for payload, entry in zip(payloads, entries, strict=False)]
 
     def _resume(self, laps: int) -> None:
         """Go on with the oldest batch, or nearer to the newest."""
         newest = self._file.newest()
         number = ring.resume_at(self._file.oldest_number(newest), newest.number, laps, READ_ATTEMPTS)
-        self._number = max(self._number, number)
+        self.number = max(self.number, number)

@@ -8,18 +8,25 @@ The law: a plan that is given up loses nothing; and the watch is there before th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from threading import Lock
-from typing import Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar, final
 
 from .._batches import LONGEST_START_BYTES, join, longest_of, split
 from .._codec import Codec
 from .._errors import Closed, EndOfChannel, InvalidMessage, IPCError, WouldBlock
+from .compiled import compiled
 from .connecting import Pause
 from .in_child import forget_in_child
 from .ring_file import Cursor, RingFile
 from .watching import waiting
+
+if TYPE_CHECKING:
+    from .heard_alone import HeardAlone
+
+_longest_of: Callable[[bytes], int] = compiled("array_items", "longest_of") or longest_of
+_short_way: type[HeardAlone] | None = compiled("heard_alone", "HeardAlone")
 
 T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -95,7 +102,7 @@ class BroadcastSender(Generic[T_contra]):
                 continue
             # Take as many the next time as will fill a batch, if they are as long as these.
             self._together = min(max(1, header.batch_bytes * len(some) // len(array)), MOST_TOGETHER)
-            if len(some) > 1 and len(array) <= header.batch_bytes and longest_of(array) <= header.message_bytes:
+            if len(some) > 1 and len(array) <= header.batch_bytes and _longest_of(array) <= header.message_bytes:
                 yield Batch(array, len(some))
             else:
                 yield from self._put_together(map(self._not_too_large, split(array)))
@@ -137,21 +144,22 @@ class BroadcastReceiver(Generic[T_co]):
     def __init__(self, file: RingFile, codec: Codec[T_co], start: Start) -> None:
         self.file: Final = file
         self._codec: Final = codec
+        self._short_way: Final = None if _short_way is None else _short_way(file.header, codec, file.spinner)
         self._batches: deque[tuple[bytes, int]] = deque()
         self._values: deque[T_co] = deque()
         self._in_use = Lock()
-        self._listener: Final = file.listen()
+        self.listener: Final = file.listen()
         try:
-            self._cursor: Final = Cursor(file, oldest=start == "oldest")
+            self.cursor: Final = Cursor(file, oldest=start == "oldest")
         except BaseException:
-            self._listener.close()
+            self.listener.close()
             raise
         forget_in_child(self)
 
     @property
     def missed(self) -> int:
         """How many messages were gone before this reader came to them."""
-        return self._cursor.missed
+        return self.cursor.missed
 
     def take_decoded(self) -> T_co:
         """Return the next message if it was decoded with others before it. In one step: needs no turn.
@@ -159,7 +167,7 @@ class BroadcastReceiver(Generic[T_co]):
         Raises:
             IndexError: There is none, or the end was closed; one may be in the ring.
         """
-        if self._listener.is_stopped:
+        if self.listener.is_stopped:
             raise IndexError
         return self._values.popleft()
 
@@ -174,10 +182,21 @@ class BroadcastReceiver(Generic[T_co]):
         """
         with self._in_use:
             try:
-                return (yield from waiting(self.file, self._listener, lambda: self._collect(most) or None))
+                return (yield from waiting(self.file, self.listener, lambda: self._collect(most) or None))
             finally:
-                if self._listener.is_stopped:
-                    self._listener.close()
+                if self.listener.is_stopped:
+                    self.listener.close()
+
+    def hear(self, most: int, end: float) -> list[T_co] | None:
+        """Receive as `receiving` does, by the short way, and wait in the kernel until then; None: go the long way."""
+        if self._short_way is None or self._values or self._batches or not self._in_use.acquire(blocking=False):
+            return None
+        try:
+            return self._at_most(most, self._short_way.receive(self, end))
+        finally:
+            if self.listener.is_stopped:
+                self.listener.close()
+            self._in_use.release()
 
     def receive_at_once(self, most: int) -> list[T_co]:
         """Receive what is there, at most `most` messages.
@@ -193,10 +212,10 @@ class BroadcastReceiver(Generic[T_co]):
 
     def close(self) -> None:
         """Close the end, and wake whoever waits in it, who gets `Closed`. Safe to repeat."""
-        self._listener.stop()  # what was taken stays: another thread may be in the middle of it
+        self.listener.stop()  # what was taken stays: another thread may be in the middle of it
         self.file.close()
         if self._in_use.acquire(blocking=False):
-            self._listener.close()
+            self.listener.close()
             self._in_use.release()
 
     def forget(self) -> None:
@@ -206,8 +225,12 @@ class BroadcastReceiver(Generic[T_co]):
         self._values.clear()
 
     def _collect(self, most: int) -> list[T_co]:
-        if self._listener.is_stopped:
+        if self.listener.is_stopped:
             raise Closed(f"{self.file.path}: this end was closed here")
+        if self._short_way is not None and not self._values and not self._batches:
+            found = self._at_most(most, self._short_way.take(self))
+            if found:
+                return found
         values: list[T_co] = []
         try:
             while len(values) < most and (self._values or self._look()):
@@ -218,8 +241,15 @@ class BroadcastReceiver(Generic[T_co]):
                 if self._batches:
                     self._batches.popleft()
                 raise
-        if not values and self._cursor.is_at_end():
+        if not values and self.cursor.is_at_end():
             raise EndOfChannel(f"{self.file.path}: the last writer has left")
+        return values
+
+    def _at_most(self, most: int, values: list[T_co] | None) -> list[T_co] | None:
+        """Keep for later what are more."""
+        if values is not None and len(values) > most:
+            self._values.extend(values[most:])
+            del values[most:]
         return values
 
     def _hand_out(self, values: list[T_co], most: int) -> None:
@@ -251,5 +281,5 @@ class BroadcastReceiver(Generic[T_co]):
     def _look(self) -> bool:
         """Have batches in `_batches`, if any are there."""
         if not self._batches:
-            self._batches.extend(self._cursor.take(LOOK_AHEAD))
+            self._batches.extend(self.cursor.take(LOOK_AHEAD))
         return bool(self._batches)

@@ -2,6 +2,7 @@
 """What the short ways have in common: polling as `polling.Spinner` has it."""
 
 from libc.errno cimport EAGAIN, EINTR, errno
+from libc.math cimport ceil
 
 from ..lowlevel.system_calls cimport MSG_DONTWAIT, c_recv, now
 
@@ -46,6 +47,11 @@ cdef inline Poll poll_stream(int fd, char *data, size_t most, double budget) noe
         found = poll.found >= 0 or (poll.error != EAGAIN and poll.error != EINTR)
         if not goes_on(&poll, found, start, &last, budget):
             return poll
+
+
+cdef inline int milliseconds(double seconds) noexcept nogil:
+    """For poll(2) and epoll_wait(2), which round nothing themselves: not a moment less, and a day at most."""
+    return 0 if seconds <= 0 else <int>min(ceil(1000 * seconds), 86_400_000.0)
 
 
 cdef inline int tell(object spinner, Poll *poll) except -1:

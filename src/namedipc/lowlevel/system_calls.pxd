@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""The system calls of the short ways, which are compiled: recv(2), send(2), poll(2), epoll_wait(2), clock_gettime(2)."""
+"""The system calls of the short ways, which are compiled: recv(2), send(2), pread(2), poll(2), epoll_wait(2), clock_gettime(2)."""
 
 from libc.stdint cimport uint32_t
 
@@ -8,6 +8,9 @@ cdef extern from "sys/socket.h" nogil:
     ssize_t c_send "send"(int, const void *, size_t, int)
     const int MSG_DONTWAIT
     const int MSG_NOSIGNAL
+
+cdef extern from "unistd.h" nogil:
+    ssize_t c_pread "pread"(int, void *, size_t, ssize_t)
 
 cdef extern from "poll.h" nogil:
     struct pollfd:
