@@ -5,12 +5,13 @@ from __future__ import annotations
 import types
 from collections.abc import Generator
 from contextvars import copy_context
+from functools import partial
 from typing import Any, cast
 
 import pytest
 
 from namedipc import Peer
-from namedipc._shells.suspended import ActiveCall, Suspended, active_call, begin_handler
+from namedipc._shells.suspended import ActiveCall, Suspended, active_call, begin_handler, begin_in_context
 
 ACTIVE = ActiveCall("cook", Peer(1, 2, 3, ()), None, {}, "Kitchen")
 
@@ -40,14 +41,24 @@ async def finish(call: Suspended) -> object:
 
 
 def test_a_handler_that_never_waits_ends_in_its_first_step() -> None:
-    """StopIteration has its result, as with any coroutine."""
+    """Its result comes without an exception."""
 
     async def quick() -> int:
         return 7
 
-    with pytest.raises(StopIteration) as ended:
-        copy_context().run(begin_handler, quick, (), {}, ACTIVE)
-    assert ended.value.value == 7
+    assert copy_context().run(begin_handler, quick, (), {}, ACTIVE) == (None, 7)
+    assert copy_context().run(begin_in_context, quick, ()) == (None, 7)
+
+
+def test_a_handler_that_raises_stop_iteration_is_not_taken_for_one_that_ends() -> None:
+    """A plain `def` may, which should return an awaitable: that is an error, as any other."""
+
+    def method() -> Any:
+        raise StopIteration(7)
+
+    for begin in (partial(begin_handler, method, (), {}, ACTIVE), partial(begin_in_context, method, ())):
+        with pytest.raises(StopIteration):
+            copy_context().run(begin)
 
 
 def test_a_handler_may_return_any_awaitable() -> None:

@@ -15,10 +15,13 @@ from libc.string cimport memcpy
 from .._protocol.frame cimport CALL, DEADLINE, REPLY, Header, deadline_at, is_alone, le16toh, le32toh, put_header
 from ..lowlevel.system_calls cimport EPOLLIN, MSG_DONTWAIT, MSG_NOSIGNAL, c_recv, c_send, epoll_event, epoll_wait, now
 from .short_way cimport MOST_BODY, READ_BYTES, Poll, goes_on, taken_away, tell
+from .slots cimport place_of, put, taken
 
 from .._errors import InvalidMessage
 from .._protocol import frames
+from .._protocol.session import ServerSession
 from . import outcomes, polling
+from .service_clients import Connection
 from .suspended import ActiveCall
 
 cdef extern from "Python.h":
@@ -33,6 +36,18 @@ cdef enum:
 cdef object IDLE = outcomes.IDLE
 cdef object TURN = outcomes.TURN
 cdef object UNTIMED = outcomes.UNTIMED
+
+cdef Py_ssize_t CONTEXT = place_of(Connection, "context")
+cdef Py_ssize_t CONTEXTS = place_of(Connection, "contexts")
+cdef Py_ssize_t FD = place_of(Connection, "fd")
+cdef Py_ssize_t IS_AT_REST = place_of(Connection, "is_at_rest")
+cdef Py_ssize_t OF_SESSION = place_of(Connection, "session")
+cdef Py_ssize_t QUEUED = place_of(Connection, "queued")
+cdef Py_ssize_t RECENT = place_of(Connection, "recent")
+cdef Py_ssize_t RECENT_INDEX = place_of(Connection, "recent_index")
+cdef Py_ssize_t UNREAD = place_of(Connection, "unread")
+cdef Py_ssize_t LAST_ID = place_of(ServerSession, "last_id")
+cdef Py_ssize_t THEIR_MESSAGE_BYTES = place_of(ServerSession, "their_message_bytes")
 
 assert (CALL, REPLY, DEADLINE) == (frames.CALL, frames.REPLY, frames.DEADLINE_FLAG)
 assert (sizeof(Header), sizeof(double)) == (frames.HEADER_BYTES, frames.DEADLINE.size)
@@ -146,7 +161,7 @@ cdef class ServedAlone:
         t = now()
         for at in range(count):
             connection = self.connections.get(self.events[at].data.fd)
-            if connection is None or connection.queued:
+            if connection is None or taken(connection, QUEUED):
                 continue
             began = t
             outcome = self.take(connection)
@@ -175,12 +190,13 @@ cdef class ServedAlone:
 
     cpdef object take(self, connection):
         """Read a client that has sent something, and answer it. As `ServiceLoop.take_unread`, and in its stead."""
-        if not connection.is_at_rest or self.clients.draining:
+        if taken(connection, IS_AT_REST) is not True:
             return self.loop.take_unread(connection)
-        cdef ssize_t size = c_recv(connection.fd, self.data, READ_BYTES, MSG_DONTWAIT)
+        cdef int fd = taken(connection, FD)
+        cdef ssize_t size = c_recv(fd, self.data, READ_BYTES, MSG_DONTWAIT)
         if size <= 0:
             return self.loop.take_unread(connection)  # it is told the same
-        connection.unread = False
+        put(connection, UNREAD, False)
         self.bytes_received += size
         cdef const Header *header = <const Header *>self.data
         cdef uint32_t id = le32toh(header.id)
@@ -204,12 +220,13 @@ cdef class ServedAlone:
         )
 
     cdef object answer_call(self, connection, uint32_t id, Py_ssize_t index, tuple way, deadline, bytes body):
-        cdef object method, handler, decode, direct, encode, exact, encode_wire, context, value, begun
+        cdef object method, handler, decode, direct, encode, exact, encode_wire, context, value
+        cdef tuple begun
         cdef object args = None
         cdef object kwargs = None
         cdef object active = None
-        cdef object session = connection.session
-        session.last_id = id
+        cdef object session = taken(connection, OF_SESSION)
+        put(session, LAST_ID, id)
         method, handler, decode, direct, encode, exact, encode_wire = way
         direct = (<list>direct)[<uint8_t>PyBytes_AS_STRING(body)[0]] if PyBytes_GET_SIZE(body) else None
         if direct is not None:
@@ -225,13 +242,13 @@ cdef class ServedAlone:
                 return UNTIMED
         if deadline is not None:
             active = ActiveCall(method.name, connection.peer, deadline, {}, self.interface)
-            context = connection.context
+            context = taken(connection, CONTEXT)
         else:
-            if connection.recent_index != index:
-                context = connection.contexts.get(index)
-                connection.recent = self.loop.known(connection, index) if context is None else context
-                connection.recent_index = index
-            context = connection.recent
+            if taken(connection, RECENT_INDEX) != index:
+                context = taken(connection, CONTEXTS).get(index)
+                put(connection, RECENT, self.loop.known(connection, index) if context is None else context)
+                put(connection, RECENT_INDEX, index)
+            context = taken(connection, RECENT)
         context = PyContext_Copy(context)
         try:
             PyContext_Enter(context)
@@ -242,19 +259,18 @@ cdef class ServedAlone:
                     begun = self.step_by_position(handler, args)
             finally:
                 PyContext_Exit(context)
-        except StopIteration as done:
-            value = done.value
         except Exception as error:  # whatever a handler raises is its caller's
             self.loop.answer_raised(connection, id, method, error)
             return None
-        else:
+        if begun[0] is not None:
             return self.loop.suspend(connection, id, method, deadline, context, begun)
+        value = begun[1]
         try:
             body = encode_wire(value) if type(value) in <frozenset>exact else encode(value)
         except Exception:
             body = None
         cdef Py_ssize_t length = 0 if body is None else PyBytes_GET_SIZE(body)
-        if body is None or length > session.their_message_bytes:
+        if body is None or length > <Py_ssize_t>taken(session, THEIR_MESSAGE_BYTES):
             self.loop.answer_value(connection, id, method, value)  # which says what is the matter
             return None
         if length > MOST_BODY:
@@ -265,8 +281,8 @@ cdef class ServedAlone:
         put_header(self.data, length, REPLY, 0, 0, id)
         memcpy(self.data + sizeof(Header), PyBytes_AS_STRING(body), length)
         cdef ssize_t sent = 0
-        if connection.is_at_rest:  # it has not been closed meanwhile, nor anything else
-            sent = max(0, c_send(connection.fd, self.data, size, MSG_DONTWAIT | MSG_NOSIGNAL))
+        if taken(connection, IS_AT_REST) is True:  # it has not been closed meanwhile, nor anything else
+            sent = max(0, c_send(<int>taken(connection, FD), self.data, size, MSG_DONTWAIT | MSG_NOSIGNAL))
             self.bytes_sent += sent
         if sent < size:
             session.outgoing.append(PyBytes_FromStringAndSize(self.data + sent, size - sent))

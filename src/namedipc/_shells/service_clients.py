@@ -632,6 +632,7 @@ class Clients:
         with contextlib.suppress(OSError):
             self.pause_accepting()
         for connection in list(self.connections.values()):
+            connection.is_at_rest = False
             connection.session.goodbye()
             self.flush(connection)
 

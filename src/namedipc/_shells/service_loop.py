@@ -313,7 +313,8 @@ class ServiceLoop:
         waits = connection.calls or connection.outbound or connection.postponed or connection.queued or session.held
         closes = connection.closed or session.said_goodbye
         owes = connection.slow is not None or not session.reader.is_empty
-        connection.is_at_rest = session.is_direct and not waits and not closes and not owes
+        is_quiet = not waits and not closes and not owes and not self.clients.draining
+        connection.is_at_rest = session.is_direct and is_quiet
 
     def _round(self, connection: Connection) -> Suspended | int:
         """Take up to 32 frames of one client, for 0.1 ms, and send what they were answered with."""
@@ -416,11 +417,11 @@ class ServiceLoop:
         context = (known or connection.context).copy()
         try:
             coroutine, first = context.run(self._step, handler, args, kwargs, active)
-        except StopIteration as done:
-            self._answer(connection, id_, method, done.value)
-            return UNTIMED if method.is_stream else None
         except Exception as error:  # whatever a handler raises is its caller's
             self.answer_error(connection, id_, method, error)
+            return UNTIMED if method.is_stream else None
+        if coroutine is None:
+            self._answer(connection, id_, method, first)
             return UNTIMED if method.is_stream else None
         suspended = Suspended(
             connection, id_, method, deadline, context, coroutine, first, flags=flags, streams=streams
@@ -538,20 +539,20 @@ class ServiceLoop:
             handler = plain_handler if wrap is None else wrap(plain_handler)
             context = new_context()
             try:
-                coroutine, waits_for = context.run(step, handler, args)
-            except StopIteration as done:
-                values.append(done.value)
-                if len(values) >= results.most:
-                    results.encode(id_)
+                coroutine, value = context.run(step, handler, args)
             except Exception as error:  # whatever a handler raises is its caller's
                 results.send(id_ - 1)
                 self.answer_error(connection, id_, method, error)
             else:
-                results.send(id_ - 1)
-                active.inline = False
-                suspended = Suspended(connection, id_, method, deadline, context, coroutine, waits_for)
-                self.enter(suspended)
-                return suspended
+                if coroutine is not None:
+                    results.send(id_ - 1)
+                    active.inline = False
+                    suspended = Suspended(connection, id_, method, deadline, context, coroutine, value)
+                    self.enter(suspended)
+                    return suspended
+                values.append(value)
+                if len(values) >= results.most:
+                    results.encode(id_)
             if active.headers:  # they are this call's own
                 active.inline = False
                 active, new_context = self._context_of_run(connection, run, method)

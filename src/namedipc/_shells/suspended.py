@@ -193,20 +193,26 @@ class Suspended:
 def begin_handler(
     handler: Handler, args: tuple[object, ...], kwargs: dict[str, object], call: ActiveCall | None
 ) -> tuple[Any, object]:
-    """Run a handler until it first waits. StopIteration carries its result if it never does.
+    """Run a handler until it first waits.
 
     Args:
         handler: The handler.
         args: What it gets.
         kwargs: And by name.
         call: Which call it answers; None where the context knows.
+
+    Returns:
+        The rest of its coroutine, and what it waits for; or None, and its result if it never waits.
     """
     if call is not None:
         active_call.set(call)
     try:
         awaitable = handler(*args, **kwargs)
         coroutine: Any = awaitable if hasattr(awaitable, "send") else _iterate(handler, awaitable)
-        return coroutine, coroutine.send(None)
+        try:
+            return coroutine, coroutine.send(None)
+        except StopIteration as done:
+            return None, done.value
     finally:
         if call is not None:
             call.inline = False
@@ -216,7 +222,10 @@ def begin_in_context(handler: Handler, args: tuple[object, ...]) -> tuple[Any, o
     """`begin_handler` where `active_call` is set already, and all arguments are given by position."""
     awaitable = handler(*args)
     coroutine: Any = awaitable if hasattr(awaitable, "send") else _iterate(handler, awaitable)
-    return coroutine, coroutine.send(None)
+    try:
+        return coroutine, coroutine.send(None)
+    except StopIteration as done:
+        return None, done.value
 
 
 def _iterate(handler: Handler, awaitable: Awaitable[object]) -> object:
