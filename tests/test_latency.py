@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from namedipc._shells.latency import _ENDS, GATHERED, LONGEST_SECONDS, Latencies
+from namedipc._shells.latency import ENDS, GATHERED, LONGEST_SECONDS, Latencies
 
 SHARES = (0.0, 0.25, 0.5, 0.9, 0.99, 1.0)
 durations = st.floats(0, LONGEST_SECONDS) | st.floats(-7, 3).map(lambda exponent: float(10.0**exponent))
@@ -57,19 +57,19 @@ def test_what_takes_longer_counts_as_the_longest() -> None:
 def test_the_size_does_not_grow() -> None:
     """However many are recorded."""
     latencies = Latencies()
-    size = sys.getsizeof(latencies._counts)
+    size = sys.getsizeof(latencies.counts)
     for n in range(10_000):
         latencies.record(n * 1e-4)
         if len(latencies.gathered) >= GATHERED:
             latencies.count_gathered()
     assert latencies.count == 10_000
     assert len(latencies.gathered) < GATHERED
-    assert sys.getsizeof(latencies._counts) == size < 4096
+    assert sys.getsizeof(latencies.counts) == size < 4096
 
 
 def test_a_duration_at_the_end_of_a_bucket_is_counted_once() -> None:
     """Whatever rounding does: every end, and the floats beside it."""
-    durations = [near for end in _ENDS for near in (nextafter(end, 0), end, nextafter(end, 2 * end))]
+    durations = [near for end in ENDS for near in (nextafter(end, 0), end, nextafter(end, 2 * end))]
     latencies = recorded(durations)
     assert latencies.quantile(1.0) == LONGEST_SECONDS
     assert latencies.gathered == []

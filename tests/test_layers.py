@@ -126,7 +126,7 @@ def imports_as_python(source: str) -> str:
     for line in source.splitlines():
         is_import = is_open or re.match(r"(from \S+ c?import|cimport) ", line) is not None
         is_open = is_import and "(" in line if not is_open else ")" not in line
-        is_of_system = re.match(r'cdef extern from "(?!Python\.h|endian\.h|time\.h)', line) is not None
+        is_of_system = re.match(r'cdef extern from "(?!Python\.h|structmember\.h|endian\.h|time\.h)', line) is not None
         lines.append(line.replace("cimport", "import") if is_import else "import socket" if is_of_system else "")
     return "\n".join(lines)
 

@@ -10,7 +10,7 @@ import socket
 import struct
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +25,7 @@ from namedipc._protocol.frames import CALL, CANCEL, DEADLINE_FLAG, GOODBYE, HEAD
 from namedipc._protocol.hello import HELLO_BYTES, SERVICE, Hello
 from namedipc._schema import Schema
 from namedipc._shells import service_loop
+from namedipc._shells.latency import ENDS, Latencies
 from namedipc._shells.outcomes import IDLE
 from namedipc._shells.service_loop import ServiceLoop
 from namedipc._shells.suspended import Suspended
@@ -235,6 +236,53 @@ def test_a_call_with_a_deadline_goes_the_short_way_until_then() -> None:
     tell = SCHEMA.by_name["tell"].index
     for body in (b"", b"\0" * 7, b"\0" * 8):
         same([HELLO, pack_frame(CALL, body, flags=DEADLINE_FLAG, method=tell, id=1)], short_calls=0)
+
+
+class Lent:
+    """What answers by anything that can be called and gives something to wait for."""
+
+    def __init__(self, clerk: Clerk) -> None:
+        self.close, self.fail, self.wait, self.fill = clerk.close, clerk.fail, clerk.wait, clerk.fill
+        self.weigh = functools.partial(clerk.weigh)
+        self.tell = lambda: Later(clerk.tell())
+
+
+@attrs.frozen
+class Later:
+    """An awaitable which is no coroutine."""
+
+    inner: Coroutine[object, object, object]
+
+    def __await__(self) -> Generator[object, object, object]:
+        return self.inner.__await__()
+
+
+def test_handlers_of_other_kinds(tmp_path: Path) -> None:
+    """What is no `async def` is called all the same: by the short way, and with the same answer."""
+    pieces = [HELLO, call("weigh", 1, Letter("abc"), 5), call("tell", 2), call("weigh", 3, Letter("a"), fast=True)]
+    told = same([*pieces, call("fill", 4, 10)], short_calls=4)
+    with pumped_loop(tmp_path / "desk", SCHEMA, Lent(Clerk()), LIMITS) as loop:
+        with lowlevel.unix_connect(tmp_path / "desk") as client:
+            for piece in [*pieces, call("fill", 4, 10)]:
+                client.sendall(piece)
+                pump(loop)
+            assert received(client) == told
+        assert loop._alone is not None
+        assert loop._alone.calls == 4
+
+
+def test_durations_are_counted_where_python_counts_them(tmp_path: Path) -> None:
+    """In the same bucket, also at its very end."""
+    seconds = [near for end in ENDS for near in (math.nextafter(end, 0), end, math.nextafter(end, 2 * end))]
+    latencies = Latencies()
+    for each in seconds:
+        latencies.record(each)
+    latencies.count_gathered()
+    with desk(tmp_path / "desk", short=True) as loop:
+        assert loop._alone is not None
+        for each in seconds:
+            loop._alone.record(each)
+        assert loop.latencies.counts == latencies.counts
 
 
 def test_what_a_handler_raises_is_the_error_of_its_call() -> None:

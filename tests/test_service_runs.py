@@ -345,16 +345,26 @@ class Interrupted:
     """Its implementation."""
 
     async def is_protected(self, number: int) -> bool:
-        """Ask trio."""
+        """Ask trio; having waited first, if that is asked for."""
+        if number < 0:
+            await trio.lowlevel.checkpoint()
         return trio.lowlevel.currently_ki_protected()
 
 
 async def test_handlers_are_not_protected_from_the_keyboard(tmp_path: Path) -> None:
-    """Whether their call came alone or with others."""
+    """Whether their call came alone or with others, also once they have waited; but where somebody else calls them."""
     service = Service(tmp_path / "desk", Interruptible)
     client = service.connect()
     async with service.serve(Interrupted()), client as proxy:
         assert not await proxy.is_protected(1)
+        assert not await proxy.is_protected(-1)
+        assert not await proxy.is_protected(2)
+
+        @trio.lowlevel.enable_ki_protection
+        async def protected() -> bool:
+            return await Interrupted().is_protected(1)
+
+        assert await protected()
         assert await client.call_each(Interruptible.is_protected, range(3)) == [False] * 3
 
 

@@ -6,12 +6,22 @@ import types
 from collections.abc import Generator
 from contextvars import copy_context
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 
 from namedipc import Peer
-from namedipc._shells.suspended import ActiveCall, Suspended, active_call, begin_handler, begin_in_context
+from namedipc._shells.suspended import (
+    ActiveCall,
+    Suspended,
+    active_call,
+    begin_handler,
+    begin_in_context,
+    is_coroutine_function,
+    twin_of,
+)
 
 ACTIVE = ActiveCall("cook", Peer(1, 2, 3, ()), None, {}, "Kitchen")
 
@@ -48,6 +58,59 @@ def test_a_handler_that_never_waits_ends_in_its_first_step() -> None:
 
     assert copy_context().run(begin_handler, quick, (), {}, ACTIVE) == (None, 7)
     assert copy_context().run(begin_in_context, quick, ()) == (None, 7)
+
+
+class Cook:
+    """Has handlers."""
+
+    @property
+    def dish(self) -> str:
+        """What there is."""
+        return "soup"
+
+    async def cook(self, size: int = 1, *more: int, salt: bool = False) -> object:
+        """Tell everything."""
+        return self.dish, size, more, salt, super().__repr__() == repr(self)
+
+    async def raises(self) -> None:
+        """Raise."""
+        raise ValueError("too salty")
+
+
+async def alone(size: int = 1) -> int:
+    """A handler which is no method."""
+    return size
+
+
+def test_a_twin_is_the_same_with_code_of_its_own() -> None:
+    """Defaults, names, what it closes over, and what it shows of itself; the first one is left alone."""
+    cook = Cook()
+    twin: Any = twin_of(cook.cook)
+    assert is_coroutine_function(twin)
+    assert twin.__self__ is cook
+    assert twin.__code__ is not cook.cook.__code__
+    assert (twin.__name__, twin.__qualname__) == ("cook", "Cook.cook")
+    calls: list[tuple[tuple[int, ...], dict[str, object]]] = [((), {}), ((2, 3), {"salt": True})]
+    for args, kwargs in calls:
+        ended = [copy_context().run(begin_handler, handler, args, kwargs, None) for handler in (twin, cook.cook)]
+        assert ended[0] == ended[1]
+        assert ended[0][1] == ("soup", *(args[:1] or (1,)), args[1:], kwargs.get("salt", False), True)
+    twin = twin_of(alone)
+    assert twin.__code__ is not alone.__code__
+    assert begin_in_context(twin, (7,)) == (None, 7)
+    twin = twin_of(cook.raises)
+    with pytest.raises(ValueError, match="too salty") as raised:
+        begin_in_context(twin, ())
+    assert raised.traceback[-1].name == "raises"
+    assert Path(str(raised.traceback[-1].path)) == Path(__file__)
+
+
+def test_what_is_no_coroutine_function_has_no_twin() -> None:
+    """Whatever else gives something to wait for; a mock, for instance."""
+    for handler in (partial(alone, 1), lambda: alone(1), AsyncMock(), trap, Cook):
+        wrong: Any = handler
+        assert not is_coroutine_function(wrong)
+        assert twin_of(wrong) is wrong
 
 
 def test_a_handler_that_raises_stop_iteration_is_not_taken_for_one_that_ends() -> None:

@@ -13,7 +13,7 @@ import trio
 from ._call import Trace, traced
 from ._schema import Schema
 from ._shells.service_loop import ServiceLoop
-from ._shells.trio_service import Server, begin_in_context_unprotected, begin_unprotected, serving
+from ._shells.trio_service import Server, begin_in_context_unprotected, begin_unprotected, serving, unprotected
 from ._shells.trio_streams import ServedStreams
 from ._shells.unnamed import Ownership
 from ._values import Allow, Limits
@@ -50,6 +50,7 @@ async def serving_claim(
             spin=spin,
             step=begin_unprotected,
             step_of_run=begin_in_context_unprotected,
+            prepare=unprotected,
             open_streams=ServedStreams,
             call_soon=functools.partial(_call_soon, trio.lowlevel.current_trio_token()),
             wrap=None if trace is None else functools.partial(traced, trace),

@@ -11,6 +11,7 @@ from .suspended import Handler, Suspended
 ShortWay: TypeAlias = tuple[
     Method,
     Handler,
+    bool,
     Callable[[Buffer], Arguments],
     list[Callable[[Buffer], Any] | None],
     Callable[[Any], bytes],
@@ -27,7 +28,7 @@ class ServedAlone:
         loop: ServiceLoop,
         ways: list[ShortWay | None],
         step: Callable[..., tuple[Any, object]],
-        step_by_position: Callable[..., tuple[Any, object]],
     ) -> None: ...
     def serve(self, end: float) -> Suspended | int | None: ...
+    def record(self, seconds: float) -> None: ...
     def take(self, connection: Connection) -> Suspended | int | None: ...

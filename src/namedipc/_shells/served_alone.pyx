@@ -9,7 +9,9 @@ differs. So it knows nothing that the long way does not, and a package that was 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport uint8_t, uint32_t
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
 from .._protocol.frame cimport CALL, DEADLINE, REPLY, Header, deadline_at, is_alone, le16toh, le32toh, put_header
@@ -20,7 +22,7 @@ from .slots cimport place_of, put, taken
 from .._errors import InvalidMessage
 from .._protocol import frames
 from .._protocol.session import ServerSession
-from . import outcomes, polling
+from . import latency, outcomes, polling
 from .service_clients import Connection
 from .suspended import ActiveCall
 
@@ -28,6 +30,8 @@ cdef extern from "Python.h":
     object PyContext_Copy(object)
     int PyContext_Enter(object) except -1
     int PyContext_Exit(object) except -1
+    int PyIter_Send(object, object, PyObject **) except -1  # PYGEN_ERROR
+    const int PYGEN_RETURN
 
 
 cdef enum:
@@ -37,6 +41,7 @@ cdef object IDLE = outcomes.IDLE
 cdef object TURN = outcomes.TURN
 cdef object UNTIMED = outcomes.UNTIMED
 
+cdef Py_ssize_t CLOSED = place_of(Connection, "closed")
 cdef Py_ssize_t CONTEXT = place_of(Connection, "context")
 cdef Py_ssize_t CONTEXTS = place_of(Connection, "contexts")
 cdef Py_ssize_t FD = place_of(Connection, "fd")
@@ -64,24 +69,35 @@ cdef Poll poll_events(int epoll, epoll_event *events, double budget) noexcept no
             return poll
 
 
+cdef inline tuple begin(handler, tuple args):
+    """As `suspended.begin_in_context`, for an `async def` that was prepared: without an exception at its end."""
+    cdef PyObject *found
+    cdef object coroutine = handler(*args)
+    cdef int how = PyIter_Send(coroutine, None, &found)
+    cdef object value = <object>found
+    Py_DECREF(value)
+    return (None if how == PYGEN_RETURN else coroutine), value
+
+
 @cython.final
 cdef class ServedAlone:
     """The short way of a service's calls. One belongs to a `ServiceLoop`, and speaks for it.
 
     Args:
         loop: The loop.
-        ways: By the index of a method: the method, its handler, `decode` and `direct` of its arguments, and `encode`,
+        ways: By the index of a method: the method, its handler, whether that is an `async def`, `decode` and `direct` of its arguments, and `encode`,
             `exact` and `encode_wire` of its result; None for one that has streams, rules, or descriptors.
         step: Runs a handler's first step.
-        step_by_position: The same for one that gets all its arguments by position.
 
     Attributes:
         calls: How many it has begun; with `bytes_received` and `bytes_sent` they are not among those of the loop.
     """
 
     cdef readonly unsigned long long calls, bytes_received, bytes_sent
-    cdef object loop, clients, step, step_by_position, ready, more, interface
-    cdef list ways, gathered
+    cdef object loop, clients, step, ready, more, interface
+    cdef list ways, told
+    cdef int64_t[::1] counts
+    cdef double[::1] ends
     cdef dict connections
     cdef int epoll
     cdef ssize_t longest
@@ -96,13 +112,14 @@ cdef class ServedAlone:
     def __dealloc__(self):
         PyMem_Free(self.data)
 
-    def __init__(self, loop, list ways, step, step_by_position):
+    def __init__(self, loop, list ways, step):
         self.loop = loop
         self.ways = ways
         self.step = step
-        self.step_by_position = step_by_position
         self.clients = loop.clients
-        self.gathered = loop.latencies.gathered
+        self.told = []
+        self.counts = loop.latencies.counts
+        self.ends = latency.ENDS
         self.connections = loop.clients.connections
         self.ready = loop.clients.ready
         self.more = loop.clients.more
@@ -123,6 +140,7 @@ cdef class ServedAlone:
                 if count <= 0:
                     return IDLE
             outcome = self.serve_some(count, end)
+            self.told.clear()
             if outcome is not None or self.ready or self.more or self.clients.accept_due:
                 return outcome
             if now() > end:
@@ -154,20 +172,21 @@ cdef class ServedAlone:
         cdef double began, t
         cdef object connection, outcome
         for at in range(count):
-            if self.events[at].events != EPOLLIN or self.events[at].data.fd not in self.connections:
-                fd = self.events[at].data.fd
-                self.events[at].data.fd = -1
+            fd = self.events[at].data.fd
+            connection = self.connections.get(fd) if self.events[at].events == EPOLLIN else None
+            self.told.append(connection)
+            if connection is None:
                 self.clients.happened(fd, self.events[at].events)
         t = now()
         for at in range(count):
-            connection = self.connections.get(self.events[at].data.fd)
-            if connection is None or taken(connection, QUEUED):
+            connection = self.told[at]
+            if connection is None or taken(connection, QUEUED) is True or taken(connection, CLOSED) is True:
                 continue
             began = t
             outcome = self.take(connection)
             t = now()
             if outcome is None:
-                self.gathered.append(t - began)
+                self.record(t - began)
             elif outcome is not UNTIMED:
                 if not outcome.began:
                     outcome.began = began
@@ -178,12 +197,25 @@ cdef class ServedAlone:
                 return TURN
         return None
 
+    cpdef void record(self, double seconds) noexcept:
+        """As `Latencies.record`, and counted at once."""
+        cdef Py_ssize_t low = 0
+        cdef Py_ssize_t high = self.ends.shape[0]
+        cdef Py_ssize_t middle
+        while low < high:  # `bisect_right`
+            middle = (low + high) // 2
+            if seconds < self.ends[middle]:
+                high = middle
+            else:
+                low = middle + 1
+        self.counts[low] += 1
+
     cdef int keep(self, int at, int count) except -1:
         """Those of whom epoll has told and who were not looked at are next: it would tell of others first."""
         cdef object connection
         for at in range(at, count):
-            connection = self.connections.get(self.events[at].data.fd)
-            if connection is not None and not connection.queued:
+            connection = self.told[at]
+            if connection is not None and not connection.queued and not connection.closed:
                 connection.queued = connection.unread = True
                 self.ready.append(connection)
         return 0
@@ -221,13 +253,14 @@ cdef class ServedAlone:
 
     cdef object answer_call(self, connection, uint32_t id, Py_ssize_t index, tuple way, deadline, bytes body):
         cdef object method, handler, decode, direct, encode, exact, encode_wire, context, value
-        cdef tuple begun
+        cdef object coroutine = None
+        cdef bint is_coroutine_function
         cdef object args = None
         cdef object kwargs = None
         cdef object active = None
         cdef object session = taken(connection, OF_SESSION)
         put(session, LAST_ID, id)
-        method, handler, decode, direct, encode, exact, encode_wire = way
+        method, handler, is_coroutine_function, decode, direct, encode, exact, encode_wire = way
         direct = (<list>direct)[<uint8_t>PyBytes_AS_STRING(body)[0]] if PyBytes_GET_SIZE(body) else None
         if direct is not None:
             try:
@@ -253,18 +286,17 @@ cdef class ServedAlone:
         try:
             PyContext_Enter(context)
             try:
-                if kwargs or active is not None:
-                    begun = self.step(handler, args, {} if kwargs is None else kwargs, active)
+                if active is not None or kwargs or not is_coroutine_function:
+                    coroutine, value = self.step(handler, args, {} if kwargs is None else kwargs, active)
                 else:
-                    begun = self.step_by_position(handler, args)
+                    coroutine, value = begin(handler, args)
             finally:
                 PyContext_Exit(context)
         except Exception as error:  # whatever a handler raises is its caller's
             self.loop.answer_raised(connection, id, method, error)
             return None
-        if begun[0] is not None:
-            return self.loop.suspend(connection, id, method, deadline, context, begun)
-        value = begun[1]
+        if coroutine is not None:
+            return self.loop.suspend(connection, id, method, deadline, context, (coroutine, value))
         try:
             body = encode_wire(value) if type(value) in <frozenset>exact else encode(value)
         except Exception:

@@ -53,7 +53,17 @@ from .polling import DOZE_SECONDS, Dozer, Spinner
 from .reserved import ReservedAnswers
 from .service_clients import Clients, Connection, call_now, permits
 from .service_runs import Results, Run
-from .suspended import ActiveCall, CallStreams, Handler, ItemRefused, Suspended, active_call, begin_in_context
+from .suspended import (
+    ActiveCall,
+    CallStreams,
+    Handler,
+    ItemRefused,
+    Suspended,
+    active_call,
+    begin_in_context,
+    is_coroutine_function,
+    twin_of,
+)
 
 if TYPE_CHECKING:
     from .served_alone import ServedAlone, ShortWay
@@ -89,6 +99,7 @@ class ServiceLoop:
         spin: Whether to poll for a moment before sleeping.
         step: Runs a handler's first step; the trio shell gives one that lets KeyboardInterrupt through.
         step_of_run: The same where the handler's context knows its call already.
+        prepare: Makes of a handler the one which is run; the trio shell has it let KeyboardInterrupt through by itself.
         open_streams: Makes the streams of a call.
         call_soon: Has something called where the loop runs, from any thread and at any line.
         wrap: Puts something around every handler, such as a tracer.
@@ -110,6 +121,7 @@ class ServiceLoop:
         spin: bool,
         step: Callable[..., tuple[Any, object]],
         step_of_run: Callable[..., tuple[Any, object]] = begin_in_context,
+        prepare: Callable[[Handler], Handler] = twin_of,
         open_streams: Callable[..., CallStreams],
         wrap: Callable[[Handler], Handler] | None = None,
         call_soon: Callable[[Callable[[], object]], object] = call_now,
@@ -117,7 +129,7 @@ class ServiceLoop:
         schema.check_implementation(implementation)
         self._schema = schema
         self._methods: list[tuple[Method, Handler, tuple[Allow, ...], bool]] = [
-            (method, handler, rules_of(handler), method.is_plain)
+            (method, prepare(handler), rules_of(handler), method.is_plain)
             for method in schema.methods
             for handler in [getattr(implementation, method.name)]
         ]
@@ -158,7 +170,7 @@ class ServiceLoop:
         self._take: Callable[[Connection], Suspended | int | None] = self.take_unread
         self._alone: ServedAlone | None = None
         if _short_way is not None:
-            self._alone = _short_way(self, self._short_ways(), step, step_of_run)
+            self._alone = _short_way(self, self._short_ways(), step)
             self._take = self._alone.take
 
     def _short_ways(self) -> list[ShortWay | None]:
@@ -167,7 +179,7 @@ class ServiceLoop:
         def short_way(method: Method, handler: Handler) -> ShortWay:
             arguments, result = method.arguments, method.result
             takes, gives = (arguments.decode, arguments.direct), (result.encode, result.exact, result.encode_wire)
-            return method, handler, *takes, *gives
+            return method, handler, is_coroutine_function(handler), *takes, *gives
 
         return [
             short_way(method, handler)

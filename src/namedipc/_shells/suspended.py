@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context, ContextVar
+from inspect import CO_COROUTINE
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
 import attrs
@@ -226,6 +228,27 @@ def begin_in_context(handler: Handler, args: tuple[object, ...]) -> tuple[Any, o
         return coroutine, coroutine.send(None)
     except StopIteration as done:
         return None, done.value
+
+
+def is_coroutine_function(handler: Handler) -> bool:
+    """Whether what answers a call is an `async def`, or a method that is one: calling it gives a coroutine."""
+    function = getattr(handler, "__func__", handler)
+    return type(function) is FunctionType and bool(function.__code__.co_flags & CO_COROUTINE)
+
+
+def twin_of(handler: Handler) -> Handler:
+    """Return an `async def` once more, with code of its own, so that what is noted of that is true of it only.
+
+    It does what the first one does, and shows itself in the same way, in tracebacks and to debuggers. What is no
+    `async def`, nor a method, is returned as it is.
+    """
+    if not is_coroutine_function(handler):
+        return handler
+    of: Any = getattr(handler, "__func__", handler)
+    twin = FunctionType(of.__code__.replace(), of.__globals__, of.__name__, of.__defaults__, of.__closure__)
+    twin.__kwdefaults__ = of.__kwdefaults__
+    twin.__qualname__ = of.__qualname__
+    return twin if of is handler else MethodType(twin, cast("MethodType", handler).__self__)
 
 
 def _iterate(handler: Handler, awaitable: Awaitable[object]) -> object:

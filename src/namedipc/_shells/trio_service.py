@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from time import monotonic
-from typing import Final, final
+from typing import Any, Final, cast, final
 
 import trio
 
@@ -24,7 +24,7 @@ from .._values import Peer
 from .handover import handing_over
 from .outcomes import IDLE
 from .service_loop import ServiceLoop, deadline_fault
-from .suspended import Suspended, begin_handler, begin_in_context
+from .suspended import Handler, Suspended, begin_handler, begin_in_context, twin_of
 from .trio_errors import without_cancelled
 from .trio_waiting import carry_out
 from .unnamed import Ownership
@@ -41,6 +41,14 @@ _STRAY: Final = Fault(
 )
 begin_unprotected: Final = trio.lowlevel.disable_ki_protection(begin_handler)
 begin_in_context_unprotected: Final = trio.lowlevel.disable_ki_protection(begin_in_context)
+
+
+def unprotected(handler: Handler) -> Handler:
+    """Return a handler that lets KeyboardInterrupt through, whoever calls it; where it is no `async def`, itself."""
+    twin = twin_of(handler)
+    if twin is not handler:
+        trio.lowlevel.disable_ki_protection(cast("Any", twin))
+    return twin
 
 
 @final
