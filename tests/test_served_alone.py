@@ -11,7 +11,7 @@ import struct
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from namedipc import Limits, ServiceStatistics, current_call, lowlevel, raises
-from namedipc._protocol.frames import CALL, CANCEL, DEADLINE_FLAG, GOODBYE, HEADER_BYTES, pack_call, pack_frame
+from namedipc._protocol.frames import CALL, CANCEL, DEADLINE_FLAG, GOODBYE, HEADER_BYTES, REPLY, pack_call, pack_frame
 from namedipc._protocol.hello import HELLO_BYTES, SERVICE, Hello
 from namedipc._schema import Schema
 from namedipc._shells import service_loop
@@ -269,6 +269,166 @@ def test_handlers_of_other_kinds(tmp_path: Path) -> None:
             assert received(client) == told
         assert loop._alone is not None
         assert loop._alone.calls == 4
+
+
+# --- many at once
+
+
+class Shift(Protocol):
+    """An interface for many callers."""
+
+    async def take(self, number: int) -> int:
+        """Answer at once; something may happen meanwhile."""
+        ...
+
+
+SHIFT: Schema[Shift] = Schema(Shift, frame_globals=globals(), frame_locals={})
+MANY = 20
+
+
+class Crew:
+    """Its implementation."""
+
+    def __init__(self, event: Callable[[int], object]) -> None:
+        self.event = event
+
+    async def take(self, number: int) -> int:
+        """Take."""
+        if number >= 0:
+            self.event(number)
+        return number
+
+
+@contextmanager
+def crew(
+    where: Path, event: Callable[[int], object], *, quick_seconds: float = 20.0, held_seconds: float = 20.0
+) -> Iterator[tuple[ServiceLoop, list[socket.socket]]]:
+    """A loop, and clients at rest, each of whom has sent a call."""
+    with pumped_loop(where, SHIFT, Crew(event), LIMITS) as loop, ExitStack() as stack:
+        assert loop._alone is not None
+        loop._alone.quick_seconds, loop._alone.held_seconds = quick_seconds, held_seconds
+        clients = [stack.enter_context(lowlevel.unix_connect(where)) for _ in range(MANY)]
+        hello = Hello(SERVICE, 1 << 20, SHIFT.fingerprint).pack()
+        body = SHIFT.by_name["take"].arguments.encode((-1,), {})
+        for client in clients:
+            client.sendall(hello + pack_call(0, 1, body, None))
+        pump(loop)
+        for client in clients:
+            client.sendall(pack_call(0, 2, body, None))
+        pump(loop)  # now they are at rest
+        for number, client in enumerate(clients):
+            assert received(client).count(b"\xff") == 2
+            client.sendall(pack_call(0, 3, SHIFT.by_name["take"].arguments.encode((number,), {}), None))
+        yield loop, clients
+
+
+def answered(client: socket.socket) -> bool:
+    """Whether something has come."""
+    return lowlevel.wait_ready(client.fileno(), timeout_seconds=0)
+
+
+def answer(number: int) -> bytes:
+    """What the third call of a client is answered."""
+    return pack_frame(REPLY, SHIFT.by_name["take"].result.encode(number), id=3)
+
+
+def test_answers_of_many_leave_together(tmp_path: Path) -> None:
+    """The first waits for the last of them."""
+    seen: list[list[bool]] = []
+    with crew(tmp_path / "desk", lambda _: seen.append([answered(client) for client in clients])) as (loop, clients):
+        pump(loop)
+        assert seen == [[False] * MANY] * MANY
+        assert [received(client) for client in clients] == [answer(number) for number in range(MANY)]
+        assert loop.statistics().calls == 3 * MANY
+
+
+def test_an_answer_waits_for_quick_calls_only(tmp_path: Path) -> None:
+    """One that takes longer is the last: after it whatever was held is sent, and nothing is held during the next."""
+    seen: list[list[bool]] = []
+
+    def event(number: int) -> None:
+        seen.append([answered(client) for client in clients])
+        if number == 3:
+            time.sleep(0.0005)
+
+    with crew(tmp_path / "desk", event, quick_seconds=0.0005) as (loop, clients):
+        pump(loop)
+        assert not any(any(each) for each in seen[:4])
+        assert seen[4] == [True] * 4 + [False] * (MANY - 4)
+        assert seen[5][4]
+
+
+def test_no_answer_is_held_for_long(tmp_path: Path) -> None:
+    """Once its time has passed, it is sent after the call that is under way."""
+    seen: list[list[bool]] = []
+    with crew(tmp_path / "desk", lambda _: seen.append([answered(client) for client in clients]), held_seconds=0.0) as (
+        loop,
+        clients,
+    ):
+        pump(loop)
+        assert seen == [[at < number for at in range(MANY)] for number in range(MANY)]
+
+
+def test_few_are_answered_at_once(tmp_path: Path) -> None:
+    """Where not so many have sent something, to wait for the others would only be a delay."""
+    seen: list[list[bool]] = []
+    with crew(tmp_path / "desk", lambda _: seen.append([answered(client) for client in clients])) as (loop, clients):
+        pump(loop)
+        for client in clients[:15]:
+            received(client)
+            client.sendall(pack_call(0, 4, SHIFT.by_name["take"].arguments.encode((0,), {}), None))
+        seen.clear()
+        pump(loop)
+        assert [each[:15] for each in seen] == [[at < number for at in range(15)] for number in range(15)]
+
+
+@pytest.mark.parametrize("how", ["dropped", "drained", "interrupted", "left"])
+def test_what_is_held_is_sent_whatever_the_next_handler_does(tmp_path: Path, how: str) -> None:
+    """Drop the clients, stop the service, be interrupted; or a client leaves: who was answered is told so first."""
+
+    def event(number: int) -> None:
+        if number != 5:
+            return
+        if how == "dropped":
+            for connection in list(loop.clients.connections.values()):
+                loop.clients.drop(connection)
+        elif how == "drained":
+            loop.clients.stop_accepting()
+        elif how == "interrupted":
+            raise KeyboardInterrupt
+        else:
+            clients[2].close()
+
+    with crew(tmp_path / "desk", event) as (loop, clients):
+        with pytest.raises(KeyboardInterrupt) if how == "interrupted" else nullcontext():
+            pump(loop)
+        for number in range(5):
+            if how != "left" or number != 2:
+                assert received(clients[number]).startswith(answer(number))
+        pump(loop)
+        if how == "drained":
+            assert received(clients[0]) == b""
+            assert len(received(clients[7])) > len(answer(7))
+        if how == "left":
+            assert [received(client) for client in clients[3:]] == [b""] * 2 + [answer(n) for n in range(5, MANY)]
+            assert len(loop.clients.connections) == MANY - 1
+
+
+def test_held_answers_that_find_no_room_are_kept_and_sent(tmp_path: Path) -> None:
+    """Whole, and before what follows."""
+    with crew(tmp_path / "desk", lambda _: None) as (loop, clients):
+        connection = next(iter(loop.clients.connections.values()))
+        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        filled = 0
+        with suppress(BlockingIOError):
+            while True:
+                filled += connection.socket.send(bytes(1000), socket.MSG_DONTWAIT)
+        pump(loop)
+        assert bytes(connection.outbound) == answer(0)
+        assert received(clients[0]) == bytes(filled)
+        pump(loop)
+        assert received(clients[0]) == answer(0)
+        assert not connection.outbound
 
 
 def test_durations_are_counted_where_python_counts_them(tmp_path: Path) -> None:

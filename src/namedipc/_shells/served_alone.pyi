@@ -23,6 +23,8 @@ class ServedAlone:
     calls: int
     bytes_received: int
     bytes_sent: int
+    quick_seconds: float
+    held_seconds: float
     def __init__(
         self,
         loop: ServiceLoop,

@@ -35,6 +35,7 @@ cdef extern from "Python.h":
 
 
 cdef enum:
+    MANY = 16  # who have sent something at the same time: the service is what they all wait for
     EVENTS = 64  # `service_loop.EVENTS_A_POLL`
 
 cdef object IDLE = outcomes.IDLE
@@ -51,6 +52,7 @@ cdef Py_ssize_t QUEUED = place_of(Connection, "queued")
 cdef Py_ssize_t RECENT = place_of(Connection, "recent")
 cdef Py_ssize_t RECENT_INDEX = place_of(Connection, "recent_index")
 cdef Py_ssize_t UNREAD = place_of(Connection, "unread")
+cdef Py_ssize_t OUTGOING = place_of(ServerSession, "outgoing")
 cdef Py_ssize_t LAST_ID = place_of(ServerSession, "last_id")
 cdef Py_ssize_t THEIR_MESSAGE_BYTES = place_of(ServerSession, "their_message_bytes")
 
@@ -91,11 +93,15 @@ cdef class ServedAlone:
 
     Attributes:
         calls: How many it has begun; with `bytes_received` and `bytes_sent` they are not among those of the loop.
+        quick_seconds: How long a call may take, that answers are held during the next one.
+        held_seconds: How long an answer may be held, and the one call in which that passes.
     """
 
     cdef readonly unsigned long long calls, bytes_received, bytes_sent
+    cdef public double quick_seconds, held_seconds
     cdef object loop, clients, step, ready, more, interface
-    cdef list ways, told
+    cdef list ways, told, held
+    cdef bint may_hold
     cdef int64_t[::1] counts
     cdef double[::1] ends
     cdef dict connections
@@ -113,11 +119,14 @@ cdef class ServedAlone:
         PyMem_Free(self.data)
 
     def __init__(self, loop, list ways, step):
+        self.quick_seconds = 20e-6
+        self.held_seconds = 250e-6
         self.loop = loop
         self.ways = ways
         self.step = step
         self.clients = loop.clients
         self.told = []
+        self.held = []
         self.counts = loop.latencies.counts
         self.ends = latency.ENDS
         self.connections = loop.clients.connections
@@ -167,9 +176,15 @@ cdef class ServedAlone:
         return count
 
     cdef object serve_some(self, int count, double end):
-        """Take what epoll has told of. As `ServiceLoop.pump` does: those first who have no calls for us."""
+        """Take what epoll has told of. As `ServiceLoop.pump` does: those first who have no calls for us.
+
+        Of many, whose calls take little, some are answered before the first of their answers leaves: who waits for
+        several is then woken once for all of them.
+        """
         cdef int at, fd
         cdef double began, t
+        cdef double held_since = 0
+        cdef bint is_quick = True
         cdef object connection, outcome
         for at in range(count):
             fd = self.events[at].data.fd
@@ -183,19 +198,59 @@ cdef class ServedAlone:
             if connection is None or taken(connection, QUEUED) is True or taken(connection, CLOSED) is True:
                 continue
             began = t
-            outcome = self.take(connection)
+            if not self.held:
+                held_since = t
+            self.may_hold = is_quick and count >= MANY and at + 1 < count
+            try:
+                outcome = self.take(connection)
+            except BaseException:  # what others were answered is sent all the same
+                self.may_hold = False
+                self.let_go()
+                raise
+            self.may_hold = False
             t = now()
+            is_quick = t - began < self.quick_seconds
+            if self.held and not (is_quick and t - held_since < self.held_seconds):
+                self.let_go()
             if outcome is None:
                 self.record(t - began)
             elif outcome is not UNTIMED:
                 if not outcome.began:
                     outcome.began = began
+                self.let_go()
                 self.keep(at + 1, count)
                 return outcome
             if t > end:
+                self.let_go()
                 self.keep(at + 1, count)
                 return TURN
+        self.let_go()
         return None
+
+    cdef int let_go(self) except -1:
+        """Send the answers that are held."""
+        cdef object connection
+        cdef list outgoing
+        cdef bytes frame
+        cdef ssize_t size, sent
+        for connection in self.held:
+            outgoing = taken(taken(connection, OF_SESSION), OUTGOING)
+            if len(outgoing) == 1 and taken(connection, IS_AT_REST) is True:
+                frame = outgoing[0]
+                size = PyBytes_GET_SIZE(frame)
+                sent = max(
+                    0,
+                    c_send(<int>taken(connection, FD), PyBytes_AS_STRING(frame), size, MSG_DONTWAIT | MSG_NOSIGNAL),
+                )
+                self.bytes_sent += sent
+                if sent == size:
+                    outgoing.clear()
+                    continue
+                outgoing[0] = frame[sent:]
+            if not connection.closed:
+                self.clients.flush(connection)
+        self.held.clear()
+        return 0
 
     cpdef void record(self, double seconds) noexcept:
         """As `Latencies.record`, and counted at once."""
@@ -310,6 +365,14 @@ cdef class ServedAlone:
             self.clients.flush(connection)
             return None
         cdef ssize_t size = length + sizeof(Header)
+        cdef bytes frame
+        if self.may_hold and taken(connection, IS_AT_REST) is True:
+            frame = PyBytes_FromStringAndSize(NULL, size)
+            put_header(PyBytes_AS_STRING(frame), length, REPLY, 0, 0, id)
+            memcpy(PyBytes_AS_STRING(frame) + sizeof(Header), PyBytes_AS_STRING(body), length)
+            (<list>taken(session, OUTGOING)).append(frame)
+            self.held.append(connection)
+            return None
         put_header(self.data, length, REPLY, 0, 0, id)
         memcpy(self.data + sizeof(Header), PyBytes_AS_STRING(body), length)
         cdef ssize_t sent = 0

@@ -567,6 +567,7 @@ class Clients:
         """Close a connection and cancel its handlers."""
         if connection.closed:
             return
+        self.flush(connection)  # an answer which was to leave with those of others
         connection.closed = True
         connection.is_at_rest = False
         connection.outbound.clear()
