@@ -21,7 +21,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from namedipc import Limits, ServiceStatistics, current_call, lowlevel, raises
-from namedipc._protocol.frames import CALL, CANCEL, DEADLINE_FLAG, GOODBYE, HEADER_BYTES, REPLY, pack_call, pack_frame
+from namedipc._batches import join
+from namedipc._protocol.frames import (
+    CALL,
+    CALLS,
+    CANCEL,
+    DEADLINE,
+    DEADLINE_FLAG,
+    GOODBYE,
+    HEADER_BYTES,
+    REPLY,
+    pack_call,
+    pack_frame,
+)
 from namedipc._protocol.hello import HELLO_BYTES, SERVICE, Hello
 from namedipc._schema import Schema
 from namedipc._shells import service_loop
@@ -141,6 +153,11 @@ def desk(where: Path, *, short: bool, clerk: Clerk | None = None) -> Iterator[Se
     clerk = clerk or Clerk()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(service_loop, "_short_way", ServedAlone if short else None)
+        for seconds in (
+            "TURN_SECONDS",
+            "ROUND_SECONDS",
+        ):  # else it is the clock which decides what is answered together
+            patch.setattr(service_loop, seconds, 20.0)
         patch.setattr(ServiceLoop, "_trusts", lambda *_: False)  # a traceback tells which way it was
         with pumped_loop(where, SCHEMA, clerk, LIMITS) as loop:
             clerk.loop = loop
@@ -445,6 +462,32 @@ def test_durations_are_counted_where_python_counts_them(tmp_path: Path) -> None:
         assert loop.latencies.counts == latencies.counts
 
 
+def together(method: str, first_id: int, *bodies: bytes, deadline: float | None = None) -> bytes:
+    """Calls that come together."""
+    before = b"" if deadline is None else DEADLINE.pack(deadline)
+    flags = 0 if deadline is None else DEADLINE_FLAG
+    return pack_frame(CALLS, before + join(bodies), flags=flags, method=SCHEMA.by_name[method].index, id=first_id)
+
+
+def arguments(method: str, *args: object, **kwargs: object) -> bytes:
+    """Of one of them."""
+    return SCHEMA.by_name[method].arguments.encode(args, kwargs)
+
+
+def test_calls_that_come_together_are_begun_in_one_go() -> None:
+    """Answered, failed, and waiting, in their order; each in a context of its own; and with whatever comes behind."""
+    weigh = [arguments("weigh", Letter("a" * n), n) for n in range(40)]
+    told = same([HELLO, together("weigh", 1, *weigh), together("tell", 100, *[arguments("tell")] * 5)], short_calls=45)
+    assert told.count(b"clean") == 5
+    assert b"written on" not in told
+    same([HELLO, together("fail", 1, *[arguments("fail", n) for n in (1, 0, 2)]), call("weigh", 9, Letter("a"))])
+    same([HELLO, together("fill", 1, *[arguments("fill", n) for n in (1, 5000, 0, -1, 30_000, 2)])])
+    same([HELLO, together("wait", 1, *[arguments("wait", n) for n in range(3)]), call("weigh", 9, Letter("a"))])
+    same([HELLO, together("close", 1, *[arguments("close", n) for n in range(3)])])
+    for deadline in (time.monotonic() + 1000, time.monotonic() - 1, math.inf, math.nan):
+        same([HELLO, together("tell", 1, *[arguments("tell")] * 3, deadline=deadline)])
+
+
 def test_what_a_handler_raises_is_the_error_of_its_call() -> None:
     """Declared or not; and the next one is answered."""
     same([HELLO, call("fail", 1, 7), call("fail", 2, 0), call("weigh", 3, Letter("a"))], short_calls=3)
@@ -597,10 +640,28 @@ a_call = st.one_of(
     st.builds(call, st.sampled_from(["fail", "wait"]), ids, st.integers(0, 2)),
     st.builds(call, st.just("fill"), ids, st.integers(-1, 9000)),
 )
+some_calls = st.one_of(
+    *[
+        st.builds(
+            lambda method, id_, args: together(method, id_, *[arguments(method, arg) for arg in args]),
+            st.just(method),
+            ids,
+            st.lists(argument, min_size=1, max_size=5),
+        )
+        for method, argument in (
+            ("weigh", st.builds(Letter, st.text(max_size=5))),
+            ("fail", st.integers(0, 2)),
+            ("fill", st.integers(-1, 9000)),
+            ("wait", st.integers(0, 2)),
+        )
+    ],
+    st.builds(lambda id_, body: pack_frame(CALLS, body, id=id_), ids, st.binary(max_size=20)),
+)
 a_frame = st.one_of(
     a_call,
     a_call,
     a_call,
+    some_calls,
     st.builds(
         lambda kind, body, flags, method, id_: pack_frame(kind, body, flags=flags, method=method, id=id_),
         st.sampled_from([CALL, CALL, CANCEL, GOODBYE, 2, 200]),

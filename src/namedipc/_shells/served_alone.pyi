@@ -1,12 +1,15 @@
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any, TypeAlias
 
 from .._arguments import Arguments
 from .._coding import Buffer
 from .._methods import Method
+from .._protocol.session import ServerSession
 from .service_clients import Connection
-from .service_loop import ServiceLoop
-from .suspended import Handler, Suspended
+from .service_loop import Begun, ServiceLoop
+from .service_runs import Run
+from .suspended import ActiveCall, Handler, Suspended
 
 ShortWay: TypeAlias = tuple[
     Method,
@@ -32,5 +35,16 @@ class ServedAlone:
         step: Callable[..., tuple[Any, object]],
     ) -> None: ...
     def serve(self, end: float) -> Suspended | int | None: ...
+    def begin_some(
+        self,
+        session: ServerSession,
+        run: Run,
+        handler: Handler,
+        context: Context,
+        active: ActiveCall,
+        values: list[object],
+        most: int,
+        end: float,
+    ) -> Begun | Exception | None: ...
     def record(self, seconds: float) -> None: ...
     def take(self, connection: Connection) -> Suspended | int | None: ...

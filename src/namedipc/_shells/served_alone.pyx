@@ -92,7 +92,7 @@ cdef class ServedAlone:
         step: Runs a handler's first step.
 
     Attributes:
-        calls: How many it has begun; with `bytes_received` and `bytes_sent` they are not among those of the loop.
+        calls: How many it has begun, or as `begin_some`; with `bytes_received` and `bytes_sent` they are not among those of the loop.
         quick_seconds: How long a call may take, that answers are held during the next one.
         held_seconds: How long an answer may be held, and the one call in which that passes.
     """
@@ -251,6 +251,44 @@ cdef class ServedAlone:
                 self.clients.flush(connection)
         self.held.clear()
         return 0
+
+    def begin_some(self, session, run, handler, context, active, list values, Py_ssize_t most, double end):
+        """As `ServiceLoop._begin_some`, for a handler which is an `async def`."""
+        cdef Py_ssize_t first = run.first
+        cdef Py_ssize_t at = run.at
+        cdef Py_ssize_t last = min(<Py_ssize_t>run.count, at + most - len(values))
+        cdef list rows = run.rows
+        cdef dict headers = active.headers
+        cdef bint has_end = run.deadline is not None
+        cdef double deadline = run.deadline if has_end else 0
+        cdef double share = run.decoding_seconds
+        cdef double began, t = now()
+        cdef object coroutine, value, own_context
+        try:
+            while at < last:
+                put(session, LAST_ID, first + at)
+                args = <tuple>rows[at]
+                at += 1
+                self.calls += 1
+                own_context = PyContext_Copy(context)
+                PyContext_Enter(own_context)
+                try:
+                    coroutine, value = begin(handler, args)
+                except Exception as error:
+                    self.record(now() - t + share)
+                    return error
+                finally:
+                    PyContext_Exit(own_context)
+                if coroutine is not None:
+                    return own_context, coroutine, value
+                values.append(value)
+                began, t = t, now()
+                self.record(t - began + share)
+                if t > end or headers or self.clients.draining or (has_end and t >= deadline):
+                    break
+            return None
+        finally:
+            run.at = at
 
     cpdef void record(self, double seconds) noexcept:
         """As `Latencies.record`, and counted at once."""

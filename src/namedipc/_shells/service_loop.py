@@ -17,9 +17,8 @@ import os
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from functools import partial
-from itertools import islice
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
@@ -77,6 +76,10 @@ FRAMES_A_ROUND: Final = 32
 ROUND_SECONDS: Final = 0.0001
 EVENTS_A_POLL: Final = 64
 """Of a thousand clients that have sent something: what is asked about them, and them, fits the core's own cache."""
+
+
+Begun: TypeAlias = tuple[Context, Any, object]
+"""A call whose handler waits: its context, the rest of its coroutine, and what it waits for."""
 
 
 @attrs.define
@@ -533,57 +536,101 @@ class ServiceLoop:
 
     def _run_together(self, connection: Connection, run: Run, end: float) -> Suspended | int:
         """Begin those whose arguments were decoded together; what ends at once is answered together."""
-        method, plain_handler, _rules, _is_plain = self._methods[run.index]
-        session, deadline, wrap, step = connection.session, run.deadline, self._wrap, self._step_of_run
-        clients, counts, record, share = self.clients, self.counts, self.latencies.record, run.decoding_seconds
+        method, handler, _rules, _is_plain = self._methods[run.index]
+        session, deadline, clients = connection.session, run.deadline, self.clients
+        is_short = self._alone is not None and self._wrap is None and is_coroutine_function(handler)
+        begin_some = self._alone.begin_some if self._alone is not None and is_short else self._begin_some
         results = Results(session, method.result, partial(self._answer, connection, method=method))
-        values = results.values
-        active, new_context = self._context_of_run(connection, run, method)
-        now = perf_counter()
-        for id_, args in zip(run.ids[run.at :], islice(run.rows, run.at, None), strict=True):
+        active, context = self._context_of_run(connection, run, method)
+        while not run.is_over:
             if clients.draining or (deadline is not None and monotonic() >= deadline):
                 results.send(session.last_id)
                 active.inline = False
                 return self._run_each(connection, run, end)  # they are refused
-            session.last_id = id_
-            run.at += 1
-            counts.calls += 1
-            handler = plain_handler if wrap is None else wrap(plain_handler)
-            context = new_context()
-            try:
-                coroutine, value = context.run(step, handler, args)
-            except Exception as error:  # whatever a handler raises is its caller's
-                results.send(id_ - 1)
-                self.answer_error(connection, id_, method, error)
-            else:
-                if coroutine is not None:
-                    results.send(id_ - 1)
-                    active.inline = False
-                    suspended = Suspended(connection, id_, method, deadline, context, coroutine, value)
-                    self.enter(suspended)
-                    return suspended
-                values.append(value)
-                if len(values) >= results.most:
+            begun = begin_some(session, run, handler, context, active, results.values, results.most, end)
+            id_ = session.last_id
+            if begun is None:
+                if len(results.values) >= results.most:
                     results.encode(id_)
+            elif isinstance(begun, Exception):
+                results.send(id_ - 1)
+                self.answer_error(connection, id_, method, begun)
+            else:
+                results.send(id_ - 1)
+                active.inline = False
+                own_context, coroutine, waits_for = begun
+                suspended = Suspended(connection, id_, method, deadline, own_context, coroutine, waits_for)
+                self.enter(suspended)
+                return suspended
             if active.headers:  # they are this call's own
                 active.inline = False
-                active, new_context = self._context_of_run(connection, run, method)
-            began, now = now, perf_counter()
-            record(now - began + share)
-            if now > end:
+                active, context = self._context_of_run(connection, run, method)
+            if perf_counter() > end:
                 break
         active.inline = False
         results.send(session.last_id)
         return UNTIMED
 
-    def _context_of_run(
-        self, connection: Connection, run: Run, method: Method
-    ) -> tuple[ActiveCall, Callable[[], Context]]:
-        """What can be asked of calls that came together, and what makes a context of its own for each."""
+    def _begin_some(
+        self,
+        session: ServerSession,
+        run: Run,
+        handler: Handler,
+        context: Context,
+        active: ActiveCall,
+        values: list[object],
+        most: int,
+        end: float,
+    ) -> Begun | Exception | None:
+        """Begin calls of a run until there are `most` values, the time is up, or something is to be done about one.
+
+        Args:
+            session: Of the client.
+            run: The calls, whose arguments were decoded together.
+            handler: What answers each.
+            context: Is copied for each.
+            active: What can be asked of them; a handler that changes its headers is the last.
+            values: Get what they return.
+            most: How many values there may be, at least one more than there are.
+            end: Of the turn.
+
+        Returns:
+            What the last one waits for, or has raised, if it has not returned; its id is the session's last.
+        """
+        clients, counts, record, step, wrap = (
+            self.clients,
+            self.counts,
+            self.latencies.record,
+            self._step_of_run,
+            self._wrap,
+        )
+        deadline = run.deadline
+        now = perf_counter()
+        for at in range(run.at, min(run.count, run.at + most - len(values))):
+            session.last_id = run.first + at
+            run.at = at + 1
+            counts.calls += 1
+            own_context = context.copy()
+            try:
+                coroutine, value = own_context.run(step, handler if wrap is None else wrap(handler), run.rows[at])
+            except Exception as error:  # whatever a handler raises is its caller's
+                record(perf_counter() - now + run.decoding_seconds)
+                return error
+            if coroutine is not None:
+                return own_context, coroutine, value
+            values.append(value)
+            began, now = now, perf_counter()
+            record(now - began + run.decoding_seconds)
+            if now > end or active.headers or clients.draining or (deadline is not None and monotonic() >= deadline):
+                break
+        return None
+
+    def _context_of_run(self, connection: Connection, run: Run, method: Method) -> tuple[ActiveCall, Context]:
+        """What can be asked of calls that came together, and the context that is copied for each."""
         active = ActiveCall(method.name, connection.peer, run.deadline, run.headers.copy(), self.interface)
         context = connection.context.copy()
         context.run(active_call.set, active)
-        return active, context.copy
+        return active, context
 
     def enter(self, call: Suspended) -> None:
         """Enter a call whose handler waits into the books."""
