@@ -3,7 +3,8 @@
 
 The law: a short cut through `service_loop`, never another way. It takes a call that brings nothing along, on a
 connection with nothing else to do; whatever differs it leaves as it found it, or hands on at the very step where it
-differs. So it knows nothing that the long way does not, and a package that was built without it does the same.
+differs. So it knows nothing that the long way does not, and a package that was built without it does the same; but
+where many clients call at the same time, their answers leave together.
 """
 
 cimport cython
@@ -87,12 +88,14 @@ cdef class ServedAlone:
 
     Args:
         loop: The loop.
-        ways: By the index of a method: the method, its handler, whether that is an `async def`, `decode` and `direct` of its arguments, and `encode`,
-            `exact` and `encode_wire` of its result; None for one that has streams, rules, or descriptors.
+        ways: By the index of a method: the method, its handler, whether that is an `async def`, `decode` and `direct` of
+            its arguments, and `encode`, `exact` and `encode_wire` of its result; None for one that has streams, rules,
+            or descriptors.
         step: Runs a handler's first step.
 
     Attributes:
-        calls: How many it has begun, or as `begin_some`; with `bytes_received` and `bytes_sent` they are not among those of the loop.
+        calls: How many it has begun, also of those which came together; with `bytes_received` and `bytes_sent` they are
+            not among those of the loop.
         quick_seconds: How long a call may take, that answers are held during the next one.
         held_seconds: How long an answer may be held, and the one call in which that passes.
     """

@@ -538,8 +538,8 @@ class ServiceLoop:
         """Begin those whose arguments were decoded together; what ends at once is answered together."""
         method, handler, _rules, _is_plain = self._methods[run.index]
         session, deadline, clients = connection.session, run.deadline, self.clients
-        is_short = self._alone is not None and self._wrap is None and is_coroutine_function(handler)
-        begin_some = self._alone.begin_some if self._alone is not None and is_short else self._begin_some
+        alone = self._alone if self._wrap is None and is_coroutine_function(handler) else None
+        begin_some = self._begin_some if alone is None else alone.begin_some
         results = Results(session, method.result, partial(self._answer, connection, method=method))
         active, context = self._context_of_run(connection, run, method)
         while not run.is_over:
