@@ -119,7 +119,7 @@ cdef class HeardAlone:
             end: Until when to wait for it, of the monotonic clock.
 
         Returns:
-            As `take`, but none where the time is over.
+            Its values. None: the time is over, or it is not so common after all.
         """
         cdef list values
         cdef object listener = receiver.listener
