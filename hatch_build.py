@@ -12,7 +12,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-MODULES = ("array_items", "called_alone", "heard_alone", "served_alone", "stream_poll")
+MODULES = ("array_items", "called_alone", "heard_alone", "payload_copy", "served_alone", "stream_poll")
 FOLDER = "namedipc/_shells"
 
 

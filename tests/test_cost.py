@@ -60,7 +60,22 @@ SCRIPT = """
             return counts()
 
 
+    class Gallery(Protocol):
+        async def echo(self, picture: memoryview) -> memoryview: ...
+
+        async def count(self) -> list[int]: ...
+
+
+    class Painter:
+        async def echo(self, picture: memoryview) -> memoryview:
+            return picture
+
+        async def count(self) -> list[int]:
+            return counts()
+
+
     KITCHEN = Service(sys.argv[1], Kitchen)
+    GALLERY = Service(sys.argv[1] + "-gallery", Gallery)
     ORDER = Order(4, "soup", 2.5, False)
     CALLS = 200
     WINDOWS = 12
@@ -75,7 +90,8 @@ SCRIPT = """
         print(*map(min, zip(*windows[2:])), flush=True)
 """
 SERVER = """
-    KITCHEN.run(Chef(), spin=False, ready=lambda server: print("ready", flush=True))
+    with GALLERY.serve(Painter(), spin=False):  # in a thread, which sleeps while nobody calls
+        KITCHEN.run(Chef(), spin=False, ready=lambda server: print("ready", flush=True))
 """
 BLOCKING = """
     with KITCHEN.connect(spin=False) as kitchen:
@@ -86,6 +102,18 @@ BLOCKING = """
                 kitchen.call(Kitchen.cook, ORDER)
             after = counts()
             windows.append(costs(there, kitchen.call(Kitchen.count)) + costs(here, after))
+        report(windows)
+"""
+PAYLOAD = """
+    with GALLERY.connect(spin=False) as gallery:
+        picture = memoryview(bytes(1 << 20))
+        windows = []
+        for _ in range(WINDOWS):
+            there, here = gallery.call(Gallery.count), counts()
+            for _ in range(CALLS):
+                gallery.call(Gallery.echo, picture)
+            after = counts()
+            windows.append(costs(there, gallery.call(Gallery.count)) + costs(here, after))
         report(windows)
 """
 TRIO = """
@@ -144,6 +172,7 @@ MOST = {
     # The way: allocations and system calls of the server, then of the client, for one call at most. Who needs the most
     # of CPython 3.11 to 3.13 needs from 3 % (clients) to a tenth (a server that sleeps in between) less than this.
     "a blocking call": (BLOCKING, (46, 6, 25.5, 2.1)),
+    "a call with a large payload": (PAYLOAD, (260, 4.7, 275, 4.4)),
     "a call in trio": (TRIO, (56, 6, 61, 5)),
     "a call of many tasks": (TASKS, (29.5, 0.5, 48, 0.6)),
     "a call of a batch": (BATCH, (21, 0.3, 11.5, 0.2)),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import platform
 import stat
 import sys
+import textwrap
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +106,7 @@ def test_an_older_kernel_makes_a_memfd_all_the_same() -> None:
     """Linux 5.10 knows no memfd that cannot be executed."""
     printed = run_python("""
 import os
+import platform
 from tests.lowlevel_support import OLD_KERNEL, refuse
 from namedipc import lowlevel
 refuse(OLD_KERNEL)
@@ -281,3 +284,36 @@ def test_lent_mappings_tell_when_nobody_looks_any_more() -> None:
     mapping.close()
     with pytest.raises(ValueError, match="closed"):
         lowlevel.lend_mapping(mapping)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have their own ways")
+def test_freed_blocks_are_kept() -> None:
+    """Blocks of a MiB, a few at a time, again and again: their pages are new each time, and then they are not."""
+    script = """
+        import resource
+        from namedipc import lowlevel
+
+
+        def faults() -> int:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            for _ in range(10):
+                blocks = [bytearray(b"x") * (1 << 20) for _ in range(3)]
+                del blocks
+            return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 10
+
+
+        faults()
+        print(faults())
+        for _ in range(2):
+            lowlevel.keep_heap(4 << 20)
+            faults()
+            print(faults())
+        lowlevel.keep_heap(1)
+        lowlevel.keep_heap(1 << 60)
+        lowlevel.keep_heap(1 << 61)
+        faults()
+        print(faults())
+    """
+    new, kept, again, at_last = map(int, run_python(textwrap.dedent(script)).split())
+    assert new > 400, "of 768 pages"
+    assert max(kept, again, at_last) < 20

@@ -263,3 +263,74 @@ def test_clients_that_break_the_rules(studio: Service[Studio], said: bytes, prob
             heard += data
         assert problem in heard
         assert good.call(Studio.negative, picture(1))[0] == 254
+
+
+def test_one_buffer_each_way_is_enough(studio: Service[Studio], child: Children) -> None:
+    """For one call after another: what was let go of is known before the next one looks for a place."""
+    other = child(
+        """
+        import sys
+        sys.path.insert(0, sys.argv[2])
+        from tests.test_service_payloads import Photographer, Service, Studio
+        Service(sys.argv[1], Studio).run(Photographer(), ready=lambda _: print("ready", flush=True))
+        """,
+        str(studio.path),
+        str(Path(__file__).parent.parent),
+    )
+    other.expect("ready")
+    with studio.connect(timeout=20) as client:
+        for number in range(200):
+            assert client.call(Studio.echo, picture(number).data)[-1] == number
+        assert buffers_mapped() == buffers_mapped(other.pid) == 2
+
+    async def main() -> None:
+        async with studio.connect() as client:
+            for number in range(200):
+                assert (await client.echo(picture(number).data))[-1] == number
+            assert buffers_mapped() == buffers_mapped(other.pid) == 2
+
+    trio.run(main)
+
+
+def test_let_go_of_while_nobody_calls(studio: Service[Studio]) -> None:
+    """The next call says so before it needs the room, also one which brings no payload itself."""
+    with served(studio), studio.connect(timeout=20) as client:
+        for _ in range(5):
+            found = client.call(Studio.large, 4 * MIB)
+            assert found.nbytes == 4 * MIB
+            del found
+
+    async def main() -> None:
+        async with studio.serve(Photographer(), limits=SMALL_POOL), studio.connect() as client:
+            for _ in range(5):
+                found = await client.large(4 * MIB)
+                assert found.nbytes == 4 * MIB
+                del found
+
+    trio.run(main)
+
+
+class Keeper(Protocol):
+    """Keeps what it gets."""
+
+    async def keep(self, image: Bytes) -> None: ...
+
+
+def test_the_service_lets_go_while_nobody_calls(tmp_path: Path) -> None:
+    """From another thread, with its loop asleep: a client which waits for room gets it."""
+    kept: list[Bytes] = []
+
+    class Hoarder:
+        async def keep(self, image: Bytes) -> None:
+            kept.append(image)
+
+    keeper = Service(tmp_path / "keeper", Keeper)
+    with keeper.serve(Hoarder(), limits=SMALL_POOL), keeper.connect(timeout=20) as client:
+        for number in range(40):
+            for _ in range(2):
+                client.call(Keeper.keep, picture(number, 2 * MIB))
+            timer = threading.Timer(0.001 * (number % 3), kept.clear)
+            timer.start()
+            client.call(Keeper.keep, picture(number, 2 * MIB))
+            timer.join()
+            kept.clear()

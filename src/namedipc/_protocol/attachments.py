@@ -257,6 +257,11 @@ def close_frame(frame: bytes) -> None:
         frame.close()
 
 
+def has_descriptors(frame: bytes) -> bool:
+    """Whether descriptors have to leave with a frame."""
+    return isinstance(frame, Shipment) and any(descriptors.numbers for _, descriptors in frame.attached)
+
+
 def join_frames(frames: Iterable[bytes]) -> bytes:
     """Return several frames as one piece; a `Shipment` if one of them is."""
     attached: list[tuple[int, Descriptors]] = []

@@ -136,6 +136,11 @@ class LineSession:
         return line
 
     @property
+    def waiting_bytes(self) -> int:
+        """How much has come of a line that has begun."""
+        return self._lines.begun_bytes
+
+    @property
     def unfinished(self) -> bool:
         """Whether a line has begun and not ended."""
         return self._lines.begun_bytes > 0

@@ -256,6 +256,11 @@ class MessageSession:
         )
 
     @property
+    def waiting_bytes(self) -> int:
+        """How much has come which was not taken."""
+        return self._reader.waiting_bytes
+
+    @property
     def unfinished(self) -> bool:
         """Whether a frame has begun and not ended."""
         return self._reader.unfinished

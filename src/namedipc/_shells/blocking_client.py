@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from .. import lowlevel
 from .._errors import Closed, ConnectionLost, IPCError, LimitReached, TimedOut
-from .._protocol.attachments import close_frame, close_parcel, is_homeless
+from .._protocol.attachments import close_frame, close_parcel, has_descriptors, is_homeless, join_frames
 from .._protocol.calls import LOST, WAITING, ClientSession, NotRun, Waiter
 from .._protocol.frames import END, ITEM, REPLY
 from .._protocol.series import Series
@@ -25,6 +25,7 @@ from .client_link import EOF, OUTBOUND_BYTES, READ_BYTES, Called, ClientLink, Fl
 from .compiled import compiled
 from .departures import send_frame
 from .in_child import forget_in_child
+from .large_frames import keep_room
 from .telling_lock import Lock, TellingLock
 from .waiting import Clock
 
@@ -349,28 +350,31 @@ class BlockingClientLink(ClientLink[threading.Lock]):
         except BaseException:
             close_parcel(body)
             raise
-        with self._lock:
-            self._write_unsaid()
         return placed
 
     def _say_due(self) -> None:
         """Say that nobody looks at a buffer of the service any more, unless a thread has the lock: it does it then.
 
+        The next call does it, if none is in flight for which the service may need it.
+
         Called from anywhere, also where garbage is collected.
         """
         assert isinstance(self._lock, TellingLock)
         assert self._payloads is not None
-        while self._payloads.has_unsaid and self._lock.acquire(blocking=False):
+        while self._payloads.has_unsaid and self._session.pending and self._lock.acquire(blocking=False):
             try:
-                self._write_unsaid()
+                self._write(b"")
             finally:
                 self._lock.release_quietly()
 
-    def _write_unsaid(self) -> None:
-        """Under the lock."""
-        for frame in self._take_unsaid():
-            if self._session.failure is None and not self._closed:
-                self._write(frame)
+    def _with_unsaid(self, frame: bytes) -> bytes:
+        """Under the lock: put before a frame what the service has to be told of buffers first."""
+        said = self._take_unsaid()
+        if not any(map(has_descriptors, (*said, frame))):
+            return join_frames([*said, frame])
+        for piece in said:
+            self._write(piece)
+        return frame
 
     # ------------------------------------------------------------ before
 
@@ -594,6 +598,8 @@ class BlockingClientLink(ClientLink[threading.Lock]):
             answered = session.only_answer(data)  # one call at a time: each read is one answer, as a rule
             if answered is None:
                 resolved = session.feed(data)
+                if len(data) == READ_BYTES:
+                    keep_room(len(data) + session.reader.waiting_bytes)
             elif answered.sleeper is not None or self._abandoned or self._outbound:
                 resolved = [answered]
             else:
@@ -649,11 +655,14 @@ class BlockingClientLink(ClientLink[threading.Lock]):
 
     def _write(self, frame: bytes) -> None:
         """Under the lock: send, in order; what the socket does not take is written on by the leader."""
+        if self._payloads is not None and self._payloads.has_unsaid:
+            frame = self._with_unsaid(frame)
         outbound = self._outbound
         if frame and not outbound:
             sent = self._send(frame)
             if sent == len(frame):
                 return
+            keep_room(len(frame))
             outbound.append(frame[sent:] if sent else frame)
             self._outbound_bytes = len(frame) - sent
             return

@@ -10,7 +10,7 @@ from typing import final
 
 from .. import lowlevel
 from .._descriptors import Descriptors
-from .._protocol.attachments import Shipment
+from .._protocol.attachments import Shipment, has_descriptors
 
 
 @final
@@ -57,13 +57,20 @@ class Departures:
 def send_frame(sock: lowlevel.Socket, frame: bytes) -> int:
     """Send some of one frame, with its descriptors if it still has them, never waiting; return how many bytes.
 
+    Args:
+        sock: Where to.
+        frame: Or several in one piece, if none of them has descriptors.
+
     Raises:
         OSError: As `lowlevel.send_descriptors`; nothing has left.
     """
-    if type(frame) is not Shipment or not frame.attached:
-        return lowlevel.send_now(sock, frame)
-    ((_, descriptors),) = frame.attached
-    sent = lowlevel.send_descriptors(sock, frame, descriptors.numbers)
-    for _, gone in frame.release():
-        gone.sent()
+    if has_descriptors(frame):
+        assert isinstance(frame, Shipment)
+        ((_, descriptors),) = frame.attached
+        sent = lowlevel.send_descriptors(sock, frame, descriptors.numbers)
+    else:
+        sent = lowlevel.send_now(sock, frame)
+    if isinstance(frame, Shipment):
+        for _, gone in frame.release():
+            gone.sent()
     return sent

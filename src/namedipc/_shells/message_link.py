@@ -21,6 +21,7 @@ from .._protocol.lines import LineSession
 from .._protocol.messages import LONGEST_TOGETHER_BYTES, MessageSession, pack_message, pack_together
 from .._statistics import ConnectionStatistics
 from .._values import Peer
+from .large_frames import keep_room
 from .patience import Patience
 from .socket_end import SocketEnd
 
@@ -58,7 +59,7 @@ class MessageLink(SocketEnd):
         super().__init__(socket, peer, session.where, closed)
         self.session = session
         self.patience: Patience = patience or Patience()
-        self._outbound = session.opening
+        self._outbound: bytes | bytearray = session.opening  # the latter where some of it has left
         self.sends_no_more: bool = False
         self._broken = False
         self._lost = False
@@ -179,7 +180,13 @@ class MessageLink(SocketEnd):
                 self._drop_outbound()
                 raise ConnectionLost(f"{self.where}: the peer has gone, or reads no more") from error
             self._bytes_sent += sent
-            self._outbound = self._outbound[sent:]
+            if sent == len(self._outbound):
+                self._outbound = b""
+            elif type(self._outbound) is bytearray:
+                del self._outbound[:sent]
+            else:
+                keep_room(len(self._outbound))
+                self._outbound = bytearray(memoryview(self._outbound)[sent:])
         return True
 
     def _send_front(self) -> int:
@@ -211,6 +218,8 @@ class MessageLink(SocketEnd):
         self._bytes_received += len(data)
         if data:
             self.session.feed(data)
+            if len(data) == READ_BYTES:
+                keep_room(len(data) + self.session.waiting_bytes)
         else:
             self._lost = True
             self.session.feed_end()

@@ -17,8 +17,17 @@ from .._errors import TooLarge
 from .._protocol.attachments import Parcel, pack_parcel, pack_table
 from .._protocol.frames import BUFFER, pack_frame
 from .._protocol.payloads import Lending, Lent, lay_out, pack_size
+from .compiled import compiled
 
 _SEALS: Final = lowlevel.Seal.SHRINK | lowlevel.Seal.GROW | lowlevel.Seal.SEAL
+
+
+def copy_payload(memory: memoryview, begin: int, payload: memoryview) -> None:
+    """Copy a contiguous payload to where it begins in a buffer."""
+    memory[begin : begin + payload.nbytes] = payload.cast("B")
+
+
+_copy_payload: Callable[[memoryview, int, memoryview], None] = compiled("payload_copy", "copy_payload") or copy_payload
 
 
 @final
@@ -89,8 +98,9 @@ class PayloadPool:
         if lent is not None:
             parcel.descriptors.loan = _Loan(self, lent.id)
             memory = self._memory[lent.id]
-            for (begin, size), payload in zip(spans, payloads, strict=True):
-                memory[begin : begin + size] = payload.cast("B")
+            for (begin, _), payload in zip(spans, payloads, strict=True):
+                _copy_payload(memory, begin, payload)
+            parcel.descriptors.take_payloads()  # what they are views of is no longer in use
             return Parcel(parcel, parcel.descriptors, table=pack_table(lent.id, spans))
         if not may_grow:
             return None

@@ -27,6 +27,7 @@ from .._values import Allow, Limits, Peer
 from .connecting import peer_of
 from .departures import Departures
 from .in_child import forget_in_child
+from .large_frames import keep_room
 from .payloads import Payloads
 
 if TYPE_CHECKING:
@@ -222,6 +223,7 @@ class Clients:
         watched: Those which owe something.
         accept_again: When connections are accepted again, after the descriptors had run out.
         accept_due: Whether somebody waits to be accepted.
+        is_pumped: Whether the loop is at work, and calls `tell_noted` in the end.
         draining: Whether no more are.
     """
 
@@ -251,8 +253,10 @@ class Clients:
         self.watched: set[Connection] = set()
         self.accept_again: float = _NEVER
         self.accept_due: bool = False
+        self.is_pumped: bool = False
         self.draining: bool = False
         self._accepting = True
+        self._noted: deque[Connection] = deque()
         self.bytes_received: int = 0
         self.bytes_sent: int = 0
         self._spare: int | None = lowlevel.eventfd()
@@ -314,6 +318,8 @@ class Clients:
             return b""
         if not data:
             self._half_closed(connection)
+        elif len(data) == READ_BYTES:
+            keep_room(len(data) + connection.session.reader.waiting_bytes)
         self.bytes_received += len(data)
         return data
 
@@ -349,6 +355,9 @@ class Clients:
     def flush(self, connection: Connection) -> None:
         """Send the answers to a client; what the socket does not take waits for EPOLLOUT."""
         outgoing = connection.session.outgoing
+        payloads = connection.payloads
+        if payloads is not None and payloads.has_unsaid:
+            outgoing += payloads.unsaid()  # an answer takes along which buffers are free again
         if not outgoing:
             return
         if connection.departures is not None:
@@ -363,16 +372,25 @@ class Clients:
             sent = self._send(connection, data)
             if sent == len(data):
                 return
+            keep_room(len(data))
             connection.outbound += memoryview(data)[sent:]
             connection.is_at_rest = False
         self._set_interest(connection)
         self.watch(connection)
 
-    def _say_due(self, connection: Connection) -> None:
-        """Tell a client which of its buffers nobody looks at any more."""
-        if connection.payloads is not None and not connection.closed:
-            connection.session.outgoing += connection.payloads.unsaid()
-            self.flush(connection)
+    def _note(self, connection: Connection) -> None:
+        """A buffer of large payloads is free again, of the client or of ours: from any thread, and at any line."""
+        self._noted.append(connection)
+        if not self.is_pumped:  # in this order: `tell_noted` is called after that has been taken back
+            self._call_soon(self.tell_noted)
+
+    def tell_noted(self) -> None:
+        """Tell those who are concerned which buffers are free again: clients, and streams which wait for room."""
+        while self._noted:
+            connection = self._noted.popleft()
+            connection.tell_released()
+            if not connection.closed:
+                self.flush(connection)
 
     def _send_on(self, connection: Connection) -> None:
         """Send of what has waited; who waits for that goes on."""
@@ -464,8 +482,8 @@ class Clients:
             socket, peer, self._make_session(), self._context.copy(), outbound_limit=self._limits.outbound_bytes
         )
         if connection.payloads is not None:
-            connection.payloads.pool.when_released = partial(self._call_soon, connection.tell_released)
-            connection.payloads.windows.when_due = partial(self._call_soon, partial(self._say_due, connection))
+            connection.payloads.pool.when_released = partial(self._note, connection)
+            connection.payloads.windows.when_due = partial(self._note, connection)
         self.connections[connection.fd] = connection
         self._of_uid[peer.uid] += 1
         self.epoll.register(connection.fd, _READ)

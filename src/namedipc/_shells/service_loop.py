@@ -210,6 +210,15 @@ class ServiceLoop:
             A call whose handler waits: the caller awaits it, and lets another task pump meanwhile. TURN: the time is
             up, and there is more to do. IDLE: nothing to do until `epoll` is readable.
         """
+        clients = self.clients
+        clients.is_pumped = True
+        try:
+            return self._pump()
+        finally:
+            clients.is_pumped = False
+            clients.tell_noted()
+
+    def _pump(self) -> Suspended | int:
         end = perf_counter() + TURN_SECONDS
         if len(self.latencies.gathered) >= GATHERED:
             self.latencies.count_gathered()

@@ -31,6 +31,7 @@ from .client_link import EOF, OUTBOUND_BYTES, READ_BYTES, Called, ClientLink, Fl
 from .compiled import compiled
 from .departures import send_frame
 from .in_child import forget_in_child
+from .large_frames import keep_room
 from .polling import Dozer, Spinner
 from .suspended import active_call
 
@@ -86,7 +87,7 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
         # Under a MockClock a deadline says nothing that another process could use.
         self._real_time = type(trio.lowlevel.current_clock()).__name__ == "SystemClock"
         if self._payloads is not None:
-            self._payloads.windows.when_due = partial(self.abandon, self._say_due)
+            self._payloads.windows.when_due = self._note_due
             self._payloads.pool.when_released = partial(self.abandon, self._wake_greeters)
         self._write(self._take_outgoing())  # the hello: a client that is silent at first has said who it is
         forget_in_child(self)
@@ -298,7 +299,6 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
         except BaseException:
             close_parcel(body)
             raise
-        self._say_due()
         return placed
 
     def _wake_greeters(self) -> None:
@@ -306,9 +306,17 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
         for waiter in self._session.answer_greeters():
             self._wake(waiter)
 
+    def _note_due(self) -> None:
+        """Nobody looks at a buffer of the service any more: from any thread, and at any line.
+
+        The next call says so, if none is in flight for which the service may need it.
+        """
+        if self._session.pending:
+            self.abandon(self._say_due)
+
     def _say_due(self) -> None:
         """Tell the service which of its buffers nobody looks at, and of those in which what comes next will be."""
-        if not self._closed and self._session.failure is None:
+        if self._payloads is not None and self._payloads.has_unsaid and not self._closed:
             for frame in self._take_unsaid():
                 self._write(frame)
 
@@ -458,6 +466,8 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
             self._received += len(data)
             answered = session.only_answer(data)  # one call at a time: each read is one answer, as a rule
             resolved = session.feed(data) if answered is None else [answered]
+            if len(data) == READ_BYTES:
+                keep_room(len(data) + session.reader.waiting_bytes)
         if session.outgoing:
             self._write(self._take_outgoing())
         self._answers += len(resolved)
@@ -525,6 +535,8 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
 
     def _write(self, frame: bytes) -> None:
         """Send a frame, or leave it to the flusher; whole, and in order."""
+        if self._payloads is not None:
+            self._say_due()
         if self._outbound:
             self._outbound.append(frame)
             self._outbound_bytes += len(frame)
@@ -532,6 +544,7 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
             return
         sent = self._send(frame)
         if sent < len(frame):
+            keep_room(len(frame))
             self._begun = sent > 0
             self._outbound.append(frame[sent:] if sent else frame)
             self._outbound_bytes += len(frame) - sent
@@ -542,6 +555,8 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
 
         Cancellation: never here; what has not left can still be withdrawn.
         """
+        if self._payloads is not None:
+            self._say_due()
         self._outbound.append(frame)
         self._outbound_bytes += len(frame)
         if self._gathers or self._flusher is not None:

@@ -36,6 +36,7 @@ from ._memory import Seal as Seal
 from ._memory import add_seals as add_seals
 from ._memory import allocate as allocate
 from ._memory import create_memfd as create_memfd
+from ._memory import keep_heap as keep_heap
 from ._memory import lend_mapping as lend_mapping
 from ._memory import link_file as link_file
 from ._memory import map_shared as map_shared
@@ -124,6 +125,7 @@ __all__ = [
     "descriptors",
     "eventfd",
     "flock",
+    "keep_heap",
     "lend_mapping",
     "link_file",
     "listening_path",

@@ -212,3 +212,32 @@ def allocate(fd: int, size_bytes: int) -> None:
     Source: posix_fallocate(3).
     """
     os.posix_fallocate(fd, 0, size_bytes)
+
+
+class _Heap:
+    """What this process has had its C library keep."""
+
+    block_bytes = 128 << 10
+    """glibc maps each larger block on its own, until such a one is freed."""
+
+
+_LARGEST_BLOCK_BYTES = (32 << 20) - (64 << 10)  # glibc learns nothing from one of 32 MiB with its header
+
+
+def keep_heap(block_bytes: int) -> None:
+    """Have the C library keep freed blocks of up to this size for the next ones, instead of unmapping each.
+
+    A message of 1 MiB is copied a few times on its way, to memory which glibc gives back to the kernel right after: the
+    next one finds none of its pages there, and each is a fault. But glibc learns. Once a mapped block has been freed,
+    blocks of up to its size come from the heap, of which up to twice as much stays while it is unused. So one of this
+    size is made here, and freed, untouched. The process keeps no page by that which it had not used before.
+
+    Args:
+        block_bytes: Nothing is done if it is no more than before. More than 32 MiB counts as that.
+
+    Source: mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD. With another C library, or where one of these is set in
+    the environment, it has no effect.
+    """
+    if block_bytes > _Heap.block_bytes < _LARGEST_BLOCK_BYTES:
+        _Heap.block_bytes = min(1 << (block_bytes - 1).bit_length(), _LARGEST_BLOCK_BYTES)
+        bytes(_Heap.block_bytes)  # zeros from calloc, which a new mapping has anyway

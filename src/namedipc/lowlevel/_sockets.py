@@ -29,8 +29,9 @@ _ADDRESS_BYTES_MAX = 107  # unix(7): sun_path holds 108 bytes, the last of them 
 # Plain integers: an operation on members of socket's enumerations costs more than the system call's own overhead.
 _NO_SIGNAL: Final = int(socket.MSG_NOSIGNAL)
 _DONT_WAIT: Final = int(socket.MSG_DONTWAIT)
+_CLOSE_ON_EXEC: Final = int(socket.MSG_CMSG_CLOEXEC)
+_CUT_SHORT: Final = int(socket.MSG_CTRUNC)
 _SEND_NOW: Final = _NO_SIGNAL | _DONT_WAIT
-_DESCRIPTORS_MAX = 253  # unix(7): SCM_MAX_FD, the most that one message carries
 
 # <asm-generic/socket.h>; Python names none of these.
 _SO_PEERGROUPS = 59  # Linux 4.13
@@ -39,6 +40,7 @@ _SO_PASSRIGHTS = 83  # Linux 6.16
 
 _CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
 _ID_BYTES = 4  # sizeof(gid_t), and of a descriptor in SCM_RIGHTS
+_DESCRIPTORS_ROOM = socket.CMSG_SPACE(253 * _ID_BYTES)  # unix(7): SCM_MAX_FD, the most that one message carries
 _GETSOCKOPT_BYTES_MAX = 1024  # Python's getsockopt takes no larger buffer
 
 
@@ -452,7 +454,7 @@ def send_descriptors(sock: Socket, data: Buffer, descriptors: Sequence[int]) -> 
         raise OSError(errno.EINVAL, "a stream socket sends descriptors only with at least one byte of data")
     rights = array.array("i", descriptors)
     ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else []
-    return sock.sendmsg([view], ancillary, socket.MSG_NOSIGNAL)
+    return sock.sendmsg([view], ancillary, _NO_SIGNAL)
 
 
 def receive_descriptors(sock: Socket, max_bytes: int) -> tuple[bytes, list[int]]:
@@ -475,13 +477,12 @@ def receive_descriptors(sock: Socket, max_bytes: int) -> tuple[bytes, list[int]]
 
     Source: recvmsg(2) MSG_CMSG_CLOEXEC and MSG_CTRUNC, unix(7) "SCM_RIGHTS".
     """
-    room = socket.CMSG_SPACE(_DESCRIPTORS_MAX * _ID_BYTES)
-    data, ancillary, flags, _ = sock.recvmsg(max_bytes, room, socket.MSG_CMSG_CLOEXEC)
+    data, ancillary, flags, _ = sock.recvmsg(max_bytes, _DESCRIPTORS_ROOM, _CLOSE_ON_EXEC)
     descriptors: list[int] = []
     for level, kind, payload in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             descriptors += array.array("i", payload[: len(payload) // _ID_BYTES * _ID_BYTES])
-    if not flags & socket.MSG_CTRUNC:
+    if not flags & _CUT_SHORT:
         return data, descriptors
     for fd in descriptors:
         os.close(fd)
