@@ -15,7 +15,8 @@ from namedipc._protocol.calls import LOST, NOT_RUN, ClientSession, NotRun, Waite
 from namedipc._protocol.frames import CALL, CALLS, ERROR, GOODBYE, HEADERS_FLAG, REPLY, FrameReader, pack_frame
 from namedipc._protocol.hello import SERVICE, Hello
 from namedipc._protocol.series import Piece, Series
-from namedipc._shells.client_link import LARGEST_BATCH, READ_BYTES, ClientLink, Flight
+from namedipc._shells.client_link import LARGEST_BATCH, ClientLink, Flight
+from namedipc._shells.large_frames import READ_BYTES
 from namedipc._shells.connecting import peer_of
 
 from .wire_client import SCHEMA

@@ -78,6 +78,53 @@ def test_any_split_of_the_stream_gives_the_same_frames(sent: list[Frame], cuts: 
     assert not reader.unfinished
 
 
+@settings(max_examples=150, derandomize=True, deadline=None)
+@given(
+    st.lists(st.sampled_from([0, 3, 4095, 4096, 4097, 9000, 70_000]), max_size=4),
+    st.lists(st.integers(0, 150_000) | st.integers(0, 9_000), max_size=30),
+    st.booleans(),
+)
+def test_long_frames_in_pieces(sizes: list[int], cuts: list[int], eager: bool) -> None:
+    """Long and short pieces, which hold the end of one and the beginning of the next."""
+    sent: list[Frame] = [(MESSAGE, 0, 1, at, bytes([at]) * size) for at, size in enumerate(sizes)]
+    stream = b"".join(map(packed, sent))
+    borders = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    reader = FrameReader(70_000)
+    received: list[Frame] = []
+    for begin, end in pairwise(borders):
+        if begin < end:
+            reader.feed(stream[begin:end])
+        if eager:
+            received += all_frames(reader)
+            taken = sum(HEADER_BYTES + len(frame[4]) for frame in received)
+            assert reader.waiting_bytes == end - taken
+            assert reader.unfinished == (end > taken) is not reader.is_empty
+            if reader.missing:
+                assert len(sent[len(received)][4]) == end + reader.missing - taken - HEADER_BYTES
+    received += all_frames(reader)
+    assert received == sent
+    assert (reader.is_empty, reader.waiting_bytes, reader.missing) == (True, 0, 0)
+
+
+def test_a_long_frame_byte_by_byte_takes_no_object_for_each() -> None:
+    """What has come of it is as long as it is."""
+    size = 200_000
+    reader = FrameReader(size)
+    reader.feed(HEADER.pack(size, MESSAGE, 0, 0, 0))
+    assert reader.next_frame() is None
+    assert reader.missing == size
+    tracemalloc.start()
+    try:
+        for _ in range(size - 1):
+            reader.feed(b"x")
+        assert reader.next_frame() is None
+        assert tracemalloc.get_traced_memory()[1] < 2 * size
+    finally:
+        tracemalloc.stop()
+    reader.feed(b"y")
+    assert reader.next_frame() == (MESSAGE, 0, 0, 0, b"x" * (size - 1) + b"y")
+
+
 def test_every_two_cuts() -> None:
     """With frames taken in between: also where what was read ends one frame and begins the next."""
     sent: list[Frame] = [(MESSAGE, 0, 0, number, b"abcd"[:number]) for number in range(4)]

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+import attrs
 import pytest
 import trio
 
 from namedipc import Channel, Limits, Service
+from namedipc._shells.large_frames import LARGEST_READ_BYTES, READ_BYTES, bytes_to_read
 
 from .conftest import Children
 
@@ -115,6 +117,28 @@ def look(path: str) -> None:
             there = int(channel.receive(timeout=20))
 
         print(a_round(work, faults), a_round(work, lambda: there), flush=True)
+
+
+@attrs.define
+class Came:
+    """What is there of a frame."""
+
+    waiting_bytes: int
+    missing: int
+
+
+@pytest.mark.parametrize(
+    ("waiting", "missing", "asked"),
+    [
+        (0, 0, READ_BYTES),
+        (100, READ_BYTES, READ_BYTES),
+        (100, READ_BYTES + 1, READ_BYTES + 1),
+        (1, 1 << 24, LARGEST_READ_BYTES),
+    ],
+)
+def test_what_a_read_asks_for(waiting: int, missing: int, asked: int) -> None:
+    """As much as a socket may hold, of what is known to come."""
+    assert bytes_to_read(Came(waiting, missing)) == asked
 
 
 SCRIPT = """

@@ -251,13 +251,13 @@ def close_parcel(body: bytes) -> None:
         body.descriptors.close()
 
 
-def close_frame(frame: bytes) -> None:
+def close_frame(frame: bytes | memoryview) -> None:
     """Close the descriptors of a frame which will not leave."""
     if isinstance(frame, Shipment):
         frame.close()
 
 
-def has_descriptors(frame: bytes) -> bool:
+def has_descriptors(frame: bytes | memoryview) -> bool:
     """Whether descriptors have to leave with a frame."""
     return isinstance(frame, Shipment) and any(descriptors.numbers for _, descriptors in frame.attached)
 

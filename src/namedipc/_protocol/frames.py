@@ -142,10 +142,15 @@ def split_headers(flags: int, body: bytes) -> tuple[bytes, bytes]:
     return body[_HEADERS_LENGTH.size : end], body[end:]
 
 
+_LONG_BYTES: Final = 4096
+"""A frame which is longer, and does not come in one piece, is put together at its end."""
+
+
 class FrameReader:
     """Cuts what arrives into frames. `feed` bytes, then take `next_frame` until it is None.
 
-    Holds at most one unfinished frame beyond what was fed, so never more than the limit and one read.
+    Holds at most one unfinished frame beyond what was fed, so never more than the limit and one read. The body of a
+    long one is copied once, out of the pieces in which it has come.
 
     Args:
         limit_bytes: The longest body accepted, but that an ERROR may always have LONGEST_ERROR_BYTES, and that the
@@ -154,14 +159,17 @@ class FrameReader:
     Attributes:
         buffer: What has come last, and what waited before it.
         at: How much of that has been taken.
+        missing: How many bytes have not come yet of a frame that is long and has begun; 0 for none.
     """
 
-    __slots__ = ("at", "buffer", "limit_bytes")
+    __slots__ = ("_pieces", "at", "buffer", "limit_bytes", "missing")
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes: int = limit_bytes
         self.buffer: bytes | bytearray = b""
         self.at: int = 0
+        self.missing: int = 0
+        self._pieces: list[bytes | bytearray] = []  # of the frame which begins in the buffer, and what is behind it
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they came."""
@@ -170,6 +178,9 @@ class FrameReader:
             self.buffer = data
             self.at = 0
             return
+        if self.missing or self._pieces:
+            self._add_piece(data)
+            return
         if type(buffer) is bytearray:
             del buffer[: self.at]
             buffer += data
@@ -177,6 +188,16 @@ class FrameReader:
             self.buffer = bytearray(memoryview(buffer)[self.at :])
             self.buffer += data
         self.at = 0
+
+    def _add_piece(self, data: bytes) -> None:
+        self.missing = max(0, self.missing - len(data))
+        pieces = self._pieces
+        if len(data) >= _LONG_BYTES:
+            pieces.append(data)
+        elif pieces and type(pieces[-1]) is bytearray:  # else bytes which come one by one would be an object each
+            pieces[-1] += data
+        else:
+            pieces.append(bytearray(data))
 
     def only_frame(self, data: bytes) -> Frame | None:
         """Return what bytes hold that are one whole frame; None, and nothing is done, if they are not.
@@ -198,7 +219,7 @@ class FrameReader:
         """
         buffer = self.buffer
         at = self.at
-        if len(buffer) - at < HEADER_BYTES:
+        if self.missing or len(buffer) - at < HEADER_BYTES:
             return None
         length, kind, flags, method, id_ = _unpack_header(buffer, at)
         if length > self.limit_bytes and length > self._limit_of(kind, flags):
@@ -206,12 +227,32 @@ class FrameReader:
         start = at + HEADER_BYTES
         end = start + length
         if len(buffer) < end:
+            if self._pieces:
+                return kind, flags, method, id_, self._joined(start, end)
+            if length >= _LONG_BYTES:
+                self.missing = end - len(buffer)
             return None
         self.at = end
         if type(buffer) is bytes:
             return kind, flags, method, id_, buffer[start:end]
         # A slice of a bytearray would be a copy of its own; fresh pages make that dear for a large body.
         return kind, flags, method, id_, bytes(memoryview(buffer)[start:end])
+
+    def _joined(self, start: int, end: int) -> bytes:
+        """Take a body which is all there, and of which the end is behind the buffer."""
+        pieces = self._pieces
+        self._pieces = []
+        parts: list[bytes | bytearray | memoryview] = [memoryview(self.buffer)[start:]]
+        left = end - len(self.buffer)
+        at = 0
+        while left > len(pieces[at]):
+            parts.append(pieces[at])
+            left -= len(pieces[at])
+            at += 1
+        parts.append(memoryview(pieces[at])[:left])
+        self.buffer = pieces[at] if at == len(pieces) - 1 else b"".join(pieces[at:])
+        self.at = left
+        return b"".join(parts)
 
     def _limit_of(self, kind: int, flags: int) -> int:
         if kind == ERROR:
@@ -237,7 +278,7 @@ class FrameReader:
     @property
     def waiting_bytes(self) -> int:
         """How many bytes wait to be taken."""
-        return len(self.buffer) - self.at
+        return len(self.buffer) - self.at + sum(map(len, self._pieces))
 
     @property
     def is_empty(self) -> bool:

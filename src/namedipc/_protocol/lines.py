@@ -136,6 +136,11 @@ class LineSession:
         return line
 
     @property
+    def missing(self) -> int:
+        """How many bytes have not come yet of a line that has begun: nobody knows, so it is taken to be half there."""
+        return self._lines.begun_bytes
+
+    @property
     def waiting_bytes(self) -> int:
         """How much has come of a line that has begun."""
         return self._lines.begun_bytes

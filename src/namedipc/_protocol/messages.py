@@ -256,6 +256,11 @@ class MessageSession:
         )
 
     @property
+    def missing(self) -> int:
+        """How many bytes have not come yet of a frame that is long and has begun; 0 for none."""
+        return self._reader.missing
+
+    @property
     def waiting_bytes(self) -> int:
         """How much has come which was not taken."""
         return self._reader.waiting_bytes

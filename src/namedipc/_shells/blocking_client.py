@@ -21,11 +21,11 @@ from .._protocol.calls import LOST, WAITING, ClientSession, NotRun, Waiter
 from .._protocol.frames import END, ITEM, REPLY
 from .._protocol.series import Series
 from .._values import Peer
-from .client_link import EOF, OUTBOUND_BYTES, READ_BYTES, Called, ClientLink, Flight, OpenCall
+from .client_link import EOF, OUTBOUND_BYTES, Called, ClientLink, Flight, OpenCall
 from .compiled import compiled
 from .departures import send_frame
 from .in_child import forget_in_child
-from .large_frames import keep_room
+from .large_frames import bytes_to_read, keep_room
 from .telling_lock import Lock, TellingLock
 from .waiting import Clock
 
@@ -66,7 +66,7 @@ class BlockingClientLink(ClientLink[threading.Lock]):
         if self._payloads is not None:
             self._lock = TellingLock(self._say_due)
             self._payloads.windows.when_due = self._say_due
-        self._outbound: deque[bytes] = deque()
+        self._outbound: deque[bytes | memoryview] = deque()
         self._writers = 0  # threads that wait until they can write, beside the reader
         self._abandoned: deque[BlockingCall] = deque()
         self._alone: CalledAlone | None = None
@@ -565,7 +565,7 @@ class BlockingClientLink(ClientLink[threading.Lock]):
         if clock.timeout is not None or self._session.arrivals is not None:
             return None
         try:
-            return self._socket.recv(READ_BYTES) or EOF
+            return self._socket.recv(bytes_to_read(self._session.reader)) or EOF
         except OSError:
             return EOF
 
@@ -575,10 +575,11 @@ class BlockingClientLink(ClientLink[threading.Lock]):
 
     def _receive_now(self) -> bytes | None:
         arrivals = self._session.arrivals
+        most = bytes_to_read(self._session.reader)
         try:
             if arrivals is None:
-                return lowlevel.receive_now(self._socket, READ_BYTES) or EOF
-            data, numbers = lowlevel.receive_descriptors(self._socket, READ_BYTES)
+                return lowlevel.receive_now(self._socket, most) or EOF
+            data, numbers = lowlevel.receive_descriptors(self._socket, most)
         except BlockingIOError:
             return None
         except OSError as error:
@@ -598,8 +599,6 @@ class BlockingClientLink(ClientLink[threading.Lock]):
             answered = session.only_answer(data)  # one call at a time: each read is one answer, as a rule
             if answered is None:
                 resolved = session.feed(data)
-                if len(data) == READ_BYTES:
-                    keep_room(len(data) + session.reader.waiting_bytes)
             elif answered.sleeper is not None or self._abandoned or self._outbound:
                 resolved = [answered]
             else:
@@ -663,7 +662,7 @@ class BlockingClientLink(ClientLink[threading.Lock]):
             if sent == len(frame):
                 return
             keep_room(len(frame))
-            outbound.append(frame[sent:] if sent else frame)
+            outbound.append(memoryview(frame)[sent:] if sent else frame)
             self._outbound_bytes = len(frame) - sent
             return
         if frame:
@@ -674,11 +673,11 @@ class BlockingClientLink(ClientLink[threading.Lock]):
             sent = self._send(first)
             self._outbound_bytes -= sent
             if sent < len(first):
-                outbound[0] = first[sent:] if sent else first
+                outbound[0] = memoryview(first)[sent:] if sent else first
                 return
             outbound.popleft()
 
-    def _send(self, frame: bytes) -> int:
+    def _send(self, frame: bytes | memoryview) -> int:
         try:
             sent = lowlevel.send_now(self._socket, frame) if type(frame) is bytes else send_frame(self._socket, frame)
         except BlockingIOError:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
 
 from .. import lowlevel
 from .._errors import Closed, ConnectionLost
 from .._values import Peer
+from .large_frames import READ_BYTES
 from .socket_end import SocketEnd
-
-READ_BYTES: Final = 65536
 
 
 class ByteLink(SocketEnd):

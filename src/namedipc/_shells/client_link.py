@@ -18,10 +18,10 @@ from .._protocol.series import Piece, Series, cut
 from .._raised import DeclaredErrors
 from .._statistics import ConnectionStatistics
 from .._values import Limits, Peer
+from .large_frames import READ_BYTES
 from .payloads import Payloads
 from .polling import Spinner
 
-READ_BYTES: Final = 65536
 OUTBOUND_BYTES: Final = Limits().outbound_bytes
 """What may wait for a service that does not read; beyond it calls and streams wait."""
 LARGEST_BATCH: Final = 256

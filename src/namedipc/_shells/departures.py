@@ -54,7 +54,7 @@ class Departures:
         self.withdraw(0)
 
 
-def send_frame(sock: lowlevel.Socket, frame: bytes) -> int:
+def send_frame(sock: lowlevel.Socket, frame: bytes | memoryview) -> int:
     """Send some of one frame, with its descriptors if it still has them, never waiting; return how many bytes.
 
     Args:

@@ -20,7 +20,8 @@ from .._protocol.lines import LineSession
 from .._protocol.messages import MessageSession
 from .._values import Peer
 from .departures import Departures
-from .message_link import READ_BYTES, MessageLink
+from .large_frames import bytes_to_read
+from .message_link import MessageLink
 from .patience import Patience
 
 T = TypeVar("T")
@@ -107,7 +108,7 @@ class DescriptorLink(MessageLink):
         arrivals = self.session.arrivals
         assert arrivals is not None
         try:
-            data, numbers = lowlevel.receive_descriptors(self.socket, READ_BYTES)
+            data, numbers = lowlevel.receive_descriptors(self.socket, bytes_to_read(self.session))
         except OSError as error:
             if error.errno == errno.EMSGSIZE:
                 self.session.fail(ConnectionLost(f"{self.where}: {error.strerror}"))

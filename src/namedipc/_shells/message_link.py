@@ -21,13 +21,12 @@ from .._protocol.lines import LineSession
 from .._protocol.messages import LONGEST_TOGETHER_BYTES, MessageSession, pack_message, pack_together
 from .._statistics import ConnectionStatistics
 from .._values import Peer
-from .large_frames import keep_room
+from .large_frames import bytes_to_read, keep_room
 from .patience import Patience
 from .socket_end import SocketEnd
 
 T = TypeVar("T")
 
-READ_BYTES: Final = 65536
 ENCODED_TOGETHER: Final = 256
 """How many values one call encodes: so few that they seldom are more than one frame takes."""
 
@@ -218,8 +217,6 @@ class MessageLink(SocketEnd):
         self._bytes_received += len(data)
         if data:
             self.session.feed(data)
-            if len(data) == READ_BYTES:
-                keep_room(len(data) + self.session.waiting_bytes)
         else:
             self._lost = True
             self.session.feed_end()
@@ -245,7 +242,7 @@ class MessageLink(SocketEnd):
         return self.patience.left(agreed=session.agreed, unfinished=session.unfinished, number=self._messages_received)
 
     def _receive_some(self) -> bytes:
-        return lowlevel.receive_now(self.socket, READ_BYTES)
+        return lowlevel.receive_now(self.socket, bytes_to_read(self.session))
 
     def take(self) -> bytes | None:
         """Return the next whole message, or a `Batch`; None if more has to be read first.

@@ -27,7 +27,7 @@ from .._values import Allow, Limits, Peer
 from .connecting import peer_of
 from .departures import Departures
 from .in_child import forget_in_child
-from .large_frames import keep_room
+from .large_frames import bytes_to_read, keep_room
 from .payloads import Payloads
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-READ_BYTES: Final = 65536
 ACCEPT_PAUSE_SECONDS: Final = 0.05
 """How long no connection is accepted after the process ran out of descriptors: a loop without it burns a core."""
 ACCEPTS_A_ROUND: Final = 4
@@ -305,11 +304,12 @@ class Clients:
         """Return what a client has sent; nothing where that is nothing, or its end, which has been acted on."""
         connection.unread = False
         arrivals = connection.session.arrivals
+        most = bytes_to_read(connection.session.reader)
         try:
             if arrivals is None:
-                data = connection.socket.recv(READ_BYTES)
+                data = connection.socket.recv(most)
             else:
-                data, numbers = lowlevel.receive_descriptors(connection.socket, READ_BYTES)
+                data, numbers = lowlevel.receive_descriptors(connection.socket, most)
                 arrivals.add(numbers)
         except BlockingIOError:
             return b""
@@ -318,8 +318,6 @@ class Clients:
             return b""
         if not data:
             self._half_closed(connection)
-        elif len(data) == READ_BYTES:
-            keep_room(len(data) + connection.session.reader.waiting_bytes)
         self.bytes_received += len(data)
         return data
 

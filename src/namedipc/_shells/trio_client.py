@@ -27,11 +27,11 @@ from .._protocol.frames import CANCEL, END, ERROR, ITEM, REPLY, pack_frame
 from .._protocol.series import Series
 from .._values import Peer
 from . import trio_errors
-from .client_link import EOF, OUTBOUND_BYTES, READ_BYTES, Called, ClientLink, Flight, OpenCall
+from .client_link import EOF, OUTBOUND_BYTES, Called, ClientLink, Flight, OpenCall
 from .compiled import compiled
 from .departures import send_frame
 from .in_child import forget_in_child
-from .large_frames import keep_room
+from .large_frames import READ_BYTES, bytes_to_read, keep_room
 from .polling import Dozer, Spinner
 from .suspended import active_call
 
@@ -73,7 +73,7 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
         spin: bool,
     ) -> None:
         super().__init__(where, socket, peer, session, spin=spin)
-        self._outbound: list[bytes] = []
+        self._outbound: list[bytes | memoryview] = []
         self._begun = False  # whether the first of _outbound has been sent in part
         self._come_together = False  # whether the last read was the answer to more than a few calls
         self._gathers = False  # whether a task will write what is in _outbound
@@ -422,7 +422,7 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
 
     def _receive_soon(self, spinner: Spinner) -> bytes | None:
         """Wait for the answer where it comes sooner than a trip through trio takes; poll first, if that pays."""
-        if _poll_stream is not None and self._session.arrivals is None:
+        if _poll_stream is not None and self._session.arrivals is None and not self._session.reader.missing:
             quick = _poll_stream(self._socket.fileno(), spinner, self._dozer if self._real_time else None)
             return self._receive_now() if quick == b"" else quick
         if not spinner.sits_out:
@@ -440,15 +440,16 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
     def _receive_now(self) -> bytes | None:
         """What is there; None if nothing is; b"" cannot be told from nothing by the spinner, so EOF is `EOF`."""
         arrivals = self._session.arrivals
-        if _receive is not None and arrivals is None:
+        most = bytes_to_read(self._session.reader)
+        if _receive is not None and arrivals is None and most == READ_BYTES:
             quick = _receive(self._socket.fileno())
             if quick != b"":
                 return quick
         try:
             if arrivals is None:
-                data = self._socket.recv(READ_BYTES)
+                data = self._socket.recv(most)
             else:
-                data, numbers = lowlevel.receive_descriptors(self._socket, READ_BYTES)
+                data, numbers = lowlevel.receive_descriptors(self._socket, most)
                 arrivals.add(numbers)
         except BlockingIOError:
             return None
@@ -466,8 +467,6 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
             self._received += len(data)
             answered = session.only_answer(data)  # one call at a time: each read is one answer, as a rule
             resolved = session.feed(data) if answered is None else [answered]
-            if len(data) == READ_BYTES:
-                keep_room(len(data) + session.reader.waiting_bytes)
         if session.outgoing:
             self._write(self._take_outgoing())
         self._answers += len(resolved)
@@ -546,7 +545,7 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
         if sent < len(frame):
             keep_room(len(frame))
             self._begun = sent > 0
-            self._outbound.append(frame[sent:] if sent else frame)
+            self._outbound.append(memoryview(frame)[sent:] if sent else frame)
             self._outbound_bytes += len(frame) - sent
             self._start_flusher()
 
@@ -586,7 +585,7 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
         self._flusher = trio.CancelScope()
         trio.lowlevel.spawn_system_task(self._flush, self._flusher)
 
-    def _send(self, data: bytes) -> int:
+    def _send(self, data: bytes | memoryview) -> int:
         try:
             sent = lowlevel.send(self._socket, data) if type(data) is bytes else send_frame(self._socket, data)
         except BlockingIOError:
@@ -635,11 +634,11 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
             sent -= len(self._outbound.pop(0))
             self._begun = False
         if sent:  # else it is still whole: it may be withdrawn, and has its descriptors
-            self._outbound[0] = self._outbound[0][sent:]
+            self._outbound[0] = memoryview(self._outbound[0])[sent:]
             self._begun = True
         return False
 
-    def _first_frames(self) -> list[bytes]:
+    def _first_frames(self) -> list[bytes | memoryview]:
         """Those which can leave in one piece: some 64 KiB, or one with descriptors."""
         count = size = 0
         for frame in self._outbound:
