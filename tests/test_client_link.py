@@ -16,8 +16,8 @@ from namedipc._protocol.frames import CALL, CALLS, ERROR, GOODBYE, HEADERS_FLAG,
 from namedipc._protocol.hello import SERVICE, Hello
 from namedipc._protocol.series import Piece, Series
 from namedipc._shells.client_link import LARGEST_BATCH, ClientLink, Flight
-from namedipc._shells.large_frames import READ_BYTES
 from namedipc._shells.connecting import peer_of
+from namedipc._shells.large_frames import READ_BYTES
 
 from .wire_client import SCHEMA
 
