@@ -476,6 +476,28 @@ def test_two_who_come_at_once_get_the_same(tmp_path: Path, if_exists: IfExists) 
     assert os.listdir(tmp_path) == []
 
 
+def test_the_last_two_leave_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each finds the other still there, and one of them ends the broadcast all the same."""
+    first, second = make(tmp_path / "news"), make(tmp_path / "news")
+    reader = open_reader(tmp_path / "news", CONTENTS, BLOCKING)
+    found: list[bool] = []
+    own = FileLock.own
+
+    def own_while_the_other_leaves(lock: FileLock) -> bool:
+        is_mine = own(lock)
+        found.append(is_mine)
+        if len(found) == 1:
+            second.close()
+        return is_mine
+
+    monkeypatch.setattr(FileLock, "own", own_while_the_other_leaves)
+    first.close()
+    assert found == [False, False, False, True, True]  # of the first; twice of the second; again of the first
+    assert os.listdir(tmp_path) == []
+    assert reader.ended_after() == 0
+    reader.close()
+
+
 def test_mere_readers_cannot_hold_a_writer_up(tmp_path: Path) -> None:
     """Where somebody may read but not write, writers and their marks use a file beside it, which goes with the name."""
     file = make(tmp_path / "news", mode=0o644)

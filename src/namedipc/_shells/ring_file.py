@@ -100,7 +100,7 @@ class RingFile(SharedFile[Header]):
         """
         is_writer, self._is_writer = self._is_writer, False
         try:
-            if is_writer and self._fd >= 0 and not self._is_to_stay() and self.lock.own():
+            if is_writer and self._fd >= 0 and not self._is_to_stay() and self.lock.own_or_leave():
                 self.take_name()
                 self.end_if_unused()
         finally:

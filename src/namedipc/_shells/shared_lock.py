@@ -132,6 +132,16 @@ class FileLock:
         """Take the owner's mark, for as long as this handle is open; nobody else may have one. Does not wait."""
         return self._mark(exclusive=True)
 
+    def own_or_leave(self) -> bool:
+        """Take the owner's mark in the place of one that others may have as well; give that up if others have one.
+
+        Of several who do this at the same time, and are all who have one, one takes it: who gives up last finds no other.
+        """
+        if self.own():
+            return True
+        lowlevel.unlock_ofd(self._fd, start=OWNING, length=1)
+        return self.own()
+
     def share(self) -> bool:
         """Take a mark which others may have as well, for as long as this handle is open. Does not wait.
 
