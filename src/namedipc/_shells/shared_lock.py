@@ -135,7 +135,7 @@ class FileLock:
     def own_or_leave(self) -> bool:
         """Take the owner's mark in the place of one that others may have as well; give that up if others have one.
 
-        Of several who do this at the same time, and are all who have one, one takes it: who gives up last finds no other.
+        Of several who do this at the same time, and are all who have one, one takes it: the last to give up finds none.
         """
         if self.own():
             return True
