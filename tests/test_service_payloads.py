@@ -334,3 +334,39 @@ def test_the_service_lets_go_while_nobody_calls(tmp_path: Path) -> None:
             client.call(Keeper.keep, picture(number, 2 * MIB))
             timer.join()
             kept.clear()
+
+
+def test_a_call_that_moves_takes_its_payload_along(studio: Service[Studio], child: Children) -> None:
+    """Sent to a service which had handed over, and was not run there: sent again, and whole."""
+    script = """
+        import sys
+        sys.path.insert(0, sys.argv[2])
+        from tests.test_service_payloads import Photographer, Service, Studio
+        Service(sys.argv[1], Studio).run(
+            Photographer(), takeover=True, ready=lambda _: print("ready", flush=True)
+        )
+    """
+    arguments = (str(studio.path), str(Path(__file__).parent.parent))
+    owner = child(script, *arguments)
+    owner.expect("ready")
+
+    async def in_trio() -> None:
+        nonlocal owner
+        async with studio.connect() as client:
+            for number in range(3):
+                assert (await client.echo(picture(number).data))[-1] == number
+                successor = child(script, *arguments)
+                successor.expect("ready")
+                assert owner.wait() == 0
+                owner = successor
+                assert (await client.echo(picture(number + 1).data)) == picture(number + 1).data
+
+    with studio.connect(timeout=20) as client:
+        for number in range(3):
+            assert client.call(Studio.echo, picture(number).data)[-1] == number
+            successor = child(script, *arguments)
+            successor.expect("ready")
+            assert owner.wait() == 0
+            owner = successor
+            assert client.call(Studio.echo, picture(number + 1).data) == picture(number + 1).data
+    trio.run(in_trio)

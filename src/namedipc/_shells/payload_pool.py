@@ -100,7 +100,6 @@ class PayloadPool:
             memory = self._memory[lent.id]
             for (begin, _), payload in zip(spans, payloads, strict=True):
                 _copy_payload(memory, begin, payload)
-            parcel.descriptors.take_payloads()  # what they are views of is no longer in use
             return Parcel(parcel, parcel.descriptors, table=pack_table(lent.id, spans))
         if not may_grow:
             return None

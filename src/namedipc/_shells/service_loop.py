@@ -838,6 +838,7 @@ class ServiceLoop:
                 "there is no room for its payloads, as the caller still looks at those of earlier answers; let it drop "
                 "them, or keep copies, or give both sides a larger Limits(payload_bytes=...)"
             )
+        parcel.descriptors.take_payloads()  # they were copied: the buffer that they were in is released by this answer
         return placed
 
     def _fail(self, connection: Connection, id: int, fault: Fault, *, is_json: bool) -> None:  # noqa: A002
