@@ -8,25 +8,41 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
+import msgspec
 import pytest
 
 from namedipc import (
     BlockingClient,
     Closed,
     InvalidMessage,
+    IPCError,
     NameNotFound,
+    RawChannel,
     RemoteError,
     Service,
     TimedOut,
     TooLarge,
+    one_way,
 )
+from namedipc._protocol.frames import CALL, REPLY, pack_frame
+from namedipc._protocol.hello import SERVICE, Hello
 from namedipc._shells.waiting import Clock
 
 from .conftest import Child, Children
 from .kitchen import SERVER_SCRIPT, Kitchen, Order
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
+
+
+class Shouting(Protocol):
+    """Talks to somebody who does not listen."""
+
+    async def ask(self) -> int: ...
+
+    @one_way
+    async def shout(self, data: bytes) -> None: ...
 
 
 @pytest.fixture(scope="module")
@@ -276,3 +292,65 @@ def test_polling_can_be_switched_off(place: Path, owner: Child) -> None:
     with Service(place, Kitchen).connect(spin=False) as client:
         assert client.call(Kitchen.pid) == owner.pid
         assert client._links.link._spinner is None
+
+
+def test_a_thread_that_writes_reads_once_nobody_else_does(tmp_path: Path) -> None:
+    """A service may not read on before its answers are read: who is left with the writing, alone, takes them."""
+    raw = RawChannel(tmp_path / "deaf")
+    service = Service(tmp_path / "deaf", Kitchen)
+    found: list[object] = []
+    with raw.listen() as listener:
+        (tmp_path / ".deaf.lock").write_bytes(b"")  # no card: this is no channel of ours
+        with service.connect(timeout=20) as client, listener.accept(timeout=20) as deaf:
+            deaf.send_all(Hello(SERVICE, 16 << 20, service._schema.fingerprint, 64, 1 << 18).pack())
+            link = client._links.link
+            reads = threading.Thread(target=lambda: found.append(client.call(Kitchen.cook, Order(1, "pie"))))
+            reads.start()
+            while link._reader is None or len(link._session.pending) < 1:
+                time.sleep(0.001)
+            writes = threading.Thread(target=lambda: found.append(client.call(Kitchen.echo, b"x" * 4_000_000)))
+            writes.start()
+            while not link._writing:
+                time.sleep(0.001)
+            deaf.send_all(pack_frame(REPLY, msgspec.msgpack.encode("pie for 1"), id=1))
+            reads.join(20)
+            assert found == ["pie for 1"]
+            deaf.send_all(pack_frame(REPLY, msgspec.msgpack.encode(b"early"), id=2))
+            writes.join(20)
+            assert found == ["pie for 1", b"early"]
+
+
+def test_a_one_way_writer_is_not_left_alone_with_it(tmp_path: Path) -> None:
+    """The same where no answer is waited for: it learns that the service has gone wrong, by reading."""
+    raw = RawChannel(tmp_path / "deaf")
+    service = Service(tmp_path / "deaf", Shouting)
+    found: list[object] = []
+    with raw.listen() as listener:
+        (tmp_path / ".deaf.lock").write_bytes(b"")
+        with service.connect(timeout=20) as client, listener.accept(timeout=20) as deaf:
+            deaf.send_all(Hello(SERVICE, 16 << 20, service._schema.fingerprint, 64, 1 << 18).pack())
+            link = client._links.link
+            reads = threading.Thread(target=lambda: found.append(client.call(Shouting.ask)))
+            reads.start()
+            while link._reader is None or len(link._session.pending) < 1:
+                time.sleep(0.001)
+
+            def shout() -> None:
+                try:
+                    client.call(Shouting.shout, b"x" * 4_000_000)
+                except IPCError as error:
+                    found.append(type(error))
+
+            writes = threading.Thread(target=shout)
+            writes.start()
+            while not link._writing:
+                time.sleep(0.001)
+            deaf.send_all(pack_frame(REPLY, msgspec.msgpack.encode(7), id=1))
+            reads.join(20)
+            assert found == [7]
+            deaf.send_all(pack_frame(CALL, id=9))
+            while link._session.failure is None:
+                time.sleep(0.001)
+            deaf.close()
+            writes.join(20)
+            assert len(found) == 2

@@ -246,6 +246,40 @@ async def test_a_call_is_withdrawn_while_nothing_of_it_has_left(tmp_path: Path) 
             await deaf.aclose()
 
 
+async def test_a_call_in_the_place_of_one_that_was_withdrawn(tmp_path: Path) -> None:
+    """At once, while the socket is full: there is one who waits for room all the same."""
+    raw = RawChannel(tmp_path / "deaf")
+    service = Service(tmp_path / "deaf", Kitchen)
+    async with raw.listen() as listener:
+        (tmp_path / ".deaf.lock").write_bytes(b"")  # no card: this is no channel of ours
+        client = service.connect()
+        async with client as kitchen:
+            deaf = await listener.accept()
+            link = link_of(client)
+            link._session.their_message_bytes = 1 << 20  # as if it had said its hello
+            async with trio.open_nursery() as nursery:
+                while not link._outbound:
+                    scope = trio.CancelScope()
+
+                    async def call(scope: trio.CancelScope = scope) -> None:
+                        with scope:
+                            await kitchen.echo(b"a" * 5000)
+
+                    nursery.start_soon(call)
+                    await trio.testing.wait_all_tasks_blocked()
+                    while link._outbound and link._begun:  # what is left of it leaves, and no more than that
+                        await deaf.receive_some(1000)
+                        await trio.testing.wait_all_tasks_blocked()
+                scope.cancel()
+                await trio.testing.wait_all_tasks_blocked()
+                assert not link._outbound
+                nursery.start_soon(kitchen.echo, b"b" * 5000)
+                await trio.testing.wait_all_tasks_blocked()
+                assert link._outbound
+                nursery.cancel_scope.cancel()
+            await deaf.aclose()
+
+
 async def test_calls_of_one_turn_leave_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once answers have come together the tasks that they wake call again with few writes, not one for each."""
     tasks, rounds = 50, 10

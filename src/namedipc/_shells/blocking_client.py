@@ -12,6 +12,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 from .. import lowlevel
@@ -67,7 +68,7 @@ class BlockingClientLink(ClientLink[threading.Lock]):
             self._lock = TellingLock(self._say_due)
             self._payloads.windows.when_due = self._say_due
         self._outbound: deque[bytes | memoryview] = deque()
-        self._writers = 0  # threads that wait until they can write, beside the reader
+        self._writing: list[int] = []  # what wakes the threads which wait until they can write, beside the reader
         self._abandoned: deque[BlockingCall] = deque()
         self._alone: CalledAlone | None = None
         if _short_way is not None and session.arrivals is None:
@@ -271,7 +272,7 @@ class BlockingClientLink(ClientLink[threading.Lock]):
                 if leads:
                     self._lead(clock)
                 elif self._outbound:
-                    self._write_for_leader(clock)
+                    self._write_for_leader(waiter, clock)
                 else:
                     self._sleep(waiter, clock)
         finally:
@@ -442,7 +443,7 @@ class BlockingClientLink(ClientLink[threading.Lock]):
     def _until_resolved(self, waiter: _Waiter, clock: Clock, *, leads: bool) -> None:
         try:
             if self._outbound and not leads:
-                self._write_for_leader(clock)
+                self._write_for_leader(waiter, clock)
             while waiter.kind == WAITING:
                 if leads or self._reader is waiter:
                     leads = True
@@ -471,7 +472,7 @@ class BlockingClientLink(ClientLink[threading.Lock]):
             with self._lock:
                 if data is not None:
                     self._take(data)
-                if waiter.kind == WAITING or session.pending or session.greeters or self._closed:
+                if waiter.kind == WAITING or session.pending or session.greeters or self._closed or self._writing:
                     return False
                 self._reader = None
                 return True
@@ -500,21 +501,37 @@ class BlockingClientLink(ClientLink[threading.Lock]):
         if bell is not None and not bell.acquire(timeout=-1 if left is None else left):
             self._time_out(waiter, clock)
 
-    def _write_for_leader(self, clock: Clock) -> None:
-        """The leader may sleep in recv, and not know that there is something to be written."""
-        with self._lock:
-            self._writers += 1
+    def _write_for_leader(self, waiter: _Waiter, clock: Clock) -> None:
+        """Write what waits beside the leader, who may sleep in recv, and not know of it; or become the leader.
+
+        That is for the caller to look at. It has to lead where nobody else does: a service whose answers are not read
+        does not read on.
+        """
+        bell = lowlevel.eventfd()
         try:
+            with self._lock:
+                self._writing.append(bell)
             while self._outbound and self._session.failure is None and not self._closed:
-                ready = lowlevel.wait_ready(self._fd, read=False, write=True, timeout_seconds=clock.left())
+                with self._lock:
+                    if self._reader is None:
+                        self._reader = waiter
+                if self._reader is waiter:
+                    return
+                ready = lowlevel.wait_ready(
+                    self._fd, read=False, write=True, timeout_seconds=clock.left(), bell=bell
+                )  # or until somebody else may have to lead
                 if not ready and clock.expired():
                     raise TimedOut(f"{self.where}: the service does not read; {clock.timeout} seconds have passed")
+                with suppress(BlockingIOError):
+                    os.eventfd_read(bell)
                 with self._lock:
                     self._write(b"")
         finally:
             with self._lock:
-                self._writers -= 1
+                if bell in self._writing:
+                    self._writing.remove(bell)
                 self._close_if_unused()
+            os.close(bell)
 
     def _write_out(self, waiter: _Waiter, clock: Clock) -> None:
         """Write all that waits, and read meanwhile if nobody else does."""
@@ -522,15 +539,15 @@ class BlockingClientLink(ClientLink[threading.Lock]):
             leads = self._reader is None
             if leads:
                 self._reader = waiter
-        if not leads:
-            self._write_for_leader(clock)
-            return
         try:
-            while self._outbound and self._session.failure is None:
+            if not leads:
+                self._write_for_leader(waiter, clock)
+            while self._reader is waiter and self._outbound and self._session.failure is None:
                 self._lead(clock)
         finally:
             with self._lock:
-                self._hand_on()
+                if self._reader is waiter:
+                    self._hand_on()
 
     def _time_out(self, waiter: _Waiter, clock: Clock) -> None:
         with self._lock:
@@ -619,6 +636,8 @@ class BlockingClientLink(ClientLink[threading.Lock]):
 
     def _hand_on(self) -> None:
         """Under the lock: let another thread read, if one waits."""
+        for bell in self._writing:
+            os.eventfd_write(bell, 1)
         for waiter in (*self._session.pending.values(), *self._session.greeters):
             if waiter.sleeper is not None:
                 self._reader = waiter
@@ -715,14 +734,14 @@ class BlockingClientLink(ClientLink[threading.Lock]):
                     self._write(self._session.goodbye())
                 self._drop_outbound()
                 self._ring(self._session.fail(Closed(f"{self.where}: this client has been closed")))
-                if self._reader is not None or self._writers:
+                if self._reader is not None or self._writing:
                     # Wakes the threads that sleep for the socket; they find their calls resolved.
                     lowlevel.shutdown(self._socket)
             self._close_if_unused()
 
     def _close_if_unused(self) -> None:
         """Under the lock. Not while a thread waits for the descriptor: its number may soon be another file's."""
-        if self._closed and self._reader is None and not self._writers:
+        if self._closed and self._reader is None and not self._writing:
             self._socket.close()
             self._let_go()
 
@@ -731,6 +750,7 @@ class BlockingClientLink(ClientLink[threading.Lock]):
         self._closed = True
         self._let_go()
         self._lock = threading.Lock()  # another thread of the parent may have held it
+        self._writing.clear()
         self._socket.close()
         self._drop_outbound()
         self._session.close()

@@ -582,8 +582,9 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
                 self._tell_drained()
 
     def _start_flusher(self) -> None:
-        self._flusher = trio.CancelScope()
-        trio.lowlevel.spawn_system_task(self._flush, self._flusher)
+        if self._flusher is None:  # else it still waits for the socket, for a frame that was withdrawn
+            self._flusher = trio.CancelScope()
+            trio.lowlevel.spawn_system_task(self._flush, self._flusher)
 
     def _send(self, data: bytes | memoryview) -> int:
         try:
