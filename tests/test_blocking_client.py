@@ -26,6 +26,7 @@ from namedipc import (
     TooLarge,
     one_way,
 )
+from namedipc._protocol.calls import Waiter
 from namedipc._protocol.frames import CALL, REPLY, pack_frame
 from namedipc._protocol.hello import SERVICE, Hello
 from namedipc._shells.waiting import Clock
@@ -354,3 +355,23 @@ def test_a_one_way_writer_is_not_left_alone_with_it(tmp_path: Path) -> None:
             deaf.close()
             writes.join(20)
             assert len(found) == 2
+
+
+def test_what_the_short_way_has_read_is_taken_while_another_frame_waits(tmp_path: Path) -> None:
+    """A thread that shares the connection may have written meanwhile, and not all of it may have found room."""
+    raw = RawChannel(tmp_path / "deaf")
+    service = Service(tmp_path / "deaf", Kitchen)
+    with raw.listen() as listener:
+        (tmp_path / ".deaf.lock").write_bytes(b"")  # no card: this is no channel of ours
+        with service.connect(timeout=20) as client, listener.accept(timeout=20):
+            link = client._links.link
+            session = link._session
+            session.feed(Hello(SERVICE, 1 << 20, service._schema.fingerprint, 64, 1 << 18).pack())
+            method = service._schema.by_name["pid"]
+            waiter: Waiter[threading.Lock] = Waiter(method.where)
+            id_, _ = session.begin(waiter, method.index, b"", None, 0)
+            link._reader = waiter
+            link._outbound.append(b"what another thread has to say")
+            link._outbound_bytes = len(link._outbound[0])
+            assert link.conclude(waiter, method, id_, Clock(10), pack_frame(REPLY, b"7", id=id_)) == b"7"
+            assert link._reader is None

@@ -125,7 +125,8 @@ class BlockingClientLink(ClientLink[threading.Lock]):
             data: What has been read since.
         """
         try:
-            if self._outbound or not self._lead_alone(waiter, clock, data):
+            # Another thread's frame may wait for room since: what has been read is taken all the same.
+            if (self._outbound and data is None) or not self._lead_alone(waiter, clock, data):
                 self._until_resolved(waiter, clock, leads=True)
         finally:
             if waiter.kind == WAITING:
