@@ -115,12 +115,12 @@ def test_one_buffer_goes_to_and_fro() -> None:
 def test_small_ones_stay_within() -> None:
     """And so do those beyond the count that a table has."""
     joined = Joined(512 * MIB)
-    arrived = joined.send(picture(1, 100), picture(2, 262_143))
+    arrived = joined.send(picture(1, 100), picture(2, 131_071))
     assert arrived is not None
     assert buffers_mapped() == 0
-    parcel = parcel_of(CODEC, [picture(1, 262_144)] * (MOST_PAYLOADS + 1))
+    parcel = parcel_of(CODEC, [picture(1, 131_072)] * (MOST_PAYLOADS + 1))
     assert len(parcel.descriptors.payloads) == MOST_PAYLOADS
-    assert len(parcel) > 262_144
+    assert len(parcel) > 131_072
     joined.close()
 
 

@@ -24,7 +24,7 @@ MOST_DESCRIPTORS: Final = 253
 """What one message carries at most. Source: unix(7), SCM_MAX_FD."""
 MOST_PAYLOADS: Final = 255
 """How many payloads of one message travel beside it; further ones are within."""
-LARGE_BYTES: Final = 256 << 10
+LARGE_BYTES: Final = 128 << 10
 """From this size on a payload travels beside its message: below, a copy through the socket is as fast."""
 
 
