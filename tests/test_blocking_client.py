@@ -7,14 +7,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 import pytest
 
 from namedipc import (
     BlockingClient,
+    BlockingRawConnection,
     Closed,
     InvalidMessage,
     IPCError,
@@ -35,6 +37,8 @@ from .conftest import Child, Children
 from .kitchen import SERVER_SCRIPT, Kitchen, Order
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
+
+T = TypeVar("T")
 
 
 class Shouting(Protocol):
@@ -295,83 +299,76 @@ def test_polling_can_be_switched_off(place: Path, owner: Child) -> None:
         assert client._links.link._spinner is None
 
 
+@contextmanager
+def deaf(service: Service[T]) -> Iterator[tuple[BlockingClient[T], BlockingRawConnection]]:
+    """A client of what has said a service's hello, and then does as the test says."""
+    name = Path(service.path)
+    with RawChannel(name).listen() as listener:
+        name.with_name(f".{name.name}.lock").write_bytes(b"")  # no card: this is no channel of ours
+        with service.connect(timeout=20) as client, listener.accept(timeout=20) as end:
+            end.send_all(Hello(SERVICE, 16 << 20, service._schema.fingerprint, 64, 1 << 18).pack())
+            yield client, end
+
+
+def one_reads_and_one_writes(client: BlockingClient[T], reads: threading.Thread, writes: threading.Thread) -> None:
+    """Start both: the first one waits for its answer, the other one for room to write."""
+    link = client._links.link
+    reads.start()
+    until(lambda: link._reader is not None and bool(link._session.pending))
+    writes.start()
+    until(lambda: bool(link._writing))
+
+
 def test_a_thread_that_writes_reads_once_nobody_else_does(tmp_path: Path) -> None:
     """A service may not read on before its answers are read: who is left with the writing, alone, takes them."""
-    raw = RawChannel(tmp_path / "deaf")
-    service = Service(tmp_path / "deaf", Kitchen)
     found: list[object] = []
-    with raw.listen() as listener:
-        (tmp_path / ".deaf.lock").write_bytes(b"")  # no card: this is no channel of ours
-        with service.connect(timeout=20) as client, listener.accept(timeout=20) as deaf:
-            deaf.send_all(Hello(SERVICE, 16 << 20, service._schema.fingerprint, 64, 1 << 18).pack())
-            link = client._links.link
-            reads = threading.Thread(target=lambda: found.append(client.call(Kitchen.cook, Order(1, "pie"))))
-            reads.start()
-            while link._reader is None or len(link._session.pending) < 1:
-                time.sleep(0.001)
-            writes = threading.Thread(target=lambda: found.append(client.call(Kitchen.echo, b"x" * 4_000_000)))
-            writes.start()
-            while not link._writing:
-                time.sleep(0.001)
-            deaf.send_all(pack_frame(REPLY, msgspec.msgpack.encode("pie for 1"), id=1))
-            reads.join(20)
-            assert found == ["pie for 1"]
-            deaf.send_all(pack_frame(REPLY, msgspec.msgpack.encode(b"early"), id=2))
-            writes.join(20)
-            assert found == ["pie for 1", b"early"]
+    with deaf(Service(tmp_path / "deaf", Kitchen)) as (client, end):
+        reads = threading.Thread(target=lambda: found.append(client.call(Kitchen.pid)))
+        writes = threading.Thread(target=lambda: found.append(client.call(Kitchen.echo, b"x" * 4_000_000)))
+        one_reads_and_one_writes(client, reads, writes)
+        end.send_all(pack_frame(REPLY, msgspec.msgpack.encode(7), id=1))
+        reads.join(20)
+        assert found == [7]
+        end.send_all(pack_frame(REPLY, msgspec.msgpack.encode(b"early"), id=2))
+        writes.join(20)
+        assert found == [7, b"early"]
 
 
 def test_a_one_way_writer_is_not_left_alone_with_it(tmp_path: Path) -> None:
     """The same where no answer is waited for: it learns that the service has gone wrong, by reading."""
-    raw = RawChannel(tmp_path / "deaf")
-    service = Service(tmp_path / "deaf", Shouting)
     found: list[object] = []
-    with raw.listen() as listener:
-        (tmp_path / ".deaf.lock").write_bytes(b"")
-        with service.connect(timeout=20) as client, listener.accept(timeout=20) as deaf:
-            deaf.send_all(Hello(SERVICE, 16 << 20, service._schema.fingerprint, 64, 1 << 18).pack())
-            link = client._links.link
-            reads = threading.Thread(target=lambda: found.append(client.call(Shouting.ask)))
-            reads.start()
-            while link._reader is None or len(link._session.pending) < 1:
-                time.sleep(0.001)
+    with deaf(Service(tmp_path / "deaf", Shouting)) as (client, end):
 
-            def shout() -> None:
-                try:
-                    client.call(Shouting.shout, b"x" * 4_000_000)
-                except IPCError as error:
-                    found.append(type(error))
+        def shout() -> None:
+            try:
+                client.call(Shouting.shout, b"x" * 4_000_000)
+            except IPCError as error:
+                found.append(type(error))
 
-            writes = threading.Thread(target=shout)
-            writes.start()
-            while not link._writing:
-                time.sleep(0.001)
-            deaf.send_all(pack_frame(REPLY, msgspec.msgpack.encode(7), id=1))
-            reads.join(20)
-            assert found == [7]
-            deaf.send_all(pack_frame(CALL, id=9))
-            while link._session.failure is None:
-                time.sleep(0.001)
-            deaf.close()
-            writes.join(20)
-            assert len(found) == 2
+        reads = threading.Thread(target=lambda: found.append(client.call(Shouting.ask)))
+        writes = threading.Thread(target=shout)
+        one_reads_and_one_writes(client, reads, writes)
+        end.send_all(pack_frame(REPLY, msgspec.msgpack.encode(7), id=1))
+        reads.join(20)
+        assert found == [7]
+        end.send_all(pack_frame(CALL, id=9))
+        until(lambda: client._links.link._session.failure is not None)
+        end.close()
+        writes.join(20)
+        assert len(found) == 2
 
 
 def test_what_the_short_way_has_read_is_taken_while_another_frame_waits(tmp_path: Path) -> None:
     """A thread that shares the connection may have written meanwhile, and not all of it may have found room."""
-    raw = RawChannel(tmp_path / "deaf")
-    service = Service(tmp_path / "deaf", Kitchen)
-    with raw.listen() as listener:
-        (tmp_path / ".deaf.lock").write_bytes(b"")  # no card: this is no channel of ours
-        with service.connect(timeout=20) as client, listener.accept(timeout=20):
-            link = client._links.link
-            session = link._session
-            session.feed(Hello(SERVICE, 1 << 20, service._schema.fingerprint, 64, 1 << 18).pack())
-            method = service._schema.by_name["pid"]
-            waiter: Waiter[threading.Lock] = Waiter(method.where)
-            id_, _ = session.begin(waiter, method.index, b"", None, 0)
-            link._reader = waiter
-            link._outbound.append(b"what another thread has to say")
-            link._outbound_bytes = len(link._outbound[0])
-            assert link.conclude(waiter, method, id_, Clock(10), pack_frame(REPLY, b"7", id=id_)) == b"7"
-            assert link._reader is None
+    with deaf(Service(tmp_path / "deaf", Kitchen)) as (client, _):
+        link = client._links.link
+        session = link._session
+        link._until_greeted("", Clock(20))
+        waiter: Waiter[threading.Lock] = Waiter("")
+        method = client._schema.by_name["pid"]
+        id_, _ = session.begin(waiter, method.index, b"", None, 0)
+        link._reader = waiter
+        link._outbound.append(b"what another thread has to say")
+        link._outbound_bytes = len(link._outbound[0])
+        assert link.conclude(waiter, method, id_, Clock(10), pack_frame(REPLY, b"7", id=id_)) == b"7"
+        assert link._reader is None

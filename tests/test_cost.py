@@ -23,6 +23,7 @@ SCRIPT = """
     import ctypes
     import os
     import sys
+    from collections.abc import Callable
     from typing import Protocol
 
     import attrs
@@ -46,32 +47,31 @@ SCRIPT = """
         paid: bool
 
 
-    class Kitchen(Protocol):
-        async def cook(self, order: Order) -> Order: ...
-
+    class Counted(Protocol):
         async def count(self) -> list[int]: ...
 
 
-    class Chef:
+    class Counter:
+        async def count(self) -> list[int]:
+            return counts()
+
+
+    class Kitchen(Counted, Protocol):
+        async def cook(self, order: Order) -> Order: ...
+
+
+    class Chef(Counter):
         async def cook(self, order: Order) -> Order:
             return order
 
-        async def count(self) -> list[int]:
-            return counts()
 
-
-    class Gallery(Protocol):
+    class Gallery(Counted, Protocol):
         async def echo(self, picture: memoryview) -> memoryview: ...
 
-        async def count(self) -> list[int]: ...
 
-
-    class Painter:
+    class Painter(Counter):
         async def echo(self, picture: memoryview) -> memoryview:
             return picture
-
-        async def count(self) -> list[int]:
-            return counts()
 
 
     KITCHEN = Service(sys.argv[1], Kitchen)
@@ -85,36 +85,45 @@ SCRIPT = """
         return [(b - a) / CALLS for a, b in zip(before, after)]
 
 
+    def measure(ask: Callable[[], list[int]], work: Callable[[], object]) -> None:
+        windows = []
+        for _ in range(WINDOWS):
+            there, here = ask(), counts()
+            work()
+            after = counts()
+            windows.append(costs(there, ask()) + costs(here, after))
+        report(windows)
+
+
     def report(windows: list[list[float]]) -> None:
         # The least of each: where the machine is busy a call may wait once more; what is added for good is in all.
         print(*map(min, zip(*windows[2:])), flush=True)
 """
 SERVER = """
+    from namedipc._shells import service_loop
+
+    service_loop.ROUND_SECONDS = 60.0  # or answers to calls which came together leave in more pieces on a slow machine
     with GALLERY.serve(Painter(), spin=False):  # in a thread, which sleeps while nobody calls
         KITCHEN.run(Chef(), spin=False, ready=lambda server: print("ready", flush=True))
 """
 BLOCKING = """
     with KITCHEN.connect(spin=False) as kitchen:
-        windows = []
-        for _ in range(WINDOWS):
-            there, here = kitchen.call(Kitchen.count), counts()
+
+        def work() -> None:
             for _ in range(CALLS):
                 kitchen.call(Kitchen.cook, ORDER)
-            after = counts()
-            windows.append(costs(there, kitchen.call(Kitchen.count)) + costs(here, after))
-        report(windows)
+
+        measure(lambda: kitchen.call(Kitchen.count), work)
 """
 PAYLOAD = """
     with GALLERY.connect(spin=False) as gallery:
         picture = memoryview(bytes(1 << 20))
-        windows = []
-        for _ in range(WINDOWS):
-            there, here = gallery.call(Gallery.count), counts()
+
+        def work() -> None:
             for _ in range(CALLS):
                 gallery.call(Gallery.echo, picture)
-            after = counts()
-            windows.append(costs(there, gallery.call(Gallery.count)) + costs(here, after))
-        report(windows)
+
+        measure(lambda: gallery.call(Gallery.count), work)
 """
 TRIO = """
     import trio
@@ -136,13 +145,10 @@ TRIO = """
 """
 BATCH = """
     with KITCHEN.connect(spin=False) as kitchen:
-        windows = []
-        for _ in range(WINDOWS):
-            there, here = kitchen.call(Kitchen.count), counts()
-            kitchen.call_each(Kitchen.cook, [ORDER] * CALLS)
-            after = counts()
-            windows.append(costs(there, kitchen.call(Kitchen.count)) + costs(here, after))
-        report(windows)
+        measure(
+            lambda: kitchen.call(Kitchen.count),
+            lambda: kitchen.call_each(Kitchen.cook, [ORDER] * CALLS),
+        )
 """
 TASKS = """
     import trio

@@ -20,7 +20,7 @@ from namedipc._protocol.attachments import pack_table
 from namedipc._protocol.frames import BUFFER, CALL, PAYLOAD_FLAG, pack_frame
 from namedipc._protocol.hello import SERVICE, Hello
 
-from .conftest import Children
+from .conftest import Child, Children
 from .payload_support import MIB, SMALL_POOL, Bytes, announcement, buffers_mapped, digest, picture, release
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -79,6 +79,23 @@ def served(studio: Service[Studio]) -> Iterator[None]:
     """Serve in another thread."""
     with studio.serve(Photographer(), limits=SMALL_POOL):
         yield
+
+
+def served_elsewhere(studio: Service[Studio], child: Children, options: str = "") -> Child:
+    """Serve in another process, with these further arguments of `run`."""
+    other = child(
+        f"""
+        import sys
+        sys.path.insert(0, sys.argv[2])
+        from tests.test_service_payloads import Photographer, Service, Studio
+        from tests.payload_support import SMALL_POOL
+        Service(sys.argv[1], Studio).run(Photographer(), ready=lambda _: print("ready", flush=True), {options})
+        """,
+        str(studio.path),
+        str(Path(__file__).parent.parent),
+    )
+    other.expect("ready")
+    return other
 
 
 def test_from_blocking_code(studio: Service[Studio]) -> None:
@@ -221,20 +238,7 @@ async def test_headers_and_json(studio: Service[Studio]) -> None:
 
 def test_another_process(studio: Service[Studio], child: Children) -> None:
     """A few buffers each way, mapped once; and what the caller holds outlives the service."""
-    other = child(
-        """
-        import sys
-        sys.path.insert(0, sys.argv[2])
-        from tests.test_service_payloads import Photographer, Service, Studio
-        from tests.payload_support import SMALL_POOL
-        Service(sys.argv[1], Studio).run(
-            Photographer(), limits=SMALL_POOL, ready=lambda _: print("ready", flush=True)
-        )
-        """,
-        str(studio.path),
-        str(Path(__file__).parent.parent),
-    )
-    other.expect("ready")
+    other = served_elsewhere(studio, child, "limits=SMALL_POOL")
     with studio.connect(timeout=20) as client:
         for number in range(50):
             found = client.call(Studio.negative, picture(number))
@@ -267,17 +271,7 @@ def test_clients_that_break_the_rules(studio: Service[Studio], said: bytes, prob
 
 def test_one_buffer_each_way_is_enough(studio: Service[Studio], child: Children) -> None:
     """For one call after another: what was let go of is known before the next one looks for a place."""
-    other = child(
-        """
-        import sys
-        sys.path.insert(0, sys.argv[2])
-        from tests.test_service_payloads import Photographer, Service, Studio
-        Service(sys.argv[1], Studio).run(Photographer(), ready=lambda _: print("ready", flush=True))
-        """,
-        str(studio.path),
-        str(Path(__file__).parent.parent),
-    )
-    other.expect("ready")
+    other = served_elsewhere(studio, child)
     with studio.connect(timeout=20) as client:
         for number in range(200):
             assert client.call(Studio.echo, picture(number).data)[-1] == number
@@ -338,25 +332,14 @@ def test_the_service_lets_go_while_nobody_calls(tmp_path: Path) -> None:
 
 def test_a_call_that_moves_takes_its_payload_along(studio: Service[Studio], child: Children) -> None:
     """Sent to a service which had handed over, and was not run there: sent again, and whole."""
-    script = """
-        import sys
-        sys.path.insert(0, sys.argv[2])
-        from tests.test_service_payloads import Photographer, Service, Studio
-        Service(sys.argv[1], Studio).run(
-            Photographer(), takeover=True, ready=lambda _: print("ready", flush=True)
-        )
-    """
-    arguments = (str(studio.path), str(Path(__file__).parent.parent))
-    owner = child(script, *arguments)
-    owner.expect("ready")
+    owner = served_elsewhere(studio, child, "takeover=True")
 
     async def in_trio() -> None:
         nonlocal owner
         async with studio.connect() as client:
             for number in range(3):
                 assert (await client.echo(picture(number).data))[-1] == number
-                successor = child(script, *arguments)
-                successor.expect("ready")
+                successor = served_elsewhere(studio, child, "takeover=True")
                 assert owner.wait() == 0
                 owner = successor
                 assert (await client.echo(picture(number + 1).data)) == picture(number + 1).data
@@ -364,8 +347,7 @@ def test_a_call_that_moves_takes_its_payload_along(studio: Service[Studio], chil
     with studio.connect(timeout=20) as client:
         for number in range(3):
             assert client.call(Studio.echo, picture(number).data)[-1] == number
-            successor = child(script, *arguments)
-            successor.expect("ready")
+            successor = served_elsewhere(studio, child, "takeover=True")
             assert owner.wait() == 0
             owner = successor
             assert client.call(Studio.echo, picture(number + 1).data) == picture(number + 1).data

@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 
-from namedipc import Client, Closed, RawChannel, Service, TimedOut
+from namedipc import Client, Closed, RawChannel, RawConnection, Service, TimedOut
 from namedipc._shells.trio_client import TrioClientLink
 
 from .conftest import Children
@@ -222,62 +222,52 @@ async def test_calls_that_never_wait_let_other_tasks_run(tmp_path: Path, child: 
     assert turns > 20
 
 
+@asynccontextmanager
+async def deaf_service(tmp_path: Path) -> AsyncIterator[tuple[Kitchen, TrioClientLink, RawConnection]]:
+    """A client of what reads nothing unless the test does."""
+    client = Service(tmp_path / "deaf", Kitchen).connect()
+    async with RawChannel(tmp_path / "deaf").listen() as listener:
+        (tmp_path / ".deaf.lock").write_bytes(b"")  # no card: this is no channel of ours
+        async with client as kitchen, await listener.accept() as deaf:
+            link = link_of(client)
+            link._session.their_message_bytes = 1 << 20  # as if it had said its hello
+            yield kitchen, link, deaf
+
+
 async def test_a_call_is_withdrawn_while_nothing_of_it_has_left(tmp_path: Path) -> None:
     """With a service that reads nothing: a cancelled call that waits behind others is taken back, not sent later."""
-    raw = RawChannel(tmp_path / "deaf")
-    service = Service(tmp_path / "deaf", Kitchen)
-    async with raw.listen() as listener:
-        (tmp_path / ".deaf.lock").write_bytes(b"")  # no card: this is no channel of ours
-        client = service.connect()
-        async with client as kitchen:
-            deaf = await listener.accept()
-            assert client._links is not None
-            link = client._links.link
-            assert isinstance(link, TrioClientLink)
-            link._session.their_message_bytes = 1 << 20  # as if it had said its hello
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(kitchen.echo, b"a" * 900_000)
-                await trio.testing.wait_all_tasks_blocked()
-                waiting = link._outbound_bytes
-                with trio.move_on_after(0.01):
-                    await kitchen.echo(b"b" * 900_000)
-                assert link._outbound_bytes == waiting
-                nursery.cancel_scope.cancel()
-            await deaf.aclose()
+    async with deaf_service(tmp_path) as (kitchen, link, _), trio.open_nursery() as nursery:
+        nursery.start_soon(kitchen.echo, b"a" * 900_000)
+        await trio.testing.wait_all_tasks_blocked()
+        waiting = link._outbound_bytes
+        with trio.move_on_after(0.01):
+            await kitchen.echo(b"b" * 900_000)
+        assert link._outbound_bytes == waiting
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_call_in_the_place_of_one_that_was_withdrawn(tmp_path: Path) -> None:
     """At once, while the socket is full: there is one who waits for room all the same."""
-    raw = RawChannel(tmp_path / "deaf")
-    service = Service(tmp_path / "deaf", Kitchen)
-    async with raw.listen() as listener:
-        (tmp_path / ".deaf.lock").write_bytes(b"")  # no card: this is no channel of ours
-        client = service.connect()
-        async with client as kitchen:
-            deaf = await listener.accept()
-            link = link_of(client)
-            link._session.their_message_bytes = 1 << 20  # as if it had said its hello
-            async with trio.open_nursery() as nursery:
-                while not link._outbound:
-                    scope = trio.CancelScope()
+    async with deaf_service(tmp_path) as (kitchen, link, deaf), trio.open_nursery() as nursery:
+        while not link._outbound:
+            scope = trio.CancelScope()
 
-                    async def call(scope: trio.CancelScope = scope) -> None:
-                        with scope:
-                            await kitchen.echo(b"a" * 5000)
+            async def call(scope: trio.CancelScope = scope) -> None:
+                with scope:
+                    await kitchen.echo(b"a" * 5000)
 
-                    nursery.start_soon(call)
-                    await trio.testing.wait_all_tasks_blocked()
-                    while link._outbound and link._begun:  # what is left of it leaves, and no more than that
-                        await deaf.receive_some(1000)
-                        await trio.testing.wait_all_tasks_blocked()
-                scope.cancel()
+            nursery.start_soon(call)
+            await trio.testing.wait_all_tasks_blocked()
+            while link._outbound and link._begun:  # what is left of it leaves, and no more than that
+                await deaf.receive_some(1000)
                 await trio.testing.wait_all_tasks_blocked()
-                assert not link._outbound
-                nursery.start_soon(kitchen.echo, b"b" * 5000)
-                await trio.testing.wait_all_tasks_blocked()
-                assert link._outbound
-                nursery.cancel_scope.cancel()
-            await deaf.aclose()
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        assert not link._outbound
+        nursery.start_soon(kitchen.echo, b"b" * 5000)
+        await trio.testing.wait_all_tasks_blocked()
+        assert link._outbound
+        nursery.cancel_scope.cancel()
 
 
 async def test_calls_of_one_turn_leave_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,8 +142,10 @@ def split_headers(flags: int, body: bytes) -> tuple[bytes, bytes]:
     return body[_HEADERS_LENGTH.size : end], body[end:]
 
 
-_LONG_BYTES: Final = 4096
-"""A frame which is longer, and does not come in one piece, is put together at its end."""
+_LONG_BYTES: Final = 1 << 16
+"""A body of this length which does not come in one piece is put together at its end."""
+_SHORT_PIECE_BYTES: Final = 4096
+"""Shorter pieces of it are put together before: bytes which come one by one would be an object each."""
 
 
 class FrameReader:
@@ -192,9 +194,9 @@ class FrameReader:
     def _add_piece(self, data: bytes) -> None:
         self.missing = max(0, self.missing - len(data))
         pieces = self._pieces
-        if len(data) >= _LONG_BYTES:
+        if len(data) >= _SHORT_PIECE_BYTES:
             pieces.append(data)
-        elif pieces and type(pieces[-1]) is bytearray:  # else bytes which come one by one would be an object each
+        elif pieces and type(pieces[-1]) is bytearray:
             pieces[-1] += data
         else:
             pieces.append(bytearray(data))

@@ -518,9 +518,9 @@ class BlockingClientLink(ClientLink[threading.Lock]):
                         self._reader = waiter
                 if self._reader is waiter:
                     return
-                ready = lowlevel.wait_ready(
-                    self._fd, read=False, write=True, timeout_seconds=clock.left(), bell=bell
-                )  # or until somebody else may have to lead
+                left = clock.left()
+                # The bell: the leader has left.
+                ready = lowlevel.wait_ready(self._fd, read=False, write=True, timeout_seconds=left, bell=bell)
                 if not ready and clock.expired():
                     raise TimedOut(f"{self.where}: the service does not read; {clock.timeout} seconds have passed")
                 with suppress(BlockingIOError):

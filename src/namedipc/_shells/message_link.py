@@ -159,7 +159,10 @@ class MessageLink(SocketEnd):
 
     def enqueue(self, frames: bytes, messages: int = 1) -> None:
         """Put whole frames behind what waits to be sent."""
-        self._outbound = self._outbound + frames if self._outbound else frames
+        if self._outbound:
+            self._outbound += frames
+        else:
+            self._outbound = frames
         self._messages_sent += messages
 
     def write(self) -> bool:

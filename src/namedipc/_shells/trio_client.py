@@ -316,7 +316,9 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
 
     def _say_due(self) -> None:
         """Tell the service which of its buffers nobody looks at, and of those in which what comes next will be."""
-        if self._payloads is not None and self._payloads.has_unsaid and not self._closed:
+        if self._payloads is None or not self._payloads.has_unsaid:
+            return
+        if not self._closed and self._session.failure is None:
             for frame in self._take_unsaid():
                 self._write(frame)
 
@@ -534,8 +536,7 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
 
     def _write(self, frame: bytes) -> None:
         """Send a frame, or leave it to the flusher; whole, and in order."""
-        if self._payloads is not None:
-            self._say_due()
+        self._say_due()
         if self._outbound:
             self._outbound.append(frame)
             self._outbound_bytes += len(frame)
@@ -554,8 +555,7 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
 
         Cancellation: never here; what has not left can still be withdrawn.
         """
-        if self._payloads is not None:
-            self._say_due()
+        self._say_due()
         self._outbound.append(frame)
         self._outbound_bytes += len(frame)
         if self._gathers or self._flusher is not None:
