@@ -9,11 +9,11 @@ where many clients call at the same time, their answers leave together.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
-from libc.stdint cimport int64_t, uint8_t, uint32_t
-from libc.string cimport memcpy
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.string cimport memcpy, memset
 
 from .._protocol.frame cimport CALL, DEADLINE, REPLY, Header, deadline_at, is_alone, le16toh, le32toh, put_header
 from ..lowlevel.system_calls cimport EPOLLIN, MSG_DONTWAIT, MSG_NOSIGNAL, c_recv, c_send, epoll_event, epoll_wait, now
@@ -28,7 +28,7 @@ from .service_clients import Connection
 from .suspended import ActiveCall
 
 cdef extern from "Python.h":
-    object PyContext_Copy(object)
+    object PyContext_Copy(PyObject *)
     int PyContext_Enter(object) except -1
     int PyContext_Exit(object) except -1
     int PyIter_Send(object, object, PyObject **) except -1  # PYGEN_ERROR
@@ -43,23 +43,21 @@ cdef object IDLE = outcomes.IDLE
 cdef object TURN = outcomes.TURN
 cdef object UNTIMED = outcomes.UNTIMED
 
-cdef Py_ssize_t CLOSED = place_of(Connection, "closed")
-cdef Py_ssize_t CONTEXT = place_of(Connection, "context")
-cdef Py_ssize_t CONTEXTS = place_of(Connection, "contexts")
-cdef Py_ssize_t FD = place_of(Connection, "fd")
-cdef Py_ssize_t IS_AT_REST = place_of(Connection, "is_at_rest")
-cdef Py_ssize_t OF_SESSION = place_of(Connection, "session")
-cdef Py_ssize_t QUEUED = place_of(Connection, "queued")
-cdef Py_ssize_t RECENT = place_of(Connection, "recent")
-cdef Py_ssize_t RECENT_INDEX = place_of(Connection, "recent_index")
-cdef Py_ssize_t UNREAD = place_of(Connection, "unread")
-cdef Py_ssize_t OUTGOING = place_of(ServerSession, "outgoing")
 cdef Py_ssize_t LAST_ID = place_of(ServerSession, "last_id")
-cdef Py_ssize_t THEIR_MESSAGE_BYTES = place_of(ServerSession, "their_message_bytes")
 
 assert (CALL, REPLY, DEADLINE) == (frames.CALL, frames.REPLY, frames.DEADLINE_FLAG)
 assert (sizeof(Header), sizeof(double)) == (frames.HEADER_BYTES, frames.DEADLINE.size)
 assert taken_away() == polling.TAKEN_AWAY_SECONDS
+
+
+cdef struct Resting:
+    # Of a client at rest, what a call needs: half a line of the cache, where its objects are some fifteen.
+    PyObject *connection  # borrowed from `Clients.connections`, and from `roused`; NULL for one that is not at rest
+    PyObject *context  # borrowed from `Connection.contexts`; NULL where the client has called nothing while at rest
+    uint32_t last_id  # `ServerSession.last_id`
+    uint32_t message_bytes  # `ServerSession.their_message_bytes`, but for what is not sent from here anyway
+    uint16_t index  # the method whose context it is
+    uint16_t held  # which of the answers that are held is its, from 1 on; 0 for none
 
 
 cdef Poll poll_events(int epoll, epoll_event *events, double budget) noexcept nogil:
@@ -103,15 +101,20 @@ cdef class ServedAlone:
     cdef readonly unsigned long long calls, bytes_received, bytes_sent
     cdef public double quick_seconds, held_seconds
     cdef object loop, clients, step, ready, more, interface
-    cdef list ways, told, held
-    cdef bint may_hold
+    cdef list ways, held
+    cdef list roused  # keeps those that were at rest as this began to look at them
+    cdef bint may_hold, is_at_work
     cdef int64_t[::1] counts
     cdef double[::1] ends
     cdef dict connections
     cdef int epoll
     cdef ssize_t longest
     cdef char *data
+    cdef Resting *resting
+    cdef int places
     cdef epoll_event events[EVENTS]
+    cdef int at, count  # those of `events` from `at` on were not looked at: a turn has ended before them
+    cdef int held_fds[EVENTS]
 
     def __cinit__(self):
         self.data = <char *>PyMem_Malloc(READ_BYTES)
@@ -120,6 +123,7 @@ cdef class ServedAlone:
 
     def __dealloc__(self):
         PyMem_Free(self.data)
+        PyMem_Free(self.resting)
 
     def __init__(self, loop, list ways, step):
         self.quick_seconds = 20e-6
@@ -128,8 +132,8 @@ cdef class ServedAlone:
         self.ways = ways
         self.step = step
         self.clients = loop.clients
-        self.told = []
         self.held = []
+        self.roused = []
         self.counts = loop.latencies.counts
         self.ends = latency.ENDS
         self.connections = loop.clients.connections
@@ -139,25 +143,64 @@ cdef class ServedAlone:
         self.longest = loop.longest_bytes
         self.interface = loop.interface
 
+    def rest(self, connection):
+        """Note that a client is at rest: nothing of it waits, or is owed, and what it sends next is one call, as a rule."""
+        cdef int fd = connection.fd
+        cdef int places
+        cdef void *resting
+        if fd >= self.places:
+            places = max(64, fd + 1, 2 * self.places)
+            resting = PyMem_Realloc(self.resting, places * sizeof(Resting))
+            if resting == NULL:
+                raise MemoryError
+            self.resting = <Resting *>resting
+            memset(self.resting + self.places, 0, (places - self.places) * sizeof(Resting))
+            self.places = places
+        self.resting[fd] = Resting(
+            <PyObject *>connection,
+            NULL,
+            connection.session.last_id,
+            <uint32_t>min(connection.session.their_message_bytes, MOST_BODY),
+            0,
+            0,
+        )
+
+    def rouse(self, connection):
+        """Take that back, and leave the client's objects as the long way would have left them."""
+        cdef Resting *resting = self.resting + <int>connection.fd
+        session = connection.session
+        session.last_id = resting.last_id
+        if resting.held:
+            session.outgoing.append(self.held[resting.held - 1])
+            self.held[resting.held - 1] = None
+        resting.connection = NULL
+        if self.is_at_work:
+            self.roused.append(connection)
+
+    cdef inline Resting *found(self, int fd) noexcept:
+        """A client at rest; NULL if it is none, not any more, or nobody."""
+        return self.resting + fd if 0 <= fd < self.places and self.resting[fd].connection != NULL else NULL
+
     def serve(self, double end):
         """Take calls as they come, and wait a moment for more where that pays.
 
         Returns:
             None: there is something for `ServiceLoop.pump` to look at. Else what is to be returned from there.
         """
-        cdef int count = epoll_wait(self.epoll, self.events, EVENTS, 0)
+        cdef int count
         while True:
-            if count <= 0:
-                count = self.wait_a_moment()
+            if self.at == self.count:
+                count = epoll_wait(self.epoll, self.events, EVENTS, 0)
                 if count <= 0:
-                    return IDLE
-            outcome = self.serve_some(count, end)
-            self.told.clear()
+                    count = self.wait_a_moment()
+                    if count <= 0:
+                        return IDLE
+                self.take_events(count)
+            outcome = self.serve_some(end)
             if outcome is not None or self.ready or self.more or self.clients.accept_due:
                 return outcome
             if now() > end:
                 return TURN
-            count = epoll_wait(self.epoll, self.events, EVENTS, 0)
 
     cdef int wait_a_moment(self) except -2:
         """Wait for the next call where that pays. As `ServiceLoop._wait_a_moment`; how many events have come."""
@@ -178,81 +221,100 @@ cdef class ServedAlone:
         self.loop.dozer.ended(now() - began, has_found=count > 0)
         return count
 
-    cdef object serve_some(self, int count, double end):
-        """Take what epoll has told of. As `ServiceLoop.pump` does: those first who have no calls for us.
+    cdef int take_events(self, int count) except -1:
+        """See what epoll has told of. As `ServiceLoop._look` does: those first who have no calls for us."""
+        cdef int at, fd
+        for at in range(count):
+            fd = self.events[at].data.fd
+            if self.events[at].events != EPOLLIN or (self.found(fd) == NULL and fd not in self.connections):
+                self.events[at].data.fd = -1
+                self.clients.happened(fd, self.events[at].events)
+        self.at, self.count = 0, count
+        return 0
+
+    cdef object serve_some(self, double end):
+        """Take those of whom epoll has told, from where the last turn has ended.
 
         Of many, whose calls take little, some are answered before the first of their answers leaves: who waits for
         several is then woken once for all of them.
         """
-        cdef int at, fd
+        cdef int fd
         cdef double began, t
         cdef double held_since = 0
         cdef bint is_quick = True
+        cdef Resting *resting
         cdef object connection, outcome
-        for at in range(count):
-            fd = self.events[at].data.fd
-            connection = self.connections.get(fd) if self.events[at].events == EPOLLIN else None
-            self.told.append(connection)
-            if connection is None:
-                self.clients.happened(fd, self.events[at].events)
         t = now()
-        for at in range(count):
-            connection = self.told[at]
-            if connection is None or taken(connection, QUEUED) is True or taken(connection, CLOSED) is True:
-                continue
-            began = t
-            if not self.held:
-                held_since = t
-            self.may_hold = is_quick and count >= MANY and at + 1 < count
-            try:
-                outcome = self.take(connection)
-            except BaseException:  # what others were answered is sent all the same
-                self.may_hold = False
-                self.let_go()
-                raise
-            self.may_hold = False
-            t = now()
-            is_quick = t - began < self.quick_seconds
-            if self.held and not (is_quick and t - held_since < self.held_seconds):
-                self.let_go()
-            if outcome is None:
-                self.record(t - began)
-            elif outcome is not UNTIMED:
-                if not outcome.began:
-                    outcome.began = began
-                self.let_go()
-                self.keep(at + 1, count)
-                return outcome
-            if t > end:
-                self.let_go()
-                self.keep(at + 1, count)
-                return TURN
-        self.let_go()
-        return None
+        self.is_at_work = True
+        try:
+            while self.at < self.count:
+                fd = self.events[self.at].data.fd
+                self.at += 1
+                began = t
+                resting = self.found(fd)
+                if resting != NULL:
+                    if not self.held:
+                        held_since = t
+                    self.may_hold = is_quick and self.count >= MANY and self.at < self.count
+                    outcome = self.take_resting(fd, resting)
+                else:
+                    connection = self.connections.get(fd)
+                    if connection is None or connection.queued:  # what it has sent before is taken first
+                        continue
+                    outcome = self.loop.take_unread(connection)
+                t = now()
+                is_quick = t - began < self.quick_seconds
+                if self.held and not (is_quick and t - held_since < self.held_seconds):
+                    self.let_go()
+                if outcome is None:
+                    self.record(t - began)
+                elif outcome is not UNTIMED:
+                    if not outcome.began:
+                        outcome.began = began
+                    return outcome
+                if t > end:
+                    return TURN
+            return None
+        finally:  # also if a handler was interrupted: what others were answered is sent all the same
+            self.may_hold = self.is_at_work = False
+            self.let_go()
+            self.roused.clear()
 
     cdef int let_go(self) except -1:
         """Send the answers that are held."""
+        cdef int at, fd
+        cdef Resting *resting
         cdef object connection
-        cdef list outgoing
         cdef bytes frame
         cdef ssize_t size, sent
-        for connection in self.held:
-            outgoing = taken(taken(connection, OF_SESSION), OUTGOING)
-            if len(outgoing) == 1 and taken(connection, IS_AT_REST) is True:
-                frame = outgoing[0]
+        for at in range(len(self.held)):
+            fd = self.held_fds[at]
+            resting = self.found(fd)
+            if resting != NULL and resting.held == at + 1:
+                resting.held = 0
+                frame = self.held[at]
                 size = PyBytes_GET_SIZE(frame)
-                sent = max(
-                    0,
-                    c_send(<int>taken(connection, FD), PyBytes_AS_STRING(frame), size, MSG_DONTWAIT | MSG_NOSIGNAL),
-                )
-                self.bytes_sent += sent
-                if sent == size:
-                    outgoing.clear()
-                    continue
-                outgoing[0] = frame[sent:]
-            if not connection.closed:
-                self.clients.flush(connection)
+                sent = self.send(fd, PyBytes_AS_STRING(frame), size)
+                if sent < size:
+                    self.send_rest(resting.connection, frame[sent:])
+            else:  # it is among what waits for a client that was roused
+                connection = self.connections.get(fd)
+                if connection is not None:
+                    self.clients.flush(connection)
         self.held.clear()
+        return 0
+
+    cdef inline ssize_t send(self, int fd, const char *data, size_t size) noexcept:
+        """How many bytes the socket has taken; 0 where it is full, or nobody is there."""
+        cdef ssize_t sent = max(0, c_send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL))
+        self.bytes_sent += sent
+        return sent
+
+    cdef int send_rest(self, PyObject *at, bytes rest) except -1:
+        """Have the long way send what has found no room; it knows what to do if nobody is there."""
+        cdef object connection = <object>at
+        connection.session.outgoing.append(rest)
+        self.clients.flush(connection)
         return 0
 
     def begin_some(self, session, run, handler, context, active, list values, Py_ssize_t most, double end):
@@ -273,7 +335,7 @@ cdef class ServedAlone:
                 args = <tuple>rows[at]
                 at += 1
                 self.calls += 1
-                own_context = PyContext_Copy(context)
+                own_context = PyContext_Copy(<PyObject *>context)
                 PyContext_Enter(own_context)
                 try:
                     coroutine, value = begin(handler, args)
@@ -306,25 +368,24 @@ cdef class ServedAlone:
                 low = middle + 1
         self.counts[low] += 1
 
-    cdef int keep(self, int at, int count) except -1:
-        """Those of whom epoll has told and who were not looked at are next: it would tell of others first."""
-        cdef object connection
-        for at in range(at, count):
-            connection = self.told[at]
-            if connection is not None and not connection.queued and not connection.closed:
-                connection.queued = connection.unread = True
-                self.ready.append(connection)
-        return 0
-
-    cpdef object take(self, connection):
+    def take(self, connection):
         """Read a client that has sent something, and answer it. As `ServiceLoop.take_unread`, and in its stead."""
-        if taken(connection, IS_AT_REST) is not True:
+        cdef int fd = connection.fd
+        cdef Resting *resting = self.found(fd)
+        if resting == NULL:
             return self.loop.take_unread(connection)
-        cdef int fd = taken(connection, FD)
+        connection.unread = False
+        self.is_at_work = True
+        try:
+            return self.take_resting(fd, resting)
+        finally:
+            self.is_at_work = False
+            self.roused.clear()
+
+    cdef object take_resting(self, int fd, Resting *resting):
         cdef ssize_t size = c_recv(fd, self.data, READ_BYTES, MSG_DONTWAIT)
         if size <= 0:
-            return self.loop.take_unread(connection)  # it is told the same
-        put(connection, UNREAD, False)
+            return self.loop.take_unread(<object>resting.connection)  # it is told the same
         self.bytes_received += size
         cdef const Header *header = <const Header *>self.data
         cdef uint32_t id = le32toh(header.id)
@@ -341,21 +402,36 @@ cdef class ServedAlone:
                 else:
                     deadline = deadline_at(self.data + sizeof(Header))
         if way is None or size - start > self.longest:
-            return self.loop.take_data(connection, PyBytes_FromStringAndSize(self.data, size))
+            return self.loop.take_data(<object>resting.connection, PyBytes_FromStringAndSize(self.data, size))
         self.calls += 1
+        resting.last_id = id
         return self.answer_call(
-            connection, id, index, <tuple>way, deadline, PyBytes_FromStringAndSize(self.data + start, size - start)
+            fd, resting.connection, id, index, <tuple>way, deadline, PyBytes_FromStringAndSize(self.data + start, size - start)
         )
 
-    cdef object answer_call(self, connection, uint32_t id, Py_ssize_t index, tuple way, deadline, bytes body):
+    cdef object context_of(self, int fd, PyObject *client, Py_ssize_t index):
+        """The context of a client's call of a method: a copy of the one in which calls of that are made known."""
+        cdef Resting *resting = self.found(fd)
+        if resting != NULL and resting.context != NULL and resting.index == index:
+            return PyContext_Copy(resting.context)
+        cdef object connection = <object>client
+        cdef object context = connection.contexts.get(index)
+        if context is None:
+            context = self.loop.known(connection, index)
+        if resting != NULL:
+            resting.context = <PyObject *>context
+            resting.index = index
+        return context.copy()
+
+    cdef object answer_call(
+        self, int fd, PyObject *connection, uint32_t id, Py_ssize_t index, tuple way, deadline, bytes body
+    ):
         cdef object method, handler, decode, direct, encode, exact, encode_wire, context, value
         cdef object coroutine = None
         cdef bint is_coroutine_function
         cdef object args = None
         cdef object kwargs = None
         cdef object active = None
-        cdef object session = taken(connection, OF_SESSION)
-        put(session, LAST_ID, id)
         method, handler, is_coroutine_function, decode, direct, encode, exact, encode_wire = way
         direct = (<list>direct)[<uint8_t>PyBytes_AS_STRING(body)[0]] if PyBytes_GET_SIZE(body) else None
         if direct is not None:
@@ -367,18 +443,13 @@ cdef class ServedAlone:
             try:
                 args, kwargs = decode(body)
             except InvalidMessage as error:
-                self.loop.answer_invalid(connection, id, method, error)
+                self.loop.answer_invalid(<object>connection, id, method, error)
                 return UNTIMED
         if deadline is not None:
-            active = ActiveCall(method.name, connection.peer, deadline, {}, self.interface)
-            context = taken(connection, CONTEXT)
+            active = ActiveCall(method.name, (<object>connection).peer, deadline, {}, self.interface)
+            context = (<object>connection).context.copy()
         else:
-            if taken(connection, RECENT_INDEX) != index:
-                context = taken(connection, CONTEXTS).get(index)
-                put(connection, RECENT, self.loop.known(connection, index) if context is None else context)
-                put(connection, RECENT_INDEX, index)
-            context = taken(connection, RECENT)
-        context = PyContext_Copy(context)
+            context = self.context_of(fd, connection, index)
         try:
             PyContext_Enter(context)
             try:
@@ -389,38 +460,33 @@ cdef class ServedAlone:
             finally:
                 PyContext_Exit(context)
         except Exception as error:  # whatever a handler raises is its caller's
-            self.loop.answer_raised(connection, id, method, error)
+            self.loop.answer_raised(<object>connection, id, method, error)
             return None
         if coroutine is not None:
-            return self.loop.suspend(connection, id, method, deadline, context, (coroutine, value))
+            return self.loop.suspend(<object>connection, id, method, deadline, context, (coroutine, value))
         try:
             body = encode_wire(value) if type(value) in <frozenset>exact else encode(value)
         except Exception:
             body = None
         cdef Py_ssize_t length = 0 if body is None else PyBytes_GET_SIZE(body)
-        if body is None or length > <Py_ssize_t>taken(session, THEIR_MESSAGE_BYTES):
-            self.loop.answer_value(connection, id, method, value)  # which says what is the matter
-            return None
-        if length > MOST_BODY:
-            session.reply(id, body)
-            self.clients.flush(connection)
+        cdef Resting *resting = self.found(fd)
+        if resting == NULL or resting.connection != connection or body is None or length > resting.message_bytes:
+            # It has been closed meanwhile, or is told what is the matter, or the answer is large: that takes long anyway.
+            self.loop.answer_encoded(<object>connection, id, method, value, body)
             return None
         cdef ssize_t size = length + sizeof(Header)
         cdef bytes frame
-        if self.may_hold and taken(connection, IS_AT_REST) is True:
+        if self.may_hold:
             frame = PyBytes_FromStringAndSize(NULL, size)
             put_header(PyBytes_AS_STRING(frame), length, REPLY, 0, 0, id)
             memcpy(PyBytes_AS_STRING(frame) + sizeof(Header), PyBytes_AS_STRING(body), length)
-            (<list>taken(session, OUTGOING)).append(frame)
-            self.held.append(connection)
+            self.held_fds[len(self.held)] = fd
+            self.held.append(frame)
+            resting.held = <uint16_t>len(self.held)
             return None
         put_header(self.data, length, REPLY, 0, 0, id)
         memcpy(self.data + sizeof(Header), PyBytes_AS_STRING(body), length)
-        cdef ssize_t sent = 0
-        if taken(connection, IS_AT_REST) is True:  # it has not been closed meanwhile, nor anything else
-            sent = max(0, c_send(<int>taken(connection, FD), self.data, size, MSG_DONTWAIT | MSG_NOSIGNAL))
-            self.bytes_sent += sent
+        cdef ssize_t sent = self.send(fd, self.data, size)
         if sent < size:
-            session.outgoing.append(PyBytes_FromStringAndSize(self.data + sent, size - sent))
-            self.clients.flush(connection)
+            self.send_rest(connection, PyBytes_FromStringAndSize(self.data + sent, size - sent))
         return None

@@ -77,8 +77,7 @@ class Connection:
         queued: Whether it is among those which wait to be looked at.
         unread: Whether it is there because it has sent something, which has not been read.
         is_at_rest: Whether nothing of it waits, or is owed: what it sends next is one call, as a rule. Found out by the
-            loop where there is a short way for that, and taken back by whoever changes it.
-        recent: Which of `contexts` was used last on the short way; and for which method.
+            loop where there is a short way for that, and taken back by `Clients.rouse`, by whoever changes it.
         paused: Nothing is taken of it, for as many one-way calls are postponed as may be.
         polled: Whether it is in the epoll; not while its client has gone, and one-way calls of it still wait.
         payloads: Its large payloads; None where no method carries any.
@@ -107,8 +106,6 @@ class Connection:
         "postponed",
         "queued",
         "reading",
-        "recent",
-        "recent_index",
         "run",
         "sent_bytes",
         "session",
@@ -147,8 +144,6 @@ class Connection:
         self.queued: bool = False
         self.unread: bool = False
         self.is_at_rest: bool = False
-        self.recent: Context | None = None
-        self.recent_index: int = -1
         self.paused: bool = False
         self.closed: bool = False
         self.slow: str | None = None
@@ -222,6 +217,7 @@ class Clients:
         watched: Those which owe something.
         accept_again: When connections are accepted again, after the descriptors had run out.
         accept_due: Whether somebody waits to be accepted.
+        when_roused: Is told of a connection that is not at rest any more.
         is_pumped: Whether the loop is at work, and calls `tell_noted` in the end.
         draining: Whether no more are.
     """
@@ -252,6 +248,7 @@ class Clients:
         self.watched: set[Connection] = set()
         self.accept_again: float = _NEVER
         self.accept_due: bool = False
+        self.when_roused: Callable[[Connection], object] | None = None
         self.is_pumped: bool = False
         self.draining: bool = False
         self._accepting = True
@@ -295,7 +292,7 @@ class Clients:
     def _read(self, connection: Connection) -> None:
         data = self.receive(connection)
         if data:
-            connection.is_at_rest = False
+            self.rouse(connection)
             connection.session.feed(data)
             connection.queued = True
             self.ready.append(connection)
@@ -348,6 +345,13 @@ class Clients:
         if self._alarm is not None:
             os.eventfd_write(self._alarm, 1)
 
+    def rouse(self, connection: Connection) -> None:
+        """Take back that a connection is at rest: what it sends, or is sent, is not one call, or one answer."""
+        if connection.is_at_rest:
+            connection.is_at_rest = False
+            if self.when_roused is not None:
+                self.when_roused(connection)
+
     # ------------------------------------------------------------ writing
 
     def flush(self, connection: Connection) -> None:
@@ -372,7 +376,7 @@ class Clients:
                 return
             keep_room(len(data))
             connection.outbound += memoryview(data)[sent:]
-            connection.is_at_rest = False
+            self.rouse(connection)
         self._set_interest(connection)
         self.watch(connection)
 
@@ -546,7 +550,7 @@ class Clients:
 
     def _half_closed(self, connection: Connection) -> None:
         """No more calls will come. What was asked is still answered; reading on, epoll would spin."""
-        connection.is_at_rest = False
+        self.rouse(connection)
         connection.session.said_goodbye = True
         connection.reading = False
         if connection.finished:
@@ -559,7 +563,7 @@ class Clients:
         if not connection.postponed:
             self.drop(connection)
             return
-        connection.is_at_rest = False
+        self.rouse(connection)
         connection.session.said_goodbye = True
         connection.reading = False
         connection.outbound.clear()
@@ -583,9 +587,9 @@ class Clients:
         """Close a connection and cancel its handlers."""
         if connection.closed:
             return
+        self.rouse(connection)
         self.flush(connection)  # an answer which was to leave with those of others
         connection.closed = True
-        connection.is_at_rest = False
         connection.outbound.clear()
         connection.let_go()
         del self.connections[connection.fd]
@@ -612,7 +616,7 @@ class Clients:
         if slow is None:
             self.watched.discard(connection)
         else:
-            connection.is_at_rest = False
+            self.rouse(connection)
             self.watched.add(connection)
 
     def _debt(self, connection: Connection) -> tuple[str | None, float]:
@@ -649,15 +653,15 @@ class Clients:
         with contextlib.suppress(OSError):
             self.pause_accepting()
         for connection in list(self.connections.values()):
-            connection.is_at_rest = False
+            self.rouse(connection)
             connection.session.goodbye()
             self.flush(connection)
 
     def forget(self) -> None:
         """In a forked child: copies of the sockets would hide from the clients that the service has died."""
         for connection in self.connections.values():
+            self.rouse(connection)
             connection.closed = True
-            connection.is_at_rest = False
             connection.socket.close()
             connection.let_go()
         self.connections.clear()

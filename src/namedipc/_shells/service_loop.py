@@ -175,6 +175,7 @@ class ServiceLoop:
         if _short_way is not None:
             self._alone = _short_way(self, self._short_ways(), step)
             self._take = self._alone.take
+            self.clients.when_roused = self._alone.rouse
 
     def _short_ways(self) -> list[ShortWay | None]:
         """What `ServedAlone` needs of each method; None for those which are none of its business."""
@@ -313,11 +314,11 @@ class ServiceLoop:
 
     def take_data(self, connection: Connection, data: bytes) -> Suspended | int | None:
         """Take what a client has sent. As `take_unread`, once it has been read."""
+        self.clients.rouse(connection)
         session = connection.session
         is_quiet = connection.greeted and connection.slow is None and not connection.postponed
         frame = session.only_call(data) if is_quiet else None
         if frame is None:
-            connection.is_at_rest = False
             session.feed(data)
             return self._round(connection)
         try:
@@ -338,7 +339,9 @@ class ServiceLoop:
         closes = connection.closed or session.said_goodbye
         owes = connection.slow is not None or not session.reader.is_empty
         is_quiet = not waits and not closes and not owes and not self.clients.draining
-        connection.is_at_rest = session.is_direct and is_quiet
+        if session.is_direct and is_quiet:
+            connection.is_at_rest = True
+            self._alone.rest(connection)
 
     def _round(self, connection: Connection) -> Suspended | int:
         """Take up to 32 frames of one client, for 0.1 ms, and send what they were answered with."""
@@ -479,9 +482,19 @@ class ServiceLoop:
         self._fail(connection, id, fault_of(error), is_json=method.is_json)
         self.clients.flush(connection)
 
-    def answer_value(self, connection: Connection, id: int, method: Method, value: object) -> None:  # noqa: A002
-        """Answer a call with its result, or with why that cannot be sent, and send it."""
-        self._answer(connection, id, method, value)
+    def answer_encoded(
+        self,
+        connection: Connection,
+        id: int,  # noqa: A002
+        method: Method,
+        value: object,
+        body: bytes | None,
+    ) -> None:
+        """Answer a call with its result, or with why that cannot be sent, and send it; `body` is None if it cannot."""
+        if body is None or len(body) > connection.session.their_message_bytes:
+            self._answer(connection, id, method, value)
+        else:
+            connection.session.reply(id, body)
         self.clients.flush(connection)
 
     def answer_raised(self, connection: Connection, id: int, method: Method, error: Exception) -> None:  # noqa: A002
@@ -643,7 +656,7 @@ class ServiceLoop:
 
     def enter(self, call: Suspended) -> None:
         """Enter a call whose handler waits into the books."""
-        call.connection.is_at_rest = False
+        self.clients.rouse(call.connection)
         call.connection.calls[call.id] = call
         self.counts.in_flight += 1
         if call.connection.closed and not call.is_one_way:
