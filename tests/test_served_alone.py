@@ -148,16 +148,15 @@ LIMITS = Limits(message_bytes=20_000, outbound_bytes=100_000)
 
 
 @contextmanager
-def desk(where: Path, *, short: bool, clerk: Clerk | None = None) -> Iterator[ServiceLoop]:
-    """A loop which pumps when it is told to, with the short way or without."""
+def desk(
+    where: Path, *, short: bool, clerk: Clerk | None = None, turn_seconds: float = 20.0, round_seconds: float = 20.0
+) -> Iterator[ServiceLoop]:
+    """A loop which pumps when it is told to, with the short way or without; it is not the clock that ends a turn."""
     clerk = clerk or Clerk()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(service_loop, "_short_way", ServedAlone if short else None)
-        for seconds in (
-            "TURN_SECONDS",
-            "ROUND_SECONDS",
-        ):  # else it is the clock which decides what is answered together
-            patch.setattr(service_loop, seconds, 20.0)
+        patch.setattr(service_loop, "TURN_SECONDS", turn_seconds)
+        patch.setattr(service_loop, "ROUND_SECONDS", round_seconds)
         patch.setattr(ServiceLoop, "_trusts", lambda *_: False)  # a traceback tells which way it was
         with pumped_loop(where, SCHEMA, clerk, LIMITS) as loop:
             clerk.loop = loop
@@ -320,8 +319,9 @@ class Crew:
 def crew(
     where: Path, event: Callable[[int], object], *, quick_seconds: float = 20.0, held_seconds: float = 20.0
 ) -> Iterator[tuple[ServiceLoop, list[socket.socket]]]:
-    """A loop, and clients at rest, each of whom has sent a call."""
+    """A loop, and clients at rest, each of whom has sent a call. No turn ends by the clock."""
     with pumped_loop(where, SHIFT, Crew(event), LIMITS) as loop, ExitStack() as stack:
+        stack.enter_context(pytest.MonkeyPatch.context()).setattr(service_loop, "TURN_SECONDS", 20.0)
         assert loop._alone is not None
         loop._alone.quick_seconds, loop._alone.held_seconds = quick_seconds, held_seconds
         clients = [stack.enter_context(lowlevel.unix_connect(where)) for _ in range(MANY)]
@@ -448,6 +448,49 @@ def test_held_answers_that_find_no_room_are_kept_and_sent(tmp_path: Path) -> Non
         assert not connection.outbound
 
 
+def test_clients_at_rest_are_told_which_of_their_calls_was_the_last(tmp_path: Path) -> None:
+    """As it was taken by the short way, which keeps that for itself until somebody asks."""
+    with crew(tmp_path / "desk", lambda _: None) as (loop, clients):
+        pump(loop)
+        assert all(connection.is_at_rest for connection in loop.clients.connections.values())
+        loop.clients.stop_accepting()
+        for number, client in enumerate(clients):
+            assert received(client) == answer(number) + pack_frame(GOODBYE, id=3)
+
+
+def test_who_is_next_may_have_left_and_another_have_its_descriptor(tmp_path: Path) -> None:
+    """A turn ends among many; before the next one some are dropped, and others connect: each of these is answered."""
+    with desk(tmp_path / "desk", short=True, turn_seconds=0.0) as loop, ExitStack() as stack:
+
+        def connected() -> socket.socket:
+            client = stack.enter_context(lowlevel.unix_connect(tmp_path / "desk"))
+            client.sendall(HELLO)
+            pump(loop)
+            received(client)
+            return client
+
+        clients = [connected() for _ in range(100)]
+        descriptors = list(loop.clients.connections)
+        for client in clients[:20]:
+            client.sendall(call("weigh", 1, Letter("a")))
+        loop.pump()
+        answered = [bool(received(client)) for client in clients[:20]]
+        assert sum(answered) == 1
+        for fd in descriptors[5:15]:
+            loop.clients.drop(loop.clients.connections[fd])
+        loop.clients.accept()
+        others = [stack.enter_context(lowlevel.unix_connect(tmp_path / "desk")) for _ in range(4)]
+        loop.clients.accept()
+        assert set(loop.clients.connections) & set(descriptors[5:15])
+        for client in others:
+            client.sendall(HELLO + call("weigh", 1, Letter("ab")))
+        pump(loop)
+        assert all(received(client).endswith(b"\x02") for client in others)
+        for number, client in enumerate(clients[:20]):
+            if number not in range(5, 15):
+                assert answered[number] or received(client).endswith(b"\x01")
+
+
 def test_durations_are_counted_where_python_counts_them(tmp_path: Path) -> None:
     """In the same bucket, also at its very end."""
     seconds = [near for end in ENDS for near in (math.nextafter(end, 0), end, math.nextafter(end, 2 * end))]
@@ -486,6 +529,69 @@ def test_calls_that_come_together_are_begun_in_one_go() -> None:
     same([HELLO, together("close", 1, *[arguments("close", n) for n in range(3)])])
     for deadline in (time.monotonic() + 1000, time.monotonic() - 1, math.inf, math.nan):
         same([HELLO, together("tell", 1, *[arguments("tell")] * 3, deadline=deadline)])
+
+
+def test_calls_in_frames_of_their_own_which_come_together_go_the_short_way() -> None:
+    """As many tasks of a client send them: answered, failed and waiting; behind what is none, the long way has them."""
+    weigh = [call("weigh", n, Letter("a" * n), n) for n in range(1, 71)]
+    told = same([HELLO, b"".join(weigh) + call("tell", 71) + call("tell", 72)], short_calls=72)
+    assert told.count(b"clean") == 2
+    assert b"written on" not in told
+    same([HELLO, b"".join(call("fail", n, n % 2) for n in range(1, 6)) + weigh[60]], short_calls=6)
+    same(
+        [HELLO, b"".join(call("fill", n, size) for n, size in enumerate((1, 5000, 0, -1, 30_000, 2), 1))], short_calls=6
+    )
+    same([HELLO, b"".join(call("wait", n, n - 1) for n in range(1, 4)) + weigh[60]], short_calls=1)
+    same([HELLO, b"".join(call("close", n, n) for n in range(1, 4))], short_calls=1)
+    same([HELLO, weigh[0] + weigh[1] + weigh[0][:20], weigh[0][20:] + weigh[1]], short_calls=2)
+    same([HELLO, weigh[0] + pack_frame(CANCEL, id=1) + weigh[1] + weigh[2]], short_calls=1)
+    far = time.monotonic() + 1000
+    for deadline, short_calls in ((far, 3), (0.0, 0), (math.inf, 3), (math.nan, 0)):
+        same([HELLO, b"".join(call("tell", n, deadline=deadline) for n in range(1, 4))], short_calls=short_calls)
+    same([SMALL, b"".join(call("fill", n, size) for n, size in enumerate((1, 990, 1000, 1), 1))], short_calls=4)
+
+
+@pytest.mark.parametrize(("round_seconds", "rounds"), [(20.0, [32, 32, 6]), (0.0, [1] * 70)])
+def test_a_round_ends_among_calls_that_came_together(tmp_path: Path, round_seconds: float, rounds: list[int]) -> None:
+    """After 32 of them, or its time; the answers are sent, and the others wait until other clients were looked at."""
+    with (
+        desk(tmp_path / "desk", short=True, turn_seconds=0.0, round_seconds=round_seconds) as loop,
+        lowlevel.unix_connect(tmp_path / "desk") as client,
+    ):
+        client.sendall(HELLO)
+        pump(loop)
+        received(client)
+        client.sendall(b"".join(call("weigh", n, Letter("a")) for n in range(1, 71)))
+        answer = len(pack_frame(REPLY, SCHEMA.by_name["weigh"].result.encode(1), id=1))
+        answers: list[int] = []
+        while sum(answers) < 70:
+            loop.pump()
+            answers.append(len(received(client)) // answer)
+        assert answers == rounds
+        pump(loop)
+        assert loop._alone is not None
+        assert loop._alone.calls == 70
+
+
+def test_a_service_that_drains_among_calls_that_came_together_runs_no_other(tmp_path: Path) -> None:
+    """Who was answered is told so; the others are told that theirs were not run."""
+
+    def event(number: int) -> None:
+        if number == 102:
+            loop.clients.stop_accepting()
+
+    with crew(tmp_path / "desk", event) as (loop, clients):
+        pump(loop)
+        for client in clients:
+            received(client)
+        encode = SHIFT.by_name["take"].arguments.encode
+        clients[0].sendall(b"".join(pack_call(0, n, encode((n,), {}), None) for n in range(100, 105)))
+        pump(loop)
+        result = SHIFT.by_name["take"].result
+        told = [pack_frame(REPLY, result.encode(n), id=n) for n in range(100, 103)]
+        told.insert(2, pack_frame(GOODBYE, id=102))
+        assert received(clients[0]).startswith(b"".join(told))
+        assert loop.statistics().errors == 2
 
 
 def test_what_a_handler_raises_is_the_error_of_its_call() -> None:
@@ -586,10 +692,9 @@ def test_who_has_gone_is_dropped(tmp_path: Path) -> None:
         assert loop.statistics().calls == 1
 
 
-def test_a_turn_ends_among_many_and_the_others_are_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_turn_ends_among_many_and_the_others_are_next(tmp_path: Path) -> None:
     """No client is looked at twice before each of those that epoll has told of was looked at once."""
-    monkeypatch.setattr(service_loop, "TURN_SECONDS", 0.0)  # each call takes longer than that
-    with desk(tmp_path / "desk", short=True) as loop:
+    with desk(tmp_path / "desk", short=True, turn_seconds=0.0) as loop:  # each call takes longer than that
         clients = [lowlevel.unix_connect(tmp_path / "desk") for _ in range(20)]
         for client in clients:
             client.sendall(HELLO)

@@ -70,6 +70,22 @@ cdef Poll poll_events(int epoll, epoll_event *events, double budget) noexcept no
             return poll
 
 
+cdef struct Call:
+    uint32_t id
+    uint16_t index  # of the method
+    double deadline  # 0 for none
+    Py_ssize_t start, end  # of the arguments, in the frame
+
+
+cdef inline bytes reply(uint32_t id, bytes body):
+    """As `ServerSession.reply` makes it."""
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(body)
+    cdef bytes frame = PyBytes_FromStringAndSize(NULL, sizeof(Header) + length)
+    put_header(PyBytes_AS_STRING(frame), length, REPLY, 0, 0, id)
+    memcpy(PyBytes_AS_STRING(frame) + sizeof(Header), PyBytes_AS_STRING(body), length)
+    return frame
+
+
 cdef inline tuple begin(handler, tuple args):
     """As `suspended.begin_in_context`, for an `async def` that was prepared: without an exception at its end."""
     cdef PyObject *found
@@ -101,6 +117,7 @@ cdef class ServedAlone:
     cdef readonly unsigned long long calls, bytes_received, bytes_sent
     cdef public double quick_seconds, held_seconds
     cdef object loop, clients, step, ready, more, interface
+    cdef object outcome  # of the last call that `run` has not had an answer of
     cdef list ways, held
     cdef list roused  # keeps those that were at rest as this began to look at them
     cdef bint may_hold, is_at_work
@@ -387,52 +404,72 @@ cdef class ServedAlone:
         if size <= 0:
             return self.loop.take_unread(<object>resting.connection)  # it is told the same
         self.bytes_received += size
-        cdef const Header *header = <const Header *>self.data
-        cdef uint32_t id = le32toh(header.id)
-        cdef Py_ssize_t index = le16toh(header.method)
-        cdef object way = None
-        cdef object deadline = None
-        cdef ssize_t start = sizeof(Header)
-        if is_alone(self.data, size, CALL, DEADLINE) and id and index < len(self.ways):
-            way = self.ways[index]
-            if header.flags:
-                start += sizeof(double)
-                if size < start or not deadline_at(self.data + sizeof(Header)) > now():
-                    way = None
-                else:
-                    deadline = deadline_at(self.data + sizeof(Header))
-        if way is None or size - start > self.longest:
+        cdef Call call
+        if not self.is_call(self.data, size, &call) or call.end != size:
             return self.loop.take_data(<object>resting.connection, PyBytes_FromStringAndSize(self.data, size))
-        self.calls += 1
-        resting.last_id = id
-        return self.answer_call(
-            fd, resting.connection, id, index, <tuple>way, deadline, PyBytes_FromStringAndSize(self.data + start, size - start)
+        resting.last_id = call.id
+        cdef PyObject *connection = resting.connection  # `roused` has it if it is not at rest any more
+        cdef object body = self.run(
+            connection, &call, PyBytes_FromStringAndSize(self.data + call.start, size - call.start), resting
         )
+        if body is None:
+            return self.outcome
+        return self.answer(fd, connection, &call, body)
 
-    cdef object context_of(self, int fd, PyObject *client, Py_ssize_t index):
-        """The context of a client's call of a method: a copy of the one in which calls of that are made known."""
-        cdef Resting *resting = self.found(fd)
-        if resting != NULL and resting.context != NULL and resting.index == index:
-            return PyContext_Copy(resting.context)
-        cdef object connection = <object>client
-        cdef object context = connection.contexts.get(index)
-        if context is None:
-            context = self.loop.known(connection, index)
-        if resting != NULL:
-            resting.context = <PyObject *>context
-            resting.index = index
-        return context.copy()
+    cdef bint is_call(self, const char *data, ssize_t size, Call *call) noexcept:
+        """Whether bytes begin with a whole call which may go the short way."""
+        cdef const Header *header = <const Header *>data
+        if size < <ssize_t>sizeof(Header) or header.kind != CALL or header.flags & ~DEADLINE:
+            return False
+        call.start = sizeof(Header)
+        call.end = call.start + le32toh(header.length)
+        call.id = le32toh(header.id)
+        call.index = le16toh(header.method)
+        call.deadline = 0
+        if size < call.end or not call.id or call.index >= len(self.ways) or self.ways[call.index] is None:
+            return False
+        if header.flags:
+            call.start += sizeof(double)
+            if call.end < call.start:
+                return False
+            call.deadline = deadline_at(data + sizeof(Header))
+            if not call.deadline > now():
+                return False
+        return call.end - call.start <= self.longest
 
-    cdef object answer_call(
-        self, int fd, PyObject *connection, uint32_t id, Py_ssize_t index, tuple way, deadline, bytes body
-    ):
+    cdef bytes run(self, PyObject *connection, Call *call, bytes body, Resting *resting):
+        """Run the handler of a call.
+
+        Args:
+            connection: Whose call it is.
+            call: The call.
+            body: Its arguments.
+            resting: Of the connection, if that is at rest; else NULL.
+
+        Returns:
+            What is to be answered; None if it has been, or will be: `outcome` is as `ServiceLoop._begin` has it then.
+        """
         cdef object method, handler, decode, direct, encode, exact, encode_wire, context, value
         cdef object coroutine = None
         cdef bint is_coroutine_function
         cdef object args = None
         cdef object kwargs = None
         cdef object active = None
-        method, handler, is_coroutine_function, decode, direct, encode, exact, encode_wire = way
+        self.calls += 1
+        method, handler, is_coroutine_function, decode, direct, encode, exact, encode_wire = <tuple>self.ways[call.index]
+        if call.deadline:
+            active = ActiveCall(method.name, (<object>connection).peer, call.deadline, {}, self.interface)
+            context = (<object>connection).context.copy()
+        elif resting != NULL and resting.context != NULL and resting.index == call.index:
+            context = PyContext_Copy(resting.context)
+        else:
+            context = (<object>connection).contexts.get(call.index)
+            if context is None:
+                context = self.loop.known(<object>connection, call.index)
+            if resting != NULL:
+                resting.context = <PyObject *>context
+                resting.index = call.index
+            context = PyContext_Copy(<PyObject *>context)
         direct = (<list>direct)[<uint8_t>PyBytes_AS_STRING(body)[0]] if PyBytes_GET_SIZE(body) else None
         if direct is not None:
             try:
@@ -443,13 +480,9 @@ cdef class ServedAlone:
             try:
                 args, kwargs = decode(body)
             except InvalidMessage as error:
-                self.loop.answer_invalid(<object>connection, id, method, error)
-                return UNTIMED
-        if deadline is not None:
-            active = ActiveCall(method.name, (<object>connection).peer, deadline, {}, self.interface)
-            context = (<object>connection).context.copy()
-        else:
-            context = self.context_of(fd, connection, index)
+                self.loop.answer_invalid(<object>connection, call.id, method, error)
+                self.outcome = UNTIMED
+                return None
         try:
             PyContext_Enter(context)
             try:
@@ -460,33 +493,97 @@ cdef class ServedAlone:
             finally:
                 PyContext_Exit(context)
         except Exception as error:  # whatever a handler raises is its caller's
-            self.loop.answer_raised(<object>connection, id, method, error)
+            self.loop.answer_raised(<object>connection, call.id, method, error)
+            self.outcome = None
             return None
         if coroutine is not None:
-            return self.loop.suspend(<object>connection, id, method, deadline, context, (coroutine, value))
+            self.outcome = self.loop.suspend(
+                <object>connection,
+                call.id,
+                method,
+                None if active is None else call.deadline,
+                context,
+                (coroutine, value),
+            )
+            return None
         try:
-            body = encode_wire(value) if type(value) in <frozenset>exact else encode(value)
+            return encode_wire(value) if type(value) in <frozenset>exact else encode(value)
         except Exception:
-            body = None
-        cdef Py_ssize_t length = 0 if body is None else PyBytes_GET_SIZE(body)
+            self.loop.answer_value(<object>connection, call.id, method, value)  # which says what is the matter
+            self.outcome = None
+            return None
+
+    cdef object answer(self, int fd, PyObject *connection, Call *call, bytes body):
+        """Answer a client that was at rest as its call was begun."""
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(body)
         cdef Resting *resting = self.found(fd)
-        if resting == NULL or resting.connection != connection or body is None or length > resting.message_bytes:
-            # It has been closed meanwhile, or is told what is the matter, or the answer is large: that takes long anyway.
-            self.loop.answer_encoded(<object>connection, id, method, value, body)
+        if resting == NULL or resting.connection != connection or length > resting.message_bytes:
+            # It has been roused meanwhile, or closed; or the answer is large, and takes long anyway.
+            self.loop.answer_encoded(<object>connection, call.id, self.ways[call.index][0], body)
             return None
         cdef ssize_t size = length + sizeof(Header)
-        cdef bytes frame
         if self.may_hold:
-            frame = PyBytes_FromStringAndSize(NULL, size)
-            put_header(PyBytes_AS_STRING(frame), length, REPLY, 0, 0, id)
-            memcpy(PyBytes_AS_STRING(frame) + sizeof(Header), PyBytes_AS_STRING(body), length)
             self.held_fds[len(self.held)] = fd
-            self.held.append(frame)
+            self.held.append(reply(call.id, body))
             resting.held = <uint16_t>len(self.held)
             return None
-        put_header(self.data, length, REPLY, 0, 0, id)
+        put_header(self.data, length, REPLY, 0, 0, call.id)
         memcpy(self.data + sizeof(Header), PyBytes_AS_STRING(body), length)
         cdef ssize_t sent = self.send(fd, self.data, size)
         if sent < size:
             self.send_rest(connection, PyBytes_FromStringAndSize(self.data + sent, size - sent))
         return None
+
+    def take_calls(self, connection, int most, double end):
+        """Take calls which have come together, each in a frame of its own. As `ServiceLoop._round`, and in its stead.
+
+        Their answers are among what is to be sent then.
+
+        Args:
+            connection: Whose calls. It is as one at rest is, but that something was read of it.
+            most: How many.
+            end: When no other is begun.
+
+        Returns:
+            How many were taken; and the call whose handler waits; TURN if there are as many as may be, or the time is
+            up; None if what comes next is none of ours, or is to be looked at anew.
+        """
+        cdef object session = connection.session
+        cdef object reader = session.reader
+        cdef object data = reader.buffer
+        if type(data) is not bytes:
+            return 0, None
+        cdef list outgoing = session.outgoing
+        cdef const char *bytes_ = PyBytes_AS_STRING(data)
+        cdef Py_ssize_t at = reader.at
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+        cdef Py_ssize_t longest = session.their_message_bytes
+        cdef int count = 0
+        cdef Call call
+        cdef object body
+        cdef double began
+        cdef double t = now()
+        while count < most and not (count and t > end):  # one at least, else a late turn would do nothing
+            if connection.closed or connection.calls or self.clients.draining:
+                return count, None
+            if not self.is_call(bytes_ + at, size - at, &call):
+                return count, None
+            body = PyBytes_FromStringAndSize(bytes_ + at + call.start, call.end - call.start)
+            at += call.end
+            reader.at = at
+            put(session, LAST_ID, call.id)
+            count += 1
+            self.outcome = None
+            body = self.run(<PyObject *>connection, &call, body, NULL)
+            began, t = t, now()
+            if body is not None:
+                if PyBytes_GET_SIZE(body) <= longest:
+                    outgoing.append(reply(call.id, body))
+                else:
+                    self.loop.answer_encoded(connection, call.id, self.ways[call.index][0], body)
+            elif self.outcome is not None and self.outcome is not UNTIMED:
+                self.outcome.began = began
+                return count, self.outcome
+            if self.outcome is None:
+                self.record(t - began)
+        return count, TURN

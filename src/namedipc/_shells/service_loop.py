@@ -345,50 +345,73 @@ class ServiceLoop:
 
     def _round(self, connection: Connection) -> Suspended | int:
         """Take up to 32 frames of one client, for 0.1 ms, and send what they were answered with."""
-        now = perf_counter()
-        end = now + ROUND_SECONDS
-        session = connection.session
-        record = self.latencies.record
         try:
-            for _ in range(FRAMES_A_ROUND):
-                is_held = connection.postponed or connection.paused
-                frame = self._next_frame(connection) if is_held else session.next_event()
-                if not connection.greeted and session.outgoing:
-                    # Before a call is run: a client that has not seen the hello knows that none of its calls was.
-                    connection.greeted = True
-                    self.clients.flush(connection)
-                if frame is None:
-                    break
-                if connection.slow is not None:
-                    connection.progress()
-                outcome = (
-                    self._begin(connection, frame) if frame[0] == CALL else self._take_other(connection, frame, end)
-                )
-                if outcome is None:
-                    began, now = now, perf_counter()
-                    record(now - began)
-                elif isinstance(outcome, Suspended):
-                    outcome.began = now
-                    self.clients.queue(connection)
-                    self.clients.flush(connection)
-                    return outcome
-                else:
-                    now = perf_counter()
-                if now > end:
-                    self.clients.queue(connection)
-                    break
-            else:
-                self.clients.queue(connection)
+            outcome = self._take_frames(connection)
         except IPCError as error:
             self.clients.refuse(connection, fault_of(error))
             return UNTIMED
+        if outcome != UNTIMED:
+            self.clients.queue(connection)
         self.clients.flush(connection)
+        if isinstance(outcome, Suspended):
+            return outcome
+        session = connection.session
         if connection.slow is not None or session.unfinished:
             self.clients.watch(connection)
         if session.said_goodbye:
             self._drop_if_finished(connection)
         self._find_rest(connection)
         return UNTIMED
+
+    def _take_frames(self, connection: Connection) -> Suspended | int:
+        """Take what is there, as far as a round goes.
+
+        Returns:
+            The call whose handler waits; TURN if the round has ended before what is there; UNTIMED if nothing is left.
+        """
+        now = perf_counter()
+        end = now + ROUND_SECONDS
+        left = FRAMES_A_ROUND
+        if self._alone is not None and self._has_plain_calls(connection):
+            taken, outcome = self._alone.take_calls(connection, left, end)
+            if taken and connection.slow is not None:
+                connection.progress()
+            if outcome is not None:
+                return outcome
+            left -= taken
+            now = perf_counter()
+        session = connection.session
+        record = self.latencies.record
+        for _ in range(left):
+            is_held = connection.postponed or connection.paused
+            frame = self._next_frame(connection) if is_held else session.next_event()
+            if not connection.greeted and session.outgoing:
+                # Before a call is run: a client that has not seen the hello knows that none of its calls was.
+                connection.greeted = True
+                self.clients.flush(connection)
+            if frame is None:
+                return UNTIMED
+            if connection.slow is not None:
+                connection.progress()
+            outcome = self._begin(connection, frame) if frame[0] == CALL else self._take_other(connection, frame, end)
+            if outcome is None:
+                began, now = now, perf_counter()
+                record(now - began)
+            elif isinstance(outcome, Suspended):
+                outcome.began = now
+                return outcome
+            else:
+                now = perf_counter()
+            if now > end:
+                break
+        return TURN
+
+    def _has_plain_calls(self, connection: Connection) -> bool:
+        """Whether what has come is calls, as a rule, and nothing of the client waits, or is owed, before them."""
+        session = connection.session
+        waits = connection.calls or connection.postponed or connection.paused or session.held
+        ends = session.said_goodbye or self.clients.draining or connection.closed
+        return session.is_direct and connection.greeted and not waits and not ends
 
     def _next_frame(self, connection: Connection) -> Frame | None:
         if connection.postponed:
@@ -482,19 +505,14 @@ class ServiceLoop:
         self._fail(connection, id, fault_of(error), is_json=method.is_json)
         self.clients.flush(connection)
 
-    def answer_encoded(
-        self,
-        connection: Connection,
-        id: int,  # noqa: A002
-        method: Method,
-        value: object,
-        body: bytes | None,
-    ) -> None:
-        """Answer a call with its result, or with why that cannot be sent, and send it; `body` is None if it cannot."""
-        if body is None or len(body) > connection.session.their_message_bytes:
-            self._answer(connection, id, method, value)
-        else:
-            connection.session.reply(id, body)
+    def answer_value(self, connection: Connection, id: int, method: Method, value: object) -> None:  # noqa: A002
+        """Answer a call with its result, or with why that cannot be sent, and send it."""
+        self._answer(connection, id, method, value)
+        self.clients.flush(connection)
+
+    def answer_encoded(self, connection: Connection, id: int, method: Method, body: bytes) -> None:  # noqa: A002
+        """Answer a call with its result, or with why that is too long, and send it."""
+        self._reply(connection, id, method, body)
         self.clients.flush(connection)
 
     def answer_raised(self, connection: Connection, id: int, method: Method, error: Exception) -> None:  # noqa: A002
@@ -835,10 +853,13 @@ class ServiceLoop:
             fault = fault_of(type(error)(f"the result of {method.where}: {error}"))
             self._fail(connection, id, fault, is_json=method.is_json)
             return
+        self._reply(connection, id, method, body)
+
+    def _reply(self, connection: Connection, id: int, method: Method, body: bytes) -> None:  # noqa: A002
         if len(body) > connection.session.their_message_bytes:
             self._fail(connection, id, too_large_fault(connection, method.where, body), is_json=method.is_json)
-            return
-        connection.session.reply(id, body)
+        else:
+            connection.session.reply(id, body)
 
     def _parcel(self, connection: Connection, method: Method, result: object) -> bytes:
         parcel = make_parcel(method.result, result, consume=True)

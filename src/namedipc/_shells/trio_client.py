@@ -34,6 +34,7 @@ from .in_child import forget_in_child
 from .large_frames import READ_BYTES, bytes_to_read, keep_room
 from .polling import Dozer, Spinner
 from .suspended import active_call
+from .woken import WOKEN
 
 CHECKPOINT_SECONDS: Final = 0.001
 """A task whose calls never have to wait still lets the others run this often."""
@@ -475,7 +476,7 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
         self._come_together = len(resolved) > FEW_CALLS
         for other in resolved:
             if other.sleeper is not None:  # as `_wake` does, without a function for each
-                trio.lowlevel.reschedule(other.sleeper)
+                trio.lowlevel.reschedule(other.sleeper, WOKEN)
                 other.sleeper = None
         if session.failure is not None:
             self._stop_writing()
@@ -483,7 +484,7 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
     def _wake(self, waiter: _Waiter) -> None:
         task, waiter.sleeper = waiter.sleeper, None
         if task is not None:
-            trio.lowlevel.reschedule(task)
+            trio.lowlevel.reschedule(task, WOKEN)
 
     def _hand_on(self) -> None:
         for waiter in self._session.sleepers():

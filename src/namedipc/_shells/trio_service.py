@@ -28,6 +28,7 @@ from .suspended import Handler, Suspended, begin_handler, begin_in_context, twin
 from .trio_errors import without_cancelled
 from .trio_waiting import carry_out
 from .unnamed import Ownership
+from .woken import WOKEN
 
 log = logging.getLogger(__name__)
 
@@ -246,7 +247,7 @@ class Server:
         if call.deadline is not None:
             scope.deadline = trio.current_time() + (call.deadline - monotonic())
         if self._parked:
-            trio.lowlevel.reschedule(self._parked.popleft())
+            trio.lowlevel.reschedule(self._parked.popleft(), WOKEN)
         else:
             assert self._tasks is not None
             self._tasks.start_soon(self._work)
@@ -288,7 +289,7 @@ class Server:
         """Have it look, if it sleeps without a timer, or for longer than until connections are accepted again."""
         if self._janitor is not None and (self._next_look == _FOREVER or accept_again < self._next_look):
             task, self._janitor = self._janitor, None
-            trio.lowlevel.reschedule(task)
+            trio.lowlevel.reschedule(task, WOKEN)
 
     async def _keep_time(self) -> None:
         """Drop clients which are too slow. Sleeps without a timer while none owes anything."""

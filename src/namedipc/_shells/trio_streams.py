@@ -22,6 +22,7 @@ from .._protocol.streams import Inflow, Outflow
 from .._values import Limits
 from .suspended import Handler, ItemRefused
 from .trio_errors import Busy
+from .woken import WOKEN
 
 if TYPE_CHECKING:
     from .service_clients import Connection
@@ -51,7 +52,7 @@ class _Place:
     def go_on(self) -> None:
         task, self._task = self._task, None
         if task is not None:
-            trio.lowlevel.reschedule(task)
+            trio.lowlevel.reschedule(task, WOKEN)
 
 
 class IncomingRequests(AsyncIterator[object]):
