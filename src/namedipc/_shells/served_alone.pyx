@@ -7,6 +7,8 @@ differs. So it knows nothing that the long way does not, and a package that was 
 where many clients call at the same time, their answers leave together.
 """
 
+from gc import get_referents
+
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
@@ -35,6 +37,13 @@ cdef extern from "Python.h":
     const int PYGEN_RETURN
 
 
+cdef extern from *:
+    """
+    static inline void touch(const void *at) { (void)*(const volatile char *)at; }
+    """
+    void touch(const void *) noexcept nogil  # read, and not thrown away by the compiler
+
+
 cdef enum:
     MANY = 16  # who have sent something at the same time: the service is what they all wait for
     EVENTS = 64  # `service_loop.EVENTS_A_POLL`
@@ -54,6 +63,7 @@ cdef struct Resting:
     # Of a client at rest, what a call needs: half a line of the cache, where its objects are some fifteen.
     PyObject *connection  # borrowed from `Clients.connections`, and from `roused`; NULL for one that is not at rest
     PyObject *context  # borrowed from `Connection.contexts`; NULL where the client has called nothing while at rest
+    PyObject *variables  # what that holds, for nobody changes it
     uint32_t last_id  # `ServerSession.last_id`
     uint32_t message_bytes  # `ServerSession.their_message_bytes`, but for what is not sent from here anyway
     uint16_t index  # the method whose context it is
@@ -176,6 +186,7 @@ cdef class ServedAlone:
         self.resting[fd] = Resting(
             <PyObject *>connection,
             NULL,
+            NULL,
             connection.session.last_id,
             <uint32_t>min(connection.session.their_message_bytes, MOST_BODY),
             0,
@@ -247,7 +258,19 @@ cdef class ServedAlone:
                 self.events[at].data.fd = -1
                 self.clients.happened(fd, self.events[at].events)
         self.at, self.count = 0, count
+        if count >= MANY:
+            self.touch_contexts()
         return 0
+
+    cdef void touch_contexts(self) noexcept:
+        """Have what is copied for each call in the core's own cache: one by one, each would be waited for."""
+        cdef int at
+        cdef Resting *resting
+        for at in range(self.count):
+            resting = self.found(self.events[at].data.fd)
+            if resting != NULL and resting.context != NULL:
+                touch(resting.context)
+                touch(resting.variables)
 
     cdef object serve_some(self, double end):
         """Take those of whom epoll has told, from where the last turn has ended.
@@ -449,7 +472,7 @@ cdef class ServedAlone:
         Returns:
             What is to be answered; None if it has been, or will be: `outcome` is as `ServiceLoop._begin` has it then.
         """
-        cdef object method, handler, decode, direct, encode, exact, encode_wire, context, value
+        cdef object method, handler, decode, direct, encode, exact, encode_wire, context, variables, value
         cdef object coroutine = None
         cdef bint is_coroutine_function
         cdef object args = None
@@ -468,6 +491,8 @@ cdef class ServedAlone:
                 context = self.loop.known(<object>connection, call.index)
             if resting != NULL:
                 resting.context = <PyObject *>context
+                variables = get_referents(context).pop()
+                resting.variables = <PyObject *>variables
                 resting.index = call.index
             context = PyContext_Copy(<PyObject *>context)
         direct = (<list>direct)[<uint8_t>PyBytes_AS_STRING(body)[0]] if PyBytes_GET_SIZE(body) else None
