@@ -36,7 +36,7 @@ from namedipc._protocol.frames import (
 )
 from namedipc._protocol.hello import HELLO_BYTES, SERVICE, Hello
 from namedipc._schema import Schema
-from namedipc._shells import service_loop
+from namedipc._shells import service_answers, service_loop
 from namedipc._shells.latency import ENDS, Latencies
 from namedipc._shells.outcomes import IDLE
 from namedipc._shells.service_loop import ServiceLoop
@@ -157,7 +157,7 @@ def desk(
         patch.setattr(service_loop, "_short_way", ServedAlone if short else None)
         patch.setattr(service_loop, "TURN_SECONDS", turn_seconds)
         patch.setattr(service_loop, "ROUND_SECONDS", round_seconds)
-        patch.setattr(ServiceLoop, "_trusts", lambda *_: False)  # a traceback tells which way it was
+        patch.setattr(service_answers, "trusts", lambda _: False)  # a traceback tells which way it was
         with pumped_loop(where, SCHEMA, clerk, LIMITS) as loop:
             clerk.loop = loop
             yield loop
@@ -201,7 +201,7 @@ def converse(where: Path, pieces: list[bytes], *, short: bool) -> tuple[bytes, l
                 lowlevel.send(client, piece)
             waiting += [suspended.id for suspended in pump(loop)]
         counted = loop.statistics()
-        alone = loop._alone
+        alone = loop.alone
         for connection in loop.clients.connections.values():
             for suspended in connection.calls.values():
                 suspended.close()
@@ -283,8 +283,8 @@ def test_handlers_of_other_kinds(tmp_path: Path) -> None:
                 client.sendall(piece)
                 pump(loop)
             assert received(client) == told
-        assert loop._alone is not None
-        assert loop._alone.calls == 4
+        assert loop.alone is not None
+        assert loop.alone.calls == 4
 
 
 # --- many at once
@@ -322,8 +322,8 @@ def crew(
     """A loop, and clients at rest, each of whom has sent a call. No turn ends by the clock."""
     with pumped_loop(where, SHIFT, Crew(event), LIMITS) as loop, ExitStack() as stack:
         stack.enter_context(pytest.MonkeyPatch.context()).setattr(service_loop, "TURN_SECONDS", 20.0)
-        assert loop._alone is not None
-        loop._alone.quick_seconds, loop._alone.held_seconds = quick_seconds, held_seconds
+        assert loop.alone is not None
+        loop.alone.quick_seconds, loop.alone.held_seconds = quick_seconds, held_seconds
         clients = [stack.enter_context(lowlevel.unix_connect(where)) for _ in range(MANY)]
         hello = Hello(SERVICE, 1 << 20, SHIFT.fingerprint).pack()
         body = SHIFT.by_name["take"].arguments.encode((-1,), {})
@@ -499,10 +499,10 @@ def test_durations_are_counted_where_python_counts_them(tmp_path: Path) -> None:
         latencies.record(each)
     latencies.count_gathered()
     with desk(tmp_path / "desk", short=True) as loop:
-        assert loop._alone is not None
+        assert loop.alone is not None
         for each in seconds:
-            loop._alone.record(each)
-        assert loop.latencies.counts == latencies.counts
+            loop.alone.record(each)
+        assert loop.answers.latencies.counts == latencies.counts
 
 
 def together(method: str, first_id: int, *bodies: bytes, deadline: float | None = None) -> bytes:
@@ -569,8 +569,8 @@ def test_a_round_ends_among_calls_that_came_together(tmp_path: Path, round_secon
             answers.append(len(received(client)) // answer)
         assert answers == rounds
         pump(loop)
-        assert loop._alone is not None
-        assert loop._alone.calls == 70
+        assert loop.alone is not None
+        assert loop.alone.calls == 70
 
 
 def test_a_service_that_drains_among_calls_that_came_together_runs_no_other(tmp_path: Path) -> None:

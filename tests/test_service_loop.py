@@ -369,8 +369,8 @@ def test_a_half_closed_client_gets_the_answers_behind_a_late_one(tmp_path: Path)
         while not isinstance(suspended := loop.pump(), Suspended):
             pass  # a turn may end before it has come so far
         suspended.close()
-        assert loop.settle(suspended)
-        loop.answer(suspended, "stew")
+        assert loop.answers.settle(suspended)
+        loop.answers.answer(suspended, "stew")
         client.setblocking(False)
         data = b""
         piece: bytes | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing
 
 import trio
 import trio.testing
@@ -47,4 +48,5 @@ async def test_it_is_an_outcome_in_every_respect() -> None:
 
     plain, other = generator(), asynchronous()
     assert [WOKEN.send(plain), WOKEN.send(plain)] == ["first", "then None"]
-    assert [await WOKEN.asend(other), await WOKEN.asend(other)] == ["first", "then None"]
+    async with aclosing(other):
+        assert [await WOKEN.asend(other), await WOKEN.asend(other)] == ["first", "then None"]

@@ -6,8 +6,9 @@ from .._arguments import Arguments
 from .._coding import Buffer
 from .._methods import Method
 from .._protocol.session import ServerSession
+from .calls_together import Begun
 from .service_clients import Connection
-from .service_loop import Begun, ServiceLoop
+from .service_loop import ServiceLoop
 from .service_runs import Run
 from .suspended import ActiveCall, Handler, Suspended
 

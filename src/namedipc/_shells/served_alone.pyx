@@ -126,7 +126,7 @@ cdef class ServedAlone:
 
     cdef readonly unsigned long long calls, bytes_received, bytes_sent
     cdef public double quick_seconds, held_seconds
-    cdef object loop, clients, step, ready, more, interface
+    cdef object loop, clients, answers, step, ready, more, interface
     cdef object outcome  # of the last call that `run` has not had an answer of
     cdef list ways, held
     cdef list roused  # keeps those that were at rest as this began to look at them
@@ -159,9 +159,10 @@ cdef class ServedAlone:
         self.ways = ways
         self.step = step
         self.clients = loop.clients
+        self.answers = loop.answers
         self.held = []
         self.roused = []
-        self.counts = loop.latencies.counts
+        self.counts = loop.answers.latencies.counts
         self.ends = latency.ENDS
         self.connections = loop.clients.connections
         self.ready = loop.clients.ready
@@ -358,7 +359,7 @@ cdef class ServedAlone:
         return 0
 
     def begin_some(self, session, run, handler, context, active, list values, Py_ssize_t most, double end):
-        """As `ServiceLoop._begin_some`, for a handler which is an `async def`."""
+        """As `CallsTogether._begin_some`, for a handler which is an `async def`."""
         cdef Py_ssize_t first = run.first
         cdef Py_ssize_t at = run.at
         cdef Py_ssize_t last = min(<Py_ssize_t>run.count, at + most - len(values))
@@ -470,7 +471,7 @@ cdef class ServedAlone:
             resting: Of the connection, if that is at rest; else NULL.
 
         Returns:
-            What is to be answered; None if it has been, or will be: `outcome` is as `ServiceLoop._begin` has it then.
+            What is to be answered; None if it has been, or will be: `outcome` is as `ServiceLoop.begin` has it then.
         """
         cdef object method, handler, decode, direct, encode, exact, encode_wire, context, variables, value
         cdef object coroutine = None
@@ -505,7 +506,7 @@ cdef class ServedAlone:
             try:
                 args, kwargs = decode(body)
             except InvalidMessage as error:
-                self.loop.answer_invalid(<object>connection, call.id, method, error)
+                self.answers.answer_invalid(<object>connection, call.id, method, error)
                 self.outcome = UNTIMED
                 return None
         try:
@@ -518,11 +519,11 @@ cdef class ServedAlone:
             finally:
                 PyContext_Exit(context)
         except Exception as error:  # whatever a handler raises is its caller's
-            self.loop.answer_raised(<object>connection, call.id, method, error)
+            self.answers.answer_raised(<object>connection, call.id, method, error)
             self.outcome = None
             return None
         if coroutine is not None:
-            self.outcome = self.loop.suspend(
+            self.outcome = self.answers.suspend(
                 <object>connection,
                 call.id,
                 method,
@@ -534,7 +535,7 @@ cdef class ServedAlone:
         try:
             return encode_wire(value) if type(value) in <frozenset>exact else encode(value)
         except Exception:
-            self.loop.answer_value(<object>connection, call.id, method, value)  # which says what is the matter
+            self.answers.answer_value(<object>connection, call.id, method, value)  # which says what is the matter
             self.outcome = None
             return None
 
@@ -544,7 +545,7 @@ cdef class ServedAlone:
         cdef Resting *resting = self.found(fd)
         if resting == NULL or resting.connection != connection or length > resting.message_bytes:
             # It has been roused meanwhile, or closed; or the answer is large, and takes long anyway.
-            self.loop.answer_encoded(<object>connection, call.id, self.ways[call.index][0], body)
+            self.answers.answer_encoded(<object>connection, call.id, self.ways[call.index][0], body)
             return None
         cdef ssize_t size = length + sizeof(Header)
         if self.may_hold:
@@ -605,7 +606,7 @@ cdef class ServedAlone:
                 if PyBytes_GET_SIZE(body) <= longest:
                     outgoing.append(reply(call.id, body))
                 else:
-                    self.loop.answer_encoded(connection, call.id, self.ways[call.index][0], body)
+                    self.answers.answer_encoded(connection, call.id, self.ways[call.index][0], body)
             elif self.outcome is not None and self.outcome is not UNTIMED:
                 self.outcome.began = began
                 return count, self.outcome

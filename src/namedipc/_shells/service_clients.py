@@ -218,6 +218,7 @@ class Clients:
         accept_again: When connections are accepted again, after the descriptors had run out.
         accept_due: Whether somebody waits to be accepted.
         when_roused: Is told of a connection that is not at rest any more.
+        is_idle: Whether whoever pumps has found nothing to do since it was last woken.
         is_pumped: Whether the loop is at work, and calls `tell_noted` in the end.
         draining: Whether no more are.
     """
@@ -249,6 +250,7 @@ class Clients:
         self.accept_again: float = _NEVER
         self.accept_due: bool = False
         self.when_roused: Callable[[Connection], object] | None = None
+        self.is_idle: bool = True
         self.is_pumped: bool = False
         self.draining: bool = False
         self._accepting = True
@@ -275,8 +277,7 @@ class Clients:
             return
         if mask & lowlevel.EPOLLOUT:
             self._send_on(connection)
-            if connection.finished:
-                self.drop(connection)
+            self.drop_if_finished(connection)
         if connection.closed:
             return
         if mask & lowlevel.EPOLLIN or (mask & _LOST and connection.reading):
@@ -341,8 +342,9 @@ class Clients:
         self.wake()
 
     def wake(self) -> None:
-        """Have `epoll` be readable once."""
+        """Have `epoll` be readable once, and whoever pumps look for something to do until there is nothing."""
         if self._alarm is not None:
+            self.is_idle = False
             os.eventfd_write(self._alarm, 1)
 
     def rouse(self, connection: Connection) -> None:
@@ -582,6 +584,11 @@ class Clients:
         connection.session.fail(0, pack_fault(fault))
         self.flush(connection)
         self.drop(connection)
+
+    def drop_if_finished(self, connection: Connection) -> None:
+        """Drop who has said that no more calls come, once every one has been answered."""
+        if connection.finished:
+            self.drop(connection)
 
     def drop(self, connection: Connection) -> None:
         """Close a connection and cancel its handlers."""

@@ -13,21 +13,16 @@ until it first waits; only then does it become a task's business (`trio_service`
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from contextvars import Context
-from functools import partial
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
-
-import attrs
+from typing import TYPE_CHECKING, Any, Final
 
 from .. import lowlevel
-from .._errors import InvalidMessage, IPCError, LimitReached, NoServer, NotAllowed, ProtocolError, TooLarge
-from .._faults import DEADLINE, Fault, fault_of, fault_of_handler, pack_fault, unpack_headers
+from .._errors import InvalidMessage, IPCError, LimitReached, NoServer, NotAllowed, ProtocolError
+from .._faults import DEADLINE, Fault, fault_of
 from .._marks import rules_of
 from .._methods import Method
-from .._protocol.attachments import Parcel, is_homeless, make_parcel, replaced
 from .._protocol.frames import (
     CALL,
     CALLS,
@@ -37,26 +32,24 @@ from .._protocol.frames import (
     JSON_FLAG,
     ONE_WAY_FLAG,
     Frame,
-    split_deadline,
-    split_headers,
 )
 from .._protocol.hello import SERVICE, UNASKED_BYTES, Hello
 from .._protocol.session import ASKED, GOING_ON, ServerSession
 from .._schema import Schema
 from .._statistics import ServiceStatistics
 from .._values import Allow, Limits, Peer
+from .calls_together import CallsTogether, split_flags
 from .compiled import compiled
-from .latency import GATHERED, Latencies
+from .latency import GATHERED
 from .outcomes import IDLE, TURN, UNTIMED
 from .polling import DOZE_SECONDS, Dozer, Spinner
 from .reserved import ReservedAnswers
+from .service_answers import Answers, too_large_fault
 from .service_clients import Clients, Connection, call_now, permits
-from .service_runs import Results, Run
 from .suspended import (
     ActiveCall,
     CallStreams,
     Handler,
-    ItemRefused,
     Suspended,
     active_call,
     begin_in_context,
@@ -76,17 +69,6 @@ FRAMES_A_ROUND: Final = 32
 ROUND_SECONDS: Final = 0.0001
 EVENTS_A_POLL: Final = 64
 """Of a thousand clients that have sent something: what is asked about them, and them, fits the core's own cache."""
-
-
-Begun: TypeAlias = tuple[Context, Any, object]
-"""A call whose handler waits: its context, the rest of its coroutine, and what it waits for."""
-
-
-@attrs.define
-class _Counts:
-    calls: int = 0
-    errors: int = 0
-    in_flight: int = 0
 
 
 class ServiceLoop:
@@ -110,6 +92,14 @@ class ServiceLoop:
     Attributes:
         interface: What the interface is called.
         longest_bytes: The longest body that is taken.
+        methods: By their index: what they are, the handler, who may call it, and whether only its frame is needed.
+        limits: The bounds.
+        wrap: As it was given.
+        clients: Who is connected.
+        answers: What they are answered with.
+        alone: The short way; None without.
+        spinner: Decides how long to poll; None without polling.
+        dozer: Decides on sleeping for a moment where that sits out.
     """
 
     def __init__(
@@ -131,7 +121,7 @@ class ServiceLoop:
     ) -> None:
         schema.check_implementation(implementation)
         self._schema = schema
-        self._methods: list[tuple[Method, Handler, tuple[Allow, ...], bool]] = [
+        self.methods: Final[list[tuple[Method, Handler, tuple[Allow, ...], bool]]] = [
             (method, prepare(handler), rules_of(handler), method.is_plain)
             for method in schema.methods
             for handler in [getattr(implementation, method.name)]
@@ -148,13 +138,10 @@ class ServiceLoop:
             limits.payload_bytes if schema.carries_payloads else 0,
         )
         self._open_streams = open_streams
-        self._wrap = wrap
+        self.wrap: Callable[[Handler], Handler] | None = wrap
         self._where = where
-        self._limits = limits
+        self.limits: Limits = limits
         self._step = step
-        self._step_of_run = step_of_run
-        self.counts: _Counts = _Counts()
-        self.latencies: Latencies = Latencies()
         self._reserved = ReservedAnswers(schema, self.statistics)
         self.spinner: Spinner | None = Spinner() if spin else None
         self.dozer: Dozer = Dozer()
@@ -167,15 +154,16 @@ class ServiceLoop:
             carries_attachments=schema.carries_attachments,
             call_soon=call_soon,
         )
+        self.answers: Answers = Answers(self.clients, where=where)
+        self._together = CallsTogether(self, step_of_run)
         self._poll = self._poll_now
         self._doze = self.clients.epoll.poll
-        self._is_idle = True
         self._take: Callable[[Connection], Suspended | int | None] = self.take_unread
-        self._alone: ServedAlone | None = None
+        self.alone: ServedAlone | None = None
         if _short_way is not None:
-            self._alone = _short_way(self, self._short_ways(), step)
-            self._take = self._alone.take
-            self.clients.when_roused = self._alone.rouse
+            self.alone = _short_way(self, self._short_ways(), step)
+            self._take = self.alone.take
+            self.clients.when_roused = self.alone.rouse
 
     def _short_ways(self) -> list[ShortWay | None]:
         """What `ServedAlone` needs of each method; None for those which are none of its business."""
@@ -187,18 +175,18 @@ class ServiceLoop:
 
         return [
             short_way(method, handler)
-            if is_plain and not rules and not method.result.carries_attachments and self._wrap is None
+            if is_plain and not rules and not method.result.carries_attachments and self.wrap is None
             else None
-            for method, handler, rules, is_plain in self._methods
+            for method, handler, rules, is_plain in self.methods
         ]
 
     def _session(self) -> ServerSession:
         return ServerSession(
             self._hello,
             self._schema.text,
-            methods=len(self._methods),
-            held_frames=self._limits.calls_in_flight,
-            held_bytes=max(self._limits.message_bytes, self._limits.outbound_bytes),
+            methods=len(self.methods),
+            held_frames=self.limits.calls_in_flight,
+            held_bytes=max(self.limits.message_bytes, self.limits.outbound_bytes),
             carries_attachments=self._schema.carries_attachments,
         )
 
@@ -221,16 +209,16 @@ class ServiceLoop:
 
     def _pump(self) -> Suspended | int:
         end = perf_counter() + TURN_SECONDS
-        if len(self.latencies.gathered) >= GATHERED:
-            self.latencies.count_gathered()
+        if len(self.answers.latencies.gathered) >= GATHERED:
+            self.answers.latencies.count_gathered()
         clients = self.clients
         ready = clients.ready
-        record = self.latencies.record
+        record = self.answers.latencies.record
         while True:
             # Not while some are left of whom epoll has told: a turn has ended among them, and it would tell once more.
             outcome = None if ready else self._look(end)
             if outcome is not None:
-                self._is_idle = self._is_idle or outcome == IDLE
+                clients.is_idle = clients.is_idle or outcome == IDLE
                 return outcome
             now = perf_counter()
             while ready:
@@ -263,8 +251,8 @@ class ServiceLoop:
         """
         clients = self.clients
         ready, more, connections = clients.ready, clients.more, clients.connections
-        if self._alone is not None and not more:
-            return self._alone.serve(end)
+        if self.alone is not None and not more:
+            return self.alone.serve(end)
         events = clients.epoll.poll(0, EVENTS_A_POLL)
         if not events and not more:
             events = self._wait_a_moment()
@@ -286,14 +274,14 @@ class ServiceLoop:
         Who polls or sleeps tells the spinner or the dozer what has become of it. As `_wait_a_moment` does.
         """
         spinner = self.spinner
-        if spinner is None or self.counts.in_flight or not self.clients.connections:
+        if spinner is None or self.answers.counts.in_flight or not self.clients.connections:
             return 0.0
         return spinner.begin() or (-DOZE_SECONDS if self.dozer.begin() else 0.0)
 
     def _wait_a_moment(self) -> list[tuple[int, int]]:
         """Wait for the next call, where it comes sooner than a trip through trio takes; poll first, if that pays."""
         spinner = self.spinner
-        if spinner is None or self.counts.in_flight or not self.clients.connections:
+        if spinner is None or self.answers.counts.in_flight or not self.clients.connections:
             return []
         if spinner.sits_out:
             spinner.wait(self._poll)  # counts as one that it sits out
@@ -322,7 +310,7 @@ class ServiceLoop:
             session.feed(data)
             return self._round(connection)
         try:
-            outcome = self._begin(connection, frame)
+            outcome = self.begin(connection, frame)
         except IPCError as error:
             self.clients.refuse(connection, fault_of(error))
             return UNTIMED
@@ -332,7 +320,7 @@ class ServiceLoop:
 
     def _find_rest(self, connection: Connection) -> None:
         """Note whether a connection is at rest, for the short way. It is not read, and its answers have been sent."""
-        if self._alone is None or connection.is_at_rest or not connection.greeted:
+        if self.alone is None or connection.is_at_rest or not connection.greeted:
             return
         session = connection.session
         waits = connection.calls or connection.outbound or connection.postponed or connection.queued or session.held
@@ -341,7 +329,7 @@ class ServiceLoop:
         is_quiet = not waits and not closes and not owes and not self.clients.draining
         if session.is_direct and is_quiet:
             connection.is_at_rest = True
-            self._alone.rest(connection)
+            self.alone.rest(connection)
 
     def _round(self, connection: Connection) -> Suspended | int:
         """Take up to 32 frames of one client, for 0.1 ms, and send what they were answered with."""
@@ -359,7 +347,7 @@ class ServiceLoop:
         if connection.slow is not None or session.unfinished:
             self.clients.watch(connection)
         if session.said_goodbye:
-            self._drop_if_finished(connection)
+            self.clients.drop_if_finished(connection)
         self._find_rest(connection)
         return UNTIMED
 
@@ -372,8 +360,8 @@ class ServiceLoop:
         now = perf_counter()
         end = now + ROUND_SECONDS
         left = FRAMES_A_ROUND
-        if self._alone is not None and self._has_plain_calls(connection):
-            taken, outcome = self._alone.take_calls(connection, left, end)
+        if self.alone is not None and self._has_plain_calls(connection):
+            taken, outcome = self.alone.take_calls(connection, left, end)
             if taken and connection.slow is not None:
                 connection.progress()
             if outcome is not None:
@@ -381,7 +369,7 @@ class ServiceLoop:
             left -= taken
             now = perf_counter()
         session = connection.session
-        record = self.latencies.record
+        record = self.answers.latencies.record
         for _ in range(left):
             is_held = connection.postponed or connection.paused
             frame = self._next_frame(connection) if is_held else session.next_event()
@@ -393,7 +381,7 @@ class ServiceLoop:
                 return UNTIMED
             if connection.slow is not None:
                 connection.progress()
-            outcome = self._begin(connection, frame) if frame[0] == CALL else self._take_other(connection, frame, end)
+            outcome = self.begin(connection, frame) if frame[0] == CALL else self._take_other(connection, frame, end)
             if outcome is None:
                 began, now = now, perf_counter()
                 record(now - began)
@@ -415,7 +403,7 @@ class ServiceLoop:
 
     def _next_frame(self, connection: Connection) -> Frame | None:
         if connection.postponed:
-            most = self._limits.calls_in_flight
+            most = self.limits.calls_in_flight
             if len(connection.calls) < most:
                 return connection.postponed.popleft()
             if len(connection.postponed) >= most:
@@ -427,7 +415,7 @@ class ServiceLoop:
 
     # ------------------------------------------------------------ calls
 
-    def _begin(self, connection: Connection, frame: Frame) -> Suspended | int | None:
+    def begin(self, connection: Connection, frame: Frame) -> Suspended | int | None:
         """Run the handler of a call.
 
         Returns:
@@ -435,7 +423,7 @@ class ServiceLoop:
             or one that makes a stream.
         """
         _kind, flags, index, id_, body = frame
-        method, handler, rules, is_plain = self._methods[index]
+        method, handler, rules, is_plain = self.methods[index]
         known = None if flags else connection.contexts.get(index) or self.known(connection, index)
         deadline = None
         active: ActiveCall | None = None
@@ -445,11 +433,11 @@ class ServiceLoop:
                 return UNTIMED
             method, id_, deadline, headers, body = flagged
             active = ActiveCall(method.name, connection.peer, deadline, headers, self.interface)
-        self.counts.calls += 1
+        self.answers.counts.calls += 1
         if flags or rules or not id_ or connection.calls or self.clients.draining:
             refusal = self._refusal(connection, id_, deadline, method, rules)
             if refusal is not None:
-                self._fail(connection, id_, refusal, is_json=method.is_json)
+                self.answers.add_fault(connection, id_, refusal, is_json=method.is_json)
                 return UNTIMED
         streams = None
         try:
@@ -460,23 +448,23 @@ class ServiceLoop:
                 args, kwargs = streams.arguments(body)
                 handler = streams.around(handler)
         except InvalidMessage as error:
-            self._fail(connection, id_, fault_of(error), is_json=method.is_json)
+            self.answers.add_fault(connection, id_, fault_of(error), is_json=method.is_json)
             return UNTIMED
-        if self._wrap is not None:
-            handler = self._wrap(handler)
+        if self.wrap is not None:
+            handler = self.wrap(handler)
         context = (known or connection.context).copy()
         try:
             coroutine, first = context.run(self._step, handler, args, kwargs, active)
         except Exception as error:  # whatever a handler raises is its caller's
-            self.answer_error(connection, id_, method, error)
+            self.answers.add_error(connection, id_, method, error)
             return UNTIMED if method.is_stream else None
         if coroutine is None:
-            self._answer(connection, id_, method, first)
+            self.answers.add_result(connection, id_, method, first)
             return UNTIMED if method.is_stream else None
         suspended = Suspended(
             connection, id_, method, deadline, context, coroutine, first, flags=flags, streams=streams
         )
-        self.enter(suspended)
+        self.answers.enter(suspended)
         return suspended
 
     def _streams_of(
@@ -489,196 +477,14 @@ class ServiceLoop:
     ) -> CallStreams:
         if is_plain:
             raise InvalidMessage(f"{method.where}: descriptors have come, and it takes none")
-        return self._open_streams(connection, id, method, self._limits, self.clients.flush)
+        return self._open_streams(connection, id, method, self.limits, self.clients.flush)
 
     def known(self, connection: Connection, index: int) -> Context:
         """Make the context which is copied for each call of a method that brings nothing along."""
-        active = ActiveCall(self._methods[index][0].name, connection.peer, None, {}, self.interface, is_shared=True)
+        active = ActiveCall(self.methods[index][0].name, connection.peer, None, {}, self.interface, is_shared=True)
         context = connection.contexts[index] = connection.context.copy()
         context.run(active_call.set, active)
         return context
-
-    # ------------------------------------------------------------ calls that have gone the short way so far
-
-    def answer_invalid(self, connection: Connection, id: int, method: Method, error: InvalidMessage) -> None:  # noqa: A002
-        """Answer a call whose arguments do not fit, and send it."""
-        self._fail(connection, id, fault_of(error), is_json=method.is_json)
-        self.clients.flush(connection)
-
-    def answer_value(self, connection: Connection, id: int, method: Method, value: object) -> None:  # noqa: A002
-        """Answer a call with its result, or with why that cannot be sent, and send it."""
-        self._answer(connection, id, method, value)
-        self.clients.flush(connection)
-
-    def answer_encoded(self, connection: Connection, id: int, method: Method, body: bytes) -> None:  # noqa: A002
-        """Answer a call with its result, or with why that is too long, and send it."""
-        self._reply(connection, id, method, body)
-        self.clients.flush(connection)
-
-    def answer_raised(self, connection: Connection, id: int, method: Method, error: Exception) -> None:  # noqa: A002
-        """Answer a call with what its handler raised, and send it."""
-        self.answer_error(connection, id, method, error)
-        self.clients.flush(connection)
-
-    def suspend(
-        self,
-        connection: Connection,
-        id: int,  # noqa: A002
-        method: Method,
-        deadline: float | None,
-        context: Context,
-        begun: tuple[Any, object],
-    ) -> Suspended:
-        """Enter a call whose handler waits, and which has no streams."""
-        coroutine, first = begun
-        suspended = Suspended(connection, id, method, deadline, context, coroutine, first)
-        self.enter(suspended)
-        return suspended
-
-    # ------------------------------------------------------------ calls that came together
-
-    def _open_run(self, connection: Connection, frame: Frame) -> Run:
-        _kind, flags, index, _first, body = frame
-        deadline, headers, arguments = _split(flags, body)
-        run = Run(frame, arguments, deadline, headers, most=self._limits.calls_in_flight)
-        if not connection.calls.keys().isdisjoint(run.ids):
-            raise ProtocolError(f"calls came together whose ids from {run.first} on are still in use")
-        method, _handler, rules, is_plain = self._methods[index]
-        if is_plain and not rules and not method.result.carries_attachments:
-            run.decode(method.arguments)
-        return run
-
-    def _go_on(self, connection: Connection, run: Run, end: float) -> Suspended | int:
-        """Begin the calls of a run, until the time is up or a handler waits."""
-        is_easy = run.rows and len(connection.calls) < self._limits.calls_in_flight
-        outcome = self._run_together(connection, run, end) if is_easy else self._run_each(connection, run, end)
-        if run.is_over:
-            connection.run = None
-        else:
-            connection.session.go_on()
-        return outcome
-
-    def _run_each(self, connection: Connection, run: Run, end: float) -> Suspended | int:
-        """Begin them as if each had come in a frame of its own."""
-        now = perf_counter()
-        while not run.is_over:
-            frame = run.next_frame()
-            connection.session.last_id = frame[3]
-            outcome = self._begin(connection, frame)
-            if isinstance(outcome, Suspended):
-                return outcome
-            began, now = now, perf_counter()
-            if outcome is None:
-                self.latencies.record(now - began)
-            if now > end:
-                break
-        return UNTIMED
-
-    def _run_together(self, connection: Connection, run: Run, end: float) -> Suspended | int:
-        """Begin those whose arguments were decoded together; what ends at once is answered together."""
-        method, handler, _rules, _is_plain = self._methods[run.index]
-        session, deadline, clients = connection.session, run.deadline, self.clients
-        alone = self._alone if self._wrap is None and is_coroutine_function(handler) else None
-        begin_some = self._begin_some if alone is None else alone.begin_some
-        results = Results(session, method.result, partial(self._answer, connection, method=method))
-        active, context = self._context_of_run(connection, run, method)
-        while not run.is_over:
-            if clients.draining or (deadline is not None and monotonic() >= deadline):
-                results.send(session.last_id)
-                active.inline = False
-                return self._run_each(connection, run, end)  # they are refused
-            begun = begin_some(session, run, handler, context, active, results.values, results.most, end)
-            id_ = session.last_id
-            if begun is None:
-                if len(results.values) >= results.most:
-                    results.encode(id_)
-            elif isinstance(begun, Exception):
-                results.send(id_ - 1)
-                self.answer_error(connection, id_, method, begun)
-            else:
-                results.send(id_ - 1)
-                active.inline = False
-                own_context, coroutine, waits_for = begun
-                suspended = Suspended(connection, id_, method, deadline, own_context, coroutine, waits_for)
-                self.enter(suspended)
-                return suspended
-            if active.headers:  # they are this call's own
-                active.inline = False
-                active, context = self._context_of_run(connection, run, method)
-            if perf_counter() > end:
-                break
-        active.inline = False
-        results.send(session.last_id)
-        return UNTIMED
-
-    def _begin_some(
-        self,
-        session: ServerSession,
-        run: Run,
-        handler: Handler,
-        context: Context,
-        active: ActiveCall,
-        values: list[object],
-        most: int,
-        end: float,
-    ) -> Begun | Exception | None:
-        """Begin calls of a run until there are `most` values, the time is up, or something is to be done about one.
-
-        Args:
-            session: Of the client.
-            run: The calls, whose arguments were decoded together.
-            handler: What answers each.
-            context: Is copied for each.
-            active: What can be asked of them; a handler that changes its headers is the last.
-            values: Get what they return.
-            most: How many values there may be, at least one more than there are.
-            end: Of the turn.
-
-        Returns:
-            What the last one waits for, or has raised, if it has not returned; its id is the session's last.
-        """
-        clients, counts, record, step, wrap = (
-            self.clients,
-            self.counts,
-            self.latencies.record,
-            self._step_of_run,
-            self._wrap,
-        )
-        deadline = run.deadline
-        now = perf_counter()
-        for at in range(run.at, min(run.count, run.at + most - len(values))):
-            session.last_id = run.first + at
-            run.at = at + 1
-            counts.calls += 1
-            own_context = context.copy()
-            try:
-                coroutine, value = own_context.run(step, handler if wrap is None else wrap(handler), run.rows[at])
-            except Exception as error:  # whatever a handler raises is its caller's
-                record(perf_counter() - now + run.decoding_seconds)
-                return error
-            if coroutine is not None:
-                return own_context, coroutine, value
-            values.append(value)
-            began, now = now, perf_counter()
-            record(now - began + run.decoding_seconds)
-            if now > end or active.headers or clients.draining or (deadline is not None and monotonic() >= deadline):
-                break
-        return None
-
-    def _context_of_run(self, connection: Connection, run: Run, method: Method) -> tuple[ActiveCall, Context]:
-        """What can be asked of calls that came together, and the context that is copied for each."""
-        active = ActiveCall(method.name, connection.peer, run.deadline, run.headers.copy(), self.interface)
-        context = connection.context.copy()
-        context.run(active_call.set, active)
-        return active, context
-
-    def enter(self, call: Suspended) -> None:
-        """Enter a call whose handler waits into the books."""
-        self.clients.rouse(call.connection)
-        call.connection.calls[call.id] = call
-        self.counts.in_flight += 1
-        if call.connection.closed and not call.is_one_way:
-            call.request_cancel()  # what it has sent already told that the client has gone
 
     def _read_flags(
         self, connection: Connection, frame: Frame, method: Method
@@ -693,7 +499,7 @@ class ServiceLoop:
             if self._postpone(connection, frame):
                 return None
             id_ = connection.one_way_id()
-        deadline, headers, body = _split(flags, body)
+        deadline, headers, body = split_flags(flags, body)
         if flags & JSON_FLAG:
             in_json = self._in_json(connection, id_, method)
             if in_json is None:
@@ -707,9 +513,9 @@ class ServiceLoop:
         try:
             return method.in_json
         except InvalidMessage as error:
-            self.counts.calls += 1
+            self.answers.counts.calls += 1
             fault = fault_of(InvalidMessage(f"{method.where} cannot be called in JSON: {error}"))
-            self._fail(connection, id, fault, is_json=True)
+            self.answers.add_fault(connection, id, fault, is_json=True)
             return None
 
     def _answer_reserved(self, connection: Connection, frame: Frame) -> None:
@@ -721,7 +527,9 @@ class ServiceLoop:
         is_json = bool(flags & JSON_FLAG)
         body = self._reserved.body(number, is_json=is_json)
         if len(body) > connection.session.their_message_bytes:
-            self._fail(connection, id_, too_large_fault(connection, f"method {number}", body), is_json=is_json)
+            self.answers.add_fault(
+                connection, id_, too_large_fault(connection, f"method {number}", body), is_json=is_json
+            )
             return
         connection.session.reply(id_, body)
 
@@ -743,9 +551,9 @@ class ServiceLoop:
             return deadline_fault()
         if id == 0 or id in connection.calls:
             self._check_id(connection, id)
-        if len(connection.calls) >= self._limits.calls_in_flight:
+        if len(connection.calls) >= self.limits.calls_in_flight:
             return fault_of(
-                LimitReached(f"{self._limits.calls_in_flight} calls of this connection are in flight already")
+                LimitReached(f"{self.limits.calls_in_flight} calls of this connection are in flight already")
             )
         for rule in rules:
             if not permits(rule, connection.peer):
@@ -754,7 +562,7 @@ class ServiceLoop:
 
     def _postpone(self, connection: Connection, frame: Frame) -> bool:
         """Keep a one-way call until another has ended: it was accepted, and nobody could be told otherwise."""
-        if len(connection.calls) < self._limits.calls_in_flight:
+        if len(connection.calls) < self.limits.calls_in_flight:
             return False
         connection.postponed.append(frame)
         return True
@@ -762,11 +570,11 @@ class ServiceLoop:
     def _take_other(self, connection: Connection, frame: Frame, end: float) -> Suspended | int:
         kind = frame[0]
         if kind == CALLS:
-            connection.run = self._open_run(connection, frame)
-            return self._go_on(connection, connection.run, end)
+            connection.run = self._together.open(connection, frame)
+            return self._together.go_on(connection, connection.run, end)
         if kind == GOING_ON:
             assert connection.run is not None
-            return self._go_on(connection, connection.run, end)
+            return self._together.go_on(connection, connection.run, end)
         if kind == ASKED:
             self._answer_reserved(connection, frame)
         else:
@@ -791,117 +599,17 @@ class ServiceLoop:
         else:
             call.streams.credited(body)
 
-    def settle(self, call: Suspended) -> bool:
-        """Take a call out of the books before it is answered; False if that has been done."""
-        if call.connection.calls.get(call.id) is not call:
-            return False
-        del call.connection.calls[call.id]
-        self.counts.in_flight -= 1
-        if not call.method.is_stream:
-            self.latencies.record(perf_counter() - call.began)
-        if call.connection.postponed:
-            self._is_idle = False
-            self.clients.look_again(call.connection)
-        return True
-
-    def answer(self, call: Suspended, result: object) -> None:
-        """Answer a settled call with its result, and send it."""
-        self._answer(call.connection, call.id, call.method, result)
-        self._sent(call.connection)
-
-    def answer_fault(self, call: Suspended, fault: Fault) -> None:
-        """Answer a settled call with an error, and send it."""
-        self._fail(call.connection, call.id, fault, is_json=call.method.is_json)
-        self._sent(call.connection)
-
-    def answer_call_error(self, call: Suspended, error: Exception) -> None:
-        """Answer a settled call with what its handler raised, and send it."""
-        self.answer_error(call.connection, call.id, call.method, error)
-        self._sent(call.connection)
-
-    def answer_error(self, connection: Connection, id: int, method: Method, error: Exception) -> None:  # noqa: A002
-        """Answer with what a handler raised."""
-        self._fail(connection, id, self._fault(connection, method, error), is_json=method.is_json)
-
-    def _fault(self, connection: Connection, method: Method, error: Exception) -> Fault:
-        if isinstance(error, ItemRefused):
-            log.debug("%s: %s", self._where, error.reason)
-            return fault_of(error.reason)
-        trusts = self._trusts(connection.peer)
-        try:
-            return fault_of_handler(error, with_traceback=trusts, declared=method.errors)
-        except (InvalidMessage, TooLarge) as misfit:
-            return fault_of(type(misfit)(f"an exception of {method.where}: {misfit}"))
-
-    def _trusts(self, peer: Peer) -> bool:
-        # A traceback shows source lines and paths: for the same user, who could read them anyway, and for root.
-        return peer.uid in {os.geteuid(), 0}
-
-    def _answer(self, connection: Connection, id: int, method: Method, result: object) -> None:  # noqa: A002
-        if id < 0:
-            return  # one way
-        if method.is_stream:
-            connection.session.end(id)
-            return
-        try:
-            if method.result.carries_attachments:
-                body: bytes = self._parcel(connection, method, result)
-            else:
-                body = method.result.encode(result)
-        except (InvalidMessage, TooLarge, LimitReached) as error:
-            log.debug("%s: what %s returned cannot be sent: %s", self._where, method.where, error)
-            fault = fault_of(type(error)(f"the result of {method.where}: {error}"))
-            self._fail(connection, id, fault, is_json=method.is_json)
-            return
-        self._reply(connection, id, method, body)
-
-    def _reply(self, connection: Connection, id: int, method: Method, body: bytes) -> None:  # noqa: A002
-        if len(body) > connection.session.their_message_bytes:
-            self._fail(connection, id, too_large_fault(connection, method.where, body), is_json=method.is_json)
-        else:
-            connection.session.reply(id, body)
-
-    def _parcel(self, connection: Connection, method: Method, result: object) -> bytes:
-        parcel = make_parcel(method.result, result, consume=True)
-        if not is_homeless(parcel):
-            return parcel
-        assert isinstance(parcel, Parcel)
-        placed = connection.place(parcel)
-        if placed is None:
-            raise LimitReached(
-                "there is no room for its payloads, as the caller still looks at those of earlier answers; let it drop "
-                "them, or keep copies, or give both sides a larger Limits(payload_bytes=...)"
-            )
-        parcel.descriptors.take_payloads()  # they were copied: the buffer that they were in is released by this answer
-        return placed
-
-    def _fail(self, connection: Connection, id: int, fault: Fault, *, is_json: bool) -> None:  # noqa: A002
-        self.counts.errors += 1
-        if id < 0:
-            log.debug("%s: a one-way call failed: %s", self._where, fault.message)
-            return
-        connection.session.fail(id, pack_fault(fault, is_json=is_json))
-
-    def _sent(self, connection: Connection) -> None:
-        self.clients.flush(connection)
-        self._drop_if_finished(connection)
-
-    def _drop_if_finished(self, connection: Connection) -> None:
-        if connection.finished:
-            self.clients.drop(connection)
-
     # ------------------------------------------------------------ what can be asked
 
     @property
     def busy(self) -> bool:
         """Whether a call has been sent and not ended, or an answer waits to be sent."""
-        if self.counts.in_flight or not self._is_idle:
+        if self.answers.counts.in_flight or not self.clients.is_idle:
             return True
         return any(c.outbound or c.postponed for c in self.clients.connections.values())
 
     def catch_up(self) -> None:
         """Be busy until all has been taken that the clients have sent: one-way calls, which nobody sends again."""
-        self._is_idle = False
         self.clients.wake()
 
     def cancel_all(self) -> None:
@@ -916,7 +624,7 @@ class ServiceLoop:
 
     def statistics(self) -> ServiceStatistics:
         """What the service has done so far."""
-        counts, clients, alone = self.counts, self.clients, self._alone
+        counts, clients, alone = self.answers.counts, self.clients, self.alone
         return ServiceStatistics(
             clients=len(clients.connections),
             calls=counts.calls + (alone.calls if alone else 0),
@@ -924,23 +632,10 @@ class ServiceLoop:
             in_flight=counts.in_flight,
             bytes_received=clients.bytes_received + (alone.bytes_received if alone else 0),
             bytes_sent=clients.bytes_sent + (alone.bytes_sent if alone else 0),
-            latency_p50_seconds=self.latencies.quantile(0.5),
-            latency_p99_seconds=self.latencies.quantile(0.99),
-            latency_max_seconds=self.latencies.quantile(1.0),
+            latency_p50_seconds=self.answers.latencies.quantile(0.5),
+            latency_p99_seconds=self.answers.latencies.quantile(0.99),
+            latency_max_seconds=self.answers.latencies.quantile(1.0),
         )
-
-
-def _split(flags: int, body: bytes) -> tuple[float | None, dict[str, str], bytes]:
-    """Return the deadline and the headers of a call, and its arguments."""
-    deadline, rest = split_deadline(flags, body)
-    packed, rest = split_headers(flags, rest)
-    return deadline, unpack_headers(packed) if packed else {}, replaced(body, rest)
-
-
-def too_large_fault(connection: Connection, where: str, body: bytes) -> Fault:
-    """The answer to a call whose result is longer than its caller accepts."""
-    limit = connection.session.their_message_bytes
-    return fault_of(TooLarge(f"the result of {where} is {len(body)} bytes long; the caller accepts {limit}"))
 
 
 def deadline_fault() -> Fault:

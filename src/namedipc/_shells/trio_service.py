@@ -202,23 +202,23 @@ class Server:
                 self._become(call, scope)
                 task.context = call.context
                 result = await call
-                if self._loop.settle(call):
-                    self._loop.answer(call, result)
+                if self._loop.answers.settle(call):
+                    self._loop.answers.answer(call, result)
         except trio.Cancelled:
             if call is None or scope.cancel_called or trio.current_effective_deadline() == -_FOREVER:
                 raise
             # Of a cancel scope that nobody here is in: an async generator was left in the middle of one.
-            if self._loop.settle(call):
-                self._loop.answer_fault(call, _STRAY)
+            if self._loop.answers.settle(call):
+                self._loop.answers.answer_fault(call, _STRAY)
         except Exception as error:
             # Outside of the scope, so that a group of Cancelled and something else has become the something else.
-            if call is None or not self._loop.settle(call):
+            if call is None or not self._loop.answers.settle(call):
                 raise
-            self._loop.answer_call_error(call, error)
+            self._loop.answers.answer_call_error(call, error)
         finally:
             task.context = own_context
-        if call is not None and self._loop.settle(call):
-            self._loop.answer_fault(call, self._why_stopped(call))
+        if call is not None and self._loop.answers.settle(call):
+            self._loop.answers.answer_fault(call, self._why_stopped(call))
         if self._loop.clients.draining:
             self._settled.set()
 
