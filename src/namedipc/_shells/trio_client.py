@@ -123,12 +123,18 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
         id_, frame = session.begin(waiter, method.index, body, deadline, flags)
         self._calls += 1
         try:
-            if self._come_together:
-                await self._write_together(frame)
-            else:
+            if not self._come_together:
                 self._write(frame)
-            await self._until_resolved(waiter)
+            elif self._joins(frame):
+                await self._gather()
+            if self._reader is not None and waiter.kind == WAITING:  # as `_until_resolved` parks; one coroutine less
+                waiter.sleeper = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(partial(_unpark, waiter))
+            if waiter.kind == WAITING:
+                await self._until_resolved(waiter)
         finally:
+            if self._reader is waiter:
+                self._hand_on()
             if waiter.kind == WAITING:
                 self._give_up(id_, frame)
         if waiter.kind != REPLY or perf_counter() - self._last_checkpoint > CHECKPOINT_SECONDS:
@@ -551,18 +557,27 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
             self._outbound_bytes += len(frame) - sent
             self._start_flusher()
 
-    async def _write_together(self, frame: bytes) -> None:
-        """Send the frame of a call together with those of other tasks in this turn: the first of them sends for all.
+    def _joins(self, frame: bytes) -> bool:
+        """Leave the frame of a call to be sent with those of other tasks in this turn.
+
+        Returns:
+            Whether this is the first of them, which has to `_gather` the others.
+        """
+        if self._payloads is not None:
+            self._say_due()
+        self._outbound.append(frame)
+        self._outbound_bytes += len(frame)
+        if not self._gathers and self._flusher is None:
+            return True
+        if self._outbound_bytes > READ_BYTES:
+            self._write_on()
+        return False
+
+    async def _gather(self) -> None:
+        """Let the other tasks of this turn call, and send for all of them.
 
         Cancellation: never here; what has not left can still be withdrawn.
         """
-        self._say_due()
-        self._outbound.append(frame)
-        self._outbound_bytes += len(frame)
-        if self._gathers or self._flusher is not None:
-            if self._outbound_bytes > READ_BYTES:
-                self._write_on()
-            return
         self._gathers = True
         try:
             await trio.lowlevel.cancel_shielded_checkpoint()
