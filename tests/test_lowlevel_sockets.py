@@ -272,6 +272,21 @@ def test_a_blocking_socket_need_not_wait(pair: tuple[lowlevel.Socket, lowlevel.S
         lowlevel.send_now(left, b"x")
 
 
+def test_pieces_leave_one_behind_the_other(pair: tuple[lowlevel.Socket, lowlevel.Socket]) -> None:
+    """As many as fit, in part if need be; a blocking socket need not wait, and a lost peer raises no signal."""
+    left, right = pair
+    assert lowlevel.send_pieces(left, [b"ab", memoryview(b"cde"), bytearray(b"f"), b""]) == 6
+    assert right.recv(10) == b"abcdef"
+    sent = lowlevel.send_pieces(left, [b"ab", bytes(10_000_000)])
+    assert 2 < sent < 10_000_000
+    with fails_with(errno.EAGAIN):
+        while lowlevel.send_pieces(left, [b"x"]):
+            pass
+    right.close()
+    with fails_with(errno.EPIPE):
+        lowlevel.send_pieces(left, [b"x"])
+
+
 def test_sending_takes_what_fits(pair: tuple[lowlevel.Socket, lowlevel.Socket]) -> None:
     """A non-blocking send takes a part, then says that nothing fits."""
     left, _ = pair

@@ -441,7 +441,7 @@ def test_held_answers_that_find_no_room_are_kept_and_sent(tmp_path: Path) -> Non
             while True:
                 filled += connection.socket.send(bytes(1000), socket.MSG_DONTWAIT)
         pump(loop)
-        assert bytes(connection.outbound) == answer(0)
+        assert b"".join(connection.outbound.first()) == answer(0)
         assert received(clients[0]) == bytes(filled)
         pump(loop)
         assert received(clients[0]) == answer(0)

@@ -24,6 +24,7 @@ from namedipc._protocol.frames import (
     HEADERS_FLAG,
     ITEM,
     KNOWN_FLAGS,
+    LONG_BYTES,
     MESSAGE,
     MESSAGES,
     ONE_WAY_FLAG,
@@ -279,6 +280,16 @@ def test_answers_are_frames() -> None:
         (CREDIT, 0, 2, 8, b"credit"),
         (GOODBYE, 0, 0, 8, b""),
     ]
+
+
+def test_a_long_answer_is_not_copied_behind_its_header() -> None:
+    """It leaves as two pieces, and is the same frame."""
+    for size in (LONG_BYTES - 1, LONG_BYTES):
+        session, _ = session_after(SAME + pack_call(0, 8, b"", None))
+        body = bytes(size)
+        session.reply(8, body)
+        assert (session.outgoing[-1] is body) is (size == LONG_BYTES)
+        assert sent_by(session) == [(REPLY, 0, 0, 8, body)]
 
 
 def test_ids_are_kept_whole() -> None:

@@ -142,7 +142,7 @@ def split_headers(flags: int, body: bytes) -> tuple[bytes, bytes]:
     return body[_HEADERS_LENGTH.size : end], body[end:]
 
 
-_LONG_BYTES: Final = 1 << 16
+LONG_BYTES: Final = 1 << 16
 """A body of this length which does not come in one piece is put together at its end."""
 _SHORT_PIECE_BYTES: Final = 4096
 """Shorter pieces of it are put together before: bytes which come one by one would be an object each."""
@@ -231,7 +231,7 @@ class FrameReader:
         if len(buffer) < end:
             if self._pieces:
                 return kind, flags, method, id_, self._joined(start, end)
-            if length >= _LONG_BYTES:
+            if length >= LONG_BYTES:
                 self.missing = end - len(buffer)
             return None
         self.at = end

@@ -34,6 +34,7 @@ from .frames import (
     ITEM,
     JSON_FLAG,
     KNOWN_FLAGS,
+    LONG_BYTES,
     ONE_WAY_FLAG,
     RELEASE,
     REPLIES,
@@ -209,7 +210,11 @@ class ServerSession:
     def reply(self, id: int, body: bytes) -> None:  # noqa: A002
         """Answer a call with its result."""
         if type(body) is bytes:  # as `pack_frame` does; two calls less
-            self.outgoing.append(_pack_header(len(body), REPLY, 0, 0, id) + body)
+            header = _pack_header(len(body), REPLY, 0, 0, id)
+            if len(body) < LONG_BYTES:
+                self.outgoing.append(header + body)
+            else:  # which would only be a copy
+                self.outgoing += (header, body)
         else:
             self.outgoing.append(pack_parcel(REPLY, body, id=id))
 

@@ -27,7 +27,7 @@ class Departures:
         if isinstance(frames, Shipment):
             self._queue += [(position + at, descriptors) for at, descriptors in frames.release()]
 
-    def send(self, sock: lowlevel.Socket, position: int, data: bytes | bytearray) -> int:
+    def send(self, sock: lowlevel.Socket, position: int, data: bytes | bytearray | memoryview) -> int:
         """Send some of what waits, whose first byte has this position; return how many bytes.
 
         Raises:

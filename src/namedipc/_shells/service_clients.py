@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
 from functools import partial
 from time import monotonic
@@ -21,13 +21,14 @@ from .. import lowlevel
 from .._errors import IPCError, LimitReached, NoServer, NotAllowed, TimedOut
 from .._faults import Fault, fault_of, pack_fault
 from .._protocol.attachments import Parcel, join_frames
-from .._protocol.frames import Frame
+from .._protocol.frames import LONG_BYTES, Frame
 from .._protocol.session import ServerSession, State
 from .._values import Allow, Limits, Peer
 from .connecting import peer_of
 from .departures import Departures
 from .in_child import forget_in_child
 from .large_frames import bytes_to_read, keep_room
+from .outbound import MOST_PIECES, Outbound, Piece
 from .payloads import Payloads
 
 if TYPE_CHECKING:
@@ -57,6 +58,15 @@ def permits(rule: Allow, peer: Peer) -> bool:
     except Exception:
         log.debug("the rule %r failed on %r, which is refused", rule, peer, exc_info=True)
         return False
+
+
+def _together(frames: list[bytes]) -> list[bytes]:
+    """Put frames together; but those which are long are not copied, if they can leave in one go."""
+    if len(frames) == 1:
+        return frames.copy()
+    if len(frames) <= MOST_PIECES and max(map(len, frames)) >= LONG_BYTES:
+        return frames.copy()
+    return [b"".join(frames)]
 
 
 def call_now(function: Callable[[], object]) -> None:
@@ -127,8 +137,7 @@ class Connection:
         self.contexts: dict[int, Context] = {}
         self.calls: dict[int, Suspended] = {}
         self.greeted: bool = False
-        # It grows at its end and shrinks at its front without a copy of what is between.
-        self.outbound: bytearray = bytearray()
+        self.outbound: Outbound = Outbound()
         self.outbound_limit: int = outbound_limit
         self.sent_bytes: int = 0
         self.departures: Departures | None = None if session.arrivals is None else Departures()
@@ -365,19 +374,20 @@ class Clients:
         if not outgoing:
             return
         if connection.departures is not None:
-            data = join_frames(outgoing)
-            connection.departures.add(connection.sent_bytes + len(connection.outbound), data)
+            pieces = [join_frames(outgoing)]
+            connection.departures.add(connection.sent_bytes + len(connection.outbound), pieces[0])
         else:
-            data = outgoing[0] if len(outgoing) == 1 else b"".join(outgoing)
+            pieces = _together(outgoing)
         outgoing.clear()
         if connection.outbound:
-            connection.outbound += data
+            connection.outbound.add(pieces)
         else:
-            sent = self._send(connection, data)
-            if sent == len(data):
+            sent = self._send(connection, pieces)
+            size = sum(map(len, pieces))
+            if sent == size:
                 return
-            keep_room(len(data))
-            connection.outbound += memoryview(data)[sent:]
+            keep_room(size)
+            connection.outbound.add(pieces, sent)
             self.rouse(connection)
         self._set_interest(connection)
         self.watch(connection)
@@ -399,7 +409,7 @@ class Clients:
     def _send_on(self, connection: Connection) -> None:
         """Send of what has waited; who waits for that goes on."""
         was_congested = connection.congested
-        del connection.outbound[: self._send(connection, connection.outbound)]
+        connection.outbound.sent(self._send(connection, connection.outbound.first()))
         if was_congested and not connection.congested:
             self.queue(connection)  # with what it had sent before it was congested
         if connection.when_drained and 2 * len(connection.outbound) <= connection.outbound_limit:
@@ -412,21 +422,23 @@ class Clients:
         for callback in callbacks:
             callback()
 
-    def _send(self, connection: Connection, data: bytes | bytearray) -> int:
+    def _send(self, connection: Connection, pieces: Sequence[Piece]) -> int:
         """Return how many bytes need not be kept any more: those sent, or all where nobody is there to read them."""
         if connection.closed:
-            return len(data)
+            return sum(map(len, pieces))
         try:
-            if connection.departures is None:
-                sent = lowlevel.send(connection.socket, data)
-            else:
-                sent = connection.departures.send(connection.socket, connection.sent_bytes, data)
+            if connection.departures is not None:
+                sent = connection.departures.send(connection.socket, connection.sent_bytes, pieces[0])
                 connection.sent_bytes += sent
+            elif len(pieces) == 1:
+                sent = lowlevel.send(connection.socket, pieces[0])
+            else:
+                sent = lowlevel.send_pieces(connection.socket, pieces)
         except BlockingIOError:
             return 0
         except OSError:
             # It has gone, and is dropped once what it had sent has been read: one-way calls among that are run.
-            return len(data)
+            return sum(map(len, pieces))
         self.bytes_sent += sent
         if connection.slow == _UNREAD:
             connection.slow = ""  # it reads on, so its time begins anew

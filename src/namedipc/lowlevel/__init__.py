@@ -64,6 +64,7 @@ from ._sockets import refuse_descriptors as refuse_descriptors
 from ._sockets import send as send
 from ._sockets import send_descriptors as send_descriptors
 from ._sockets import send_now as send_now
+from ._sockets import send_pieces as send_pieces
 from ._sockets import shutdown as shutdown
 from ._sockets import shutdown_write as shutdown_write
 from ._sockets import socket_pair as socket_pair
@@ -154,6 +155,7 @@ __all__ = [
     "send",
     "send_descriptors",
     "send_now",
+    "send_pieces",
     "set_blocking",
     "set_packet_mode",
     "set_pipe_capacity",

@@ -304,6 +304,25 @@ def send_now(sock: Socket, data: Buffer) -> int:
     return sock.send(data, _SEND_NOW)
 
 
+def send_pieces(sock: Socket, pieces: Sequence[Buffer]) -> int:
+    """Send as much of some pieces as fits, one behind the other, without SIGPIPE and without waiting.
+
+    Args:
+        sock: Of either kind; never waited for, also where it is blocking.
+        pieces: 1,024 at most.
+
+    Returns:
+        The bytes taken, 1 or more for pieces that are not all empty.
+
+    Raises:
+        BlockingIOError: Nothing fits.
+        BrokenPipeError: The peer has gone.
+
+    Source: sendmsg(2) MSG_DONTWAIT, MSG_NOSIGNAL.
+    """
+    return sock.sendmsg(pieces, (), _SEND_NOW)
+
+
 def receive_now(sock: Socket, max_bytes: int) -> bytes:
     """Receive what is there, without waiting, also where the socket is blocking.
 
