@@ -328,8 +328,8 @@ class ServiceLoop:
         owes = connection.slow is not None or not session.reader.is_empty
         is_quiet = not waits and not closes and not owes and not self.clients.draining
         if session.is_direct and is_quiet:
-            connection.is_at_rest = True
             self.alone.rest(connection)
+            connection.is_at_rest = True
 
     def _round(self, connection: Connection) -> Suspended | int:
         """Take up to 32 frames of one client, for 0.1 ms, and send what they were answered with."""
