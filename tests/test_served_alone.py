@@ -491,6 +491,50 @@ def test_who_is_next_may_have_left_and_another_have_its_descriptor(tmp_path: Pat
                 assert answered[number] or received(client).endswith(b"\x01")
 
 
+def test_who_is_next_may_not_be_read_any_more(tmp_path: Path) -> None:
+    """A turn ends before one that is paused by then: it is read as soon as that is over, as epoll tells of it again."""
+    with desk(tmp_path / "desk", short=True, turn_seconds=0.0) as loop, ExitStack() as stack:
+        clients = [stack.enter_context(lowlevel.unix_connect(tmp_path / "desk")) for _ in range(2)]
+        for client in clients:
+            client.sendall(HELLO)
+        pump(loop)
+        for client in clients:
+            received(client)
+            client.sendall(call("weigh", 1, Letter("a")))
+        loop.pump()
+        late = 1 if answered(clients[0]) or received(clients[0]) else 0
+        connection = list(loop.clients.connections.values())[late]
+        loop.clients.rouse(connection)
+        loop.clients.pause(connection)
+        pump(loop)
+        assert received(clients[late]) == b""
+        loop.clients.resume(connection)
+        pump(loop)
+        assert received(clients[late]).endswith(b"\x01")
+
+
+def test_what_is_held_is_sent_though_sending_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it is, the others are sent all the same, and then it is raised."""
+
+    def rouse(number: int) -> None:
+        if number == 9:
+            loop.clients.rouse(connections[3])
+
+    def interrupted(_: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    with crew(tmp_path / "desk", rouse) as (loop, clients):
+        connections = list(loop.clients.connections.values())
+        monkeypatch.setattr(loop.clients, "flush", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pump(loop)
+        for number, client in enumerate(clients):
+            assert received(client) == (b"" if number == 3 else answer(number))
+        loop.clients.flush(connections[3])
+        assert received(clients[3]) == answer(3)
+
+
 def test_durations_are_counted_where_python_counts_them(tmp_path: Path) -> None:
     """In the same bucket, also at its very end."""
     seconds = [near for end in ENDS for near in (math.nextafter(end, 0), end, math.nextafter(end, 2 * end))]

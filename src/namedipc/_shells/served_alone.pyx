@@ -60,7 +60,7 @@ assert taken_away() == polling.TAKEN_AWAY_SECONDS
 
 
 cdef struct Resting:
-    # Of a client at rest, what a call needs: half a line of the cache, where its objects are some fifteen.
+    # Of a client at rest, what a call needs: less than a line of the cache, where its objects are some fifteen.
     PyObject *connection  # borrowed from `Clients.connections`, and from `roused`; NULL for one that is not at rest
     PyObject *context  # borrowed from `Connection.contexts`; NULL where the client has called nothing while at rest
     PyObject *variables  # what that holds, for nobody changes it
@@ -300,8 +300,8 @@ cdef class ServedAlone:
                     outcome = self.take_resting(fd, resting)
                 else:
                     connection = self.connections.get(fd)
-                    if connection is None or connection.queued:  # what it has sent before is taken first
-                        continue
+                    if connection is None or connection.queued or not connection.interest & EPOLLIN:
+                        continue  # it has gone; or waits already, or is not to be read now: epoll will tell again
                     outcome = self.loop.take_unread(connection)
                 t = now()
                 is_quick = t - began < self.quick_seconds
@@ -322,27 +322,35 @@ cdef class ServedAlone:
             self.roused.clear()
 
     cdef int let_go(self) except -1:
-        """Send the answers that are held."""
-        cdef int at, fd
-        cdef Resting *resting
+        """Send the answers that are held; all of them, also if this is interrupted."""
+        cdef int at
+        cdef object interruption = None
+        for at in range(len(self.held)):
+            try:
+                self.let_go_one(at, self.held_fds[at])
+            except BaseException as error:
+                interruption = error
+        self.held.clear()
+        if interruption is not None:
+            raise interruption
+        return 0
+
+    cdef int let_go_one(self, int at, int fd) except -1:
+        cdef Resting *resting = self.found(fd)
         cdef object connection
         cdef bytes frame
         cdef ssize_t size, sent
-        for at in range(len(self.held)):
-            fd = self.held_fds[at]
-            resting = self.found(fd)
-            if resting != NULL and resting.held == at + 1:
-                resting.held = 0
-                frame = self.held[at]
-                size = PyBytes_GET_SIZE(frame)
-                sent = self.send(fd, PyBytes_AS_STRING(frame), size)
-                if sent < size:
-                    self.send_rest(resting.connection, frame[sent:])
-            else:  # it is among what waits for a client that was roused
-                connection = self.connections.get(fd)
-                if connection is not None:
-                    self.clients.flush(connection)
-        self.held.clear()
+        if resting != NULL and resting.held == at + 1:
+            resting.held = 0
+            frame = self.held[at]
+            size = PyBytes_GET_SIZE(frame)
+            sent = self.send(fd, PyBytes_AS_STRING(frame), size)
+            if sent < size:
+                self.send_rest(resting.connection, frame[sent:])
+        else:  # it is among what waits for a client that was roused
+            connection = self.connections.get(fd)
+            if connection is not None:
+                self.clients.flush(connection)
         return 0
 
     cdef inline ssize_t send(self, int fd, const char *data, size_t size) noexcept:
