@@ -149,7 +149,13 @@ LIMITS = Limits(message_bytes=20_000, outbound_bytes=100_000)
 
 @contextmanager
 def desk(
-    where: Path, *, short: bool, clerk: Clerk | None = None, turn_seconds: float = 20.0, round_seconds: float = 20.0
+    where: Path,
+    *,
+    short: bool,
+    clerk: Clerk | None = None,
+    limits: Limits = LIMITS,
+    turn_seconds: float = 20.0,
+    round_seconds: float = 20.0,
 ) -> Iterator[ServiceLoop]:
     """A loop which pumps when it is told to, with the short way or without; it is not the clock that ends a turn."""
     clerk = clerk or Clerk()
@@ -158,7 +164,7 @@ def desk(
         patch.setattr(service_loop, "TURN_SECONDS", turn_seconds)
         patch.setattr(service_loop, "ROUND_SECONDS", round_seconds)
         patch.setattr(service_answers, "trusts", lambda _: False)  # a traceback tells which way it was
-        with pumped_loop(where, SCHEMA, clerk, LIMITS) as loop:
+        with pumped_loop(where, SCHEMA, clerk, limits) as loop:
             clerk.loop = loop
             yield loop
 
@@ -192,9 +198,11 @@ def call(method: str, id_: int, *args: object, deadline: float | None = None, **
     return pack_call(found.index, id_, found.arguments.encode(args, kwargs), deadline)
 
 
-def converse(where: Path, pieces: list[bytes], *, short: bool) -> tuple[bytes, list[int], ServiceStatistics, int]:
+def converse(
+    where: Path, pieces: list[bytes], *, short: bool, limits: Limits = LIMITS
+) -> tuple[bytes, list[int], ServiceStatistics, int]:
     """What a client is told that sends this, what waits, what is counted; and how many calls went the short way."""
-    with desk(where, short=short) as loop, lowlevel.unix_connect(where) as client:
+    with desk(where, short=short, limits=limits) as loop, lowlevel.unix_connect(where) as client:
         waiting = []
         for piece in pieces:
             with suppress(BrokenPipeError):  # it is told why, and dropped
@@ -208,11 +216,11 @@ def converse(where: Path, pieces: list[bytes], *, short: bool) -> tuple[bytes, l
         return received(client), waiting, counted, alone.calls if alone else 0
 
 
-def same(pieces: list[bytes], *, short_calls: int | None = None) -> bytes:
+def same(pieces: list[bytes], *, short_calls: int | None = None, limits: Limits = LIMITS) -> bytes:
     """Converse both ways; what the client was told."""
     with tempfile.TemporaryDirectory() as directory:
-        long_way = converse(Path(directory, "long"), pieces, short=False)
-        short_way = converse(Path(directory, "short"), pieces, short=True)
+        long_way = converse(Path(directory, "long"), pieces, short=False, limits=limits)
+        short_way = converse(Path(directory, "short"), pieces, short=True, limits=limits)
     assert short_way[:2] == long_way[:2]
     assert counts(short_way[2]) == counts(long_way[2])
     assert short_calls is None or short_way[3] == short_calls
@@ -585,7 +593,13 @@ def test_calls_in_frames_of_their_own_which_come_together_go_the_short_way() -> 
     same(
         [HELLO, b"".join(call("fill", n, size) for n, size in enumerate((1, 5000, 0, -1, 30_000, 2), 1))], short_calls=6
     )
-    same([HELLO, b"".join(call("wait", n, n - 1) for n in range(1, 4)) + weigh[60]], short_calls=1)
+    waits = b"".join(call("wait", n, 1) for n in range(1, 4))
+    same([HELLO, waits + weigh[60] + weigh[61], weigh[62] + weigh[63]], short_calls=7)
+    for limit, short_calls in ((4, 5), (3, 3), (2, 2)):
+        limits = attrs.evolve(LIMITS, calls_in_flight=limit)
+        same([HELLO, waits + weigh[60] + weigh[61]], short_calls=short_calls, limits=limits)
+    for id_ in (1, 3):  # of one that waits
+        same([HELLO, waits + weigh[60] + weigh[id_ - 1] + weigh[61]], short_calls=4)
     same([HELLO, b"".join(call("close", n, n) for n in range(1, 4))], short_calls=1)
     same([HELLO, weigh[0] + weigh[1] + weigh[0][:20], weigh[0][20:] + weigh[1]], short_calls=2)
     same([HELLO, weigh[0] + pack_frame(CANCEL, id=1) + weigh[1] + weigh[2]], short_calls=1)

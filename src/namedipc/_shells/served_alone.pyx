@@ -136,6 +136,7 @@ cdef class ServedAlone:
     cdef dict connections
     cdef int epoll
     cdef ssize_t longest
+    cdef Py_ssize_t most_waiting
     cdef char *data
     cdef Resting *resting
     cdef int places
@@ -169,6 +170,7 @@ cdef class ServedAlone:
         self.more = loop.clients.more
         self.epoll = loop.clients.epoll.fileno()
         self.longest = loop.longest_bytes
+        self.most_waiting = loop.limits.calls_in_flight
         self.interface = loop.interface
 
     def rest(self, connection):
@@ -574,7 +576,7 @@ cdef class ServedAlone:
         Their answers are among what is to be sent then.
 
         Args:
-            connection: Whose calls. It is as one at rest is, but that something was read of it.
+            connection: Whose calls. It is as one at rest is, but that something was read of it, and that handlers wait.
             most: How many.
             end: When no other is begun.
 
@@ -588,6 +590,7 @@ cdef class ServedAlone:
         if type(data) is not bytes:
             return 0, None
         cdef list outgoing = session.outgoing
+        cdef dict waiting = connection.calls
         cdef const char *bytes_ = PyBytes_AS_STRING(data)
         cdef Py_ssize_t at = reader.at
         cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
@@ -598,9 +601,9 @@ cdef class ServedAlone:
         cdef double began
         cdef double t = now()
         while count < most and not (count and t > end):  # one at least, else a late turn would do nothing
-            if connection.closed or connection.calls or self.clients.draining:
+            if connection.closed or self.clients.draining or len(waiting) >= self.most_waiting:
                 return count, None
-            if not self.is_call(bytes_ + at, size - at, &call):
+            if not self.is_call(bytes_ + at, size - at, &call) or (waiting and call.id in waiting):
                 return count, None
             body = PyBytes_FromStringAndSize(bytes_ + at + call.start, call.end - call.start)
             at += call.end

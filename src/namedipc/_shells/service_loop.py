@@ -395,9 +395,9 @@ class ServiceLoop:
         return TURN
 
     def _has_plain_calls(self, connection: Connection) -> bool:
-        """Whether what has come is calls, as a rule, and nothing of the client waits, or is owed, before them."""
+        """Whether what has come is calls, as a rule, and nothing that the client has sent waits before them."""
         session = connection.session
-        waits = connection.calls or connection.postponed or connection.paused or session.held
+        waits = connection.postponed or connection.paused or session.held
         ends = session.said_goodbye or self.clients.draining or connection.closed
         return session.is_direct and connection.greeted and not waits and not ends
 
