@@ -55,13 +55,12 @@ WORKERS_OF_A_CLIENT: Final = 2
 SAMPLES: Final = 50
 END_SECONDS: Final = 60
 """How long whoever is to end may take on a busy machine. Who has not ended by then hangs."""
-MEMORY_BYTES: Final = 8 << 20
-"""What the service may have gained between the first fifth and the last. Arenas of CPython (1 MiB each) and of malloc
-are given back only when they are wholly empty, which is luck. In five minutes one small object leaked a call would be
-seen."""
-WARM_SECONDS: Final = 120
-"""A shorter campaign is not asked about memory: it still warms up when it ends. In one of 60 s it gains 6 to 9 MiB, in
-one of 180 s 6."""
+MEMORY_BYTES: Final = 6 << 20
+"""What the service may have gained between the second fifth, up to which it warms up, and the last. Arenas of CPython
+(1 MiB each) and of malloc are given back only when they are wholly empty, which is luck. In five minutes one small
+object leaked a call would be seen."""
+WARM_SECONDS: Final = 60
+"""A shorter campaign is not asked about memory: it still warms up when it ends."""
 SERVICE: Final = "service"
 
 
@@ -286,10 +285,10 @@ class Campaign:
             self.wrong.append(f"the service grew from {first:_} to {last:_} bytes: {found.memory}")
 
     def memory(self) -> tuple[int, int]:
-        """What the service had, in bytes, at the end of the first fifth of the campaign and at the end of it."""
+        """What the service had, in bytes, at the end of the second fifth of the campaign and at the end of it."""
         samples = self.findings.memory
         fifth = max(1, len(samples) // 5)
-        return int(median(samples[fifth // 2 : fifth + 1])), int(median(samples[-fifth:]))
+        return int(median(samples[3 * fifth // 2 : 2 * fifth + 1])), int(median(samples[-fifth:]))
 
     def report(self) -> str:
         """Return figures, and what is wrong."""

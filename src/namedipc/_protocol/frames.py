@@ -143,7 +143,8 @@ def split_headers(flags: int, body: bytes) -> tuple[bytes, bytes]:
 
 
 LONG_BYTES: Final = 1 << 16
-"""A body of this length which does not come in one piece is put together at its end."""
+"""A body of this length is copied no more than need be: it leaves behind its header as it is, and one which does not
+come in one piece is put together at its end."""
 _SHORT_PIECE_BYTES: Final = 4096
 """Shorter pieces of it are put together before: bytes which come one by one would be an object each."""
 

@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The commonest call of all at a service, compiled: one frame in, a handler that does not wait, one frame out.
+"""The commonest calls of all at a service, compiled: one frame in, a handler that does not wait, one frame out.
 
-The law: a short cut through `service_loop`, never another way. It takes a call that brings nothing along, on a
-connection with nothing else to do; whatever differs it leaves as it found it, or hands on at the very step where it
-differs. So it knows nothing that the long way does not, and a package that was built without it does the same; but
+The law: a short cut through `service_loop`, never another way. It takes calls that bring nothing along: one by itself, on
+a connection at rest, and those which have come together; whatever differs it leaves as it found it, or hands on at the
+very step where it differs. So it knows nothing that the long way does not, and a package that was built without it does the same; but
 where many clients call at the same time, their answers leave together.
 """
 
@@ -27,7 +27,7 @@ from .._protocol import frames
 from .._protocol.session import ServerSession
 from . import latency, outcomes, polling
 from .service_clients import Connection
-from .suspended import ActiveCall
+from .suspended import ActiveCall, Suspended
 
 cdef extern from "Python.h":
     object PyContext_Copy(PyObject *)
@@ -483,7 +483,7 @@ cdef class ServedAlone:
         Returns:
             What is to be answered; None if it has been, or will be: `outcome` is as `ServiceLoop.begin` has it then.
         """
-        cdef object method, handler, decode, direct, encode, exact, encode_wire, context, variables, value
+        cdef object method, handler, decode, direct, encode, exact, encode_wire, context, variables, value, deadline
         cdef object coroutine = None
         cdef bint is_coroutine_function
         cdef object args = None
@@ -533,14 +533,9 @@ cdef class ServedAlone:
             self.outcome = None
             return None
         if coroutine is not None:
-            self.outcome = self.answers.suspend(
-                <object>connection,
-                call.id,
-                method,
-                None if active is None else call.deadline,
-                context,
-                (coroutine, value),
-            )
+            deadline = None if active is None else call.deadline
+            self.outcome = Suspended(<object>connection, call.id, method, deadline, context, coroutine, value)
+            self.answers.enter(self.outcome)
             return None
         try:
             return encode_wire(value) if type(value) in <frozenset>exact else encode(value)

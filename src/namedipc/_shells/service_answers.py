@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from contextvars import Context
 from time import perf_counter
-from typing import Any
 
 import attrs
 
@@ -62,21 +60,6 @@ class Answers:
         self.counts.in_flight += 1
         if call.connection.closed and not call.is_one_way:
             call.request_cancel()  # what it has sent already told that the client has gone
-
-    def suspend(
-        self,
-        connection: Connection,
-        id: int,  # noqa: A002
-        method: Method,
-        deadline: float | None,
-        context: Context,
-        begun: tuple[Any, object],
-    ) -> Suspended:
-        """Enter a call whose handler waits, and which has no streams."""
-        coroutine, first = begun
-        suspended = Suspended(connection, id, method, deadline, context, coroutine, first)
-        self.enter(suspended)
-        return suspended
 
     def settle(self, call: Suspended) -> bool:
         """Take a call out of the books before it is answered; False if that has been done."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from time import monotonic, perf_counter
@@ -53,6 +53,12 @@ def _unpark(waiter: _Waiter, _: object) -> trio.lowlevel.Abort:
     """The task is cancelled: nobody may reschedule it a second time."""
     waiter.sleeper = None
     return trio.lowlevel.Abort.SUCCEEDED
+
+
+def _parked(waiter: _Waiter) -> Awaitable[object]:
+    """Have this task woken once its waiter is resolved, or reads for all; to be awaited at once."""
+    waiter.sleeper = trio.lowlevel.current_task()
+    return trio.lowlevel.wait_task_rescheduled(partial(_unpark, waiter))
 
 
 class TrioCall(OpenCall["TrioClientLink", trio.lowlevel.Task]):
@@ -127,9 +133,8 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
                 self._write(frame)
             elif self._joins(frame):
                 await self._gather()
-            if self._reader is not None and waiter.kind == WAITING:  # as `_until_resolved` parks; one coroutine less
-                waiter.sleeper = trio.lowlevel.current_task()
-                await trio.lowlevel.wait_task_rescheduled(partial(_unpark, waiter))
+            if self._reader is not None and waiter.kind == WAITING:  # `_until_resolved` would be one coroutine more
+                await _parked(waiter)
             if waiter.kind == WAITING:
                 await self._until_resolved(waiter)
         finally:
@@ -405,8 +410,7 @@ class TrioClientLink(ClientLink[trio.lowlevel.Task]):
                 if self._reader is waiter:
                     await self._lead(waiter)
                 else:
-                    waiter.sleeper = trio.lowlevel.current_task()
-                    await trio.lowlevel.wait_task_rescheduled(partial(_unpark, waiter))
+                    await _parked(waiter)
         finally:
             if self._reader is waiter:
                 self._hand_on()
